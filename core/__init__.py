@@ -1,0 +1,1 @@
+"""The shared heart: pure decisions and the rows they become. Knows neither `bot` nor `worker`."""

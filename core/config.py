@@ -1,0 +1,66 @@
+"""Every limit of Sayso, by name and with its unit. Nothing else lives here; what an operator sets is in `core.settings`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---------------------------------------------------------------- engine
+LEASE_S: Final = 15.0
+HEARTBEAT_S: Final = 5.0
+CLAIM_BATCH: Final = 16
+WORKER_SLOTS: Final = 32
+URGENT_SLOTS: Final = 4
+IDLE_POLL_S: Final = 1.0
+SWEEP_EVERY_S: Final = 1.0
+GRACE_S: Final = 10.0
+STEP_ATTEMPTS: Final = 3
+RETRY_FIRST_S: Final = 1.0
+RETRY_MOST_S: Final = 300.0
+PROBE_HOLD_S: Final = 30.0
+PROBE_BATCH: Final = 20
+STEP_TIMEOUT_S: Final = 30.0
+STEP_TIMEOUT_MOST_S: Final = 600.0
+PLAN_STEPS_MOST: Final = 50
+TURNS_MOST: Final = 12
+LANES: Final = ("urgent", "default")
+
+# ---------------------------------------------------------------- rings
+RING_CAP_S: Final = 0.25
+BELL_POLL_S: Final = 0.5
+RING_JOB_EXPIRES_MS: Final = 60_000
+REDIS_TIMEOUT_S: Final = 3.0
+
+# ---------------------------------------------------------------- gate
+APPROVAL_EXPIRES_S: Final = 24 * 3600
+PAIRING_EXPIRES_S: Final = 3600
+PAIRINGS_MOST: Final = 3
+REASON_CHARS: Final = 500
+LOGIN_EXPIRES_S: Final = 900
+SESSION_EXPIRES_S: Final = 30 * 24 * 3600
+
+# ---------------------------------------------------------------- what comes in
+INBOUND_CHARS: Final = 40_000
+GOAL_CHARS: Final = 500
+BODY_BYTES: Final = 1_000_000
+SIGNATURE_SKEW_S: Final = 300
+IDEMPOTENCY_KEY_CHARS: Final = 200
+
+# ---------------------------------------------------------------- what goes out
+MESSAGE_LEASE_S: Final = 30.0
+MESSAGE_ATTEMPTS: Final = 12
+MESSAGE_RETRY_FIRST_S: Final = 1.0
+MESSAGE_RETRY_MOST_S: Final = 300.0
+MESSAGES_BATCH: Final = 20
+CARD_EDIT_GAP_S: Final = 1.0
+COURIER_POLL_S: Final = 0.5
+RESULT_BYTES: Final = 1_000_000
+EVENTS_PAGE: Final = 500
+LIST_PAGE: Final = 100
+
+# ---------------------------------------------------------------- database
+POOL_MOST: Final = 10
+STATEMENT_TIMEOUT_S: Final = 30
+MIGRATION_LOCK: Final = 5_720_001
+SWEEPER_LOCK: Final = 5_720_002
+WORKER_LOCK: Final = 5_720_003
+POLLING_LOCK: Final = 5_720_004

@@ -1,0 +1,107 @@
+"""Postgres: the pool, and the migrations under an advisory lock.
+
+The pool speaks JSON as Python values. Nothing here knows a table; statements live in `core.store` and `migrations/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from core import config
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Db = Pool | Connection
+
+
+class MigrationError(Exception):
+    """The migrations on disk and the database do not fit together."""
+
+
+JSONB_VERSION = b"\x01"
+
+
+def _dump(value: Any) -> bytes:
+    return JSONB_VERSION + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _load(data: bytes) -> Any:
+    return json.loads(data[1:])
+
+
+async def prepare(connection: Any) -> None:
+    """Make a connection speak JSON as Python values. In binary, since asyncpg reads composites only so."""
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=_load, format="binary")
+
+
+async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "sayso") -> Pool:
+    """Open a pool. Connections are direct: behind a transaction-mode pooler advisory locks and prepared statements break."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=most,
+        init=prepare,
+        command_timeout=config.STATEMENT_TIMEOUT_S,
+        server_settings={"application_name": name, "timezone": "UTC"},
+    )
+
+
+@asynccontextmanager
+async def transaction(db: Db) -> AsyncIterator[Connection]:
+    """One transaction on a connection of the pool (or on the connection given, nested)."""
+    if isinstance(db, asyncpg.Pool):
+        async with db.acquire() as connection, connection.transaction():
+            yield connection
+    else:
+        async with db.transaction():
+            yield db
+
+
+async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
+    """Apply the migrations that the database lacks, in name order, one transaction each; answer their names.
+
+    Forward only: a file that was applied and has changed since raises `MigrationError`.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", config.MIGRATION_LOCK)
+        await connection.execute(
+            "create table if not exists schema_migrations ("
+            " name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+        )
+        known = {r["name"]: r["sha256"] for r in await connection.fetch("select name, sha256 from schema_migrations")}
+        applied = []
+        for path in sorted(folder.glob("[0-9]*.sql")):
+            text = path.read_text(encoding="utf-8")
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if path.name in known:
+                if known[path.name] != digest:
+                    raise MigrationError(f"{path.name} has changed since it was applied; write a new migration instead")
+                continue
+            async with connection.transaction():
+                await connection.execute(text)
+                await connection.execute(
+                    "insert into schema_migrations (name, sha256) values ($1, $2)", path.name, digest
+                )
+            applied.append(path.name)
+        return applied
+    finally:
+        await connection.close()
+
+
+async def pending(db: Db, folder: Path = MIGRATIONS) -> list[str]:
+    """The migrations on disk that this database lacks."""
+    if await db.fetchval("select to_regclass('schema_migrations')") is None:
+        known: set[str] = set()
+    else:
+        known = {r["name"] for r in await db.fetch("select name from schema_migrations")}
+    return [p.name for p in sorted(folder.glob("[0-9]*.sql")) if p.name not in known]

@@ -1,0 +1,170 @@
+"""Conversations, what came in through them, and the messages on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core import config
+from core.db import Db
+from core.models import Inbound, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    id: int
+    channel: str
+    external_id: str
+    thread: str
+    is_private: bool
+
+
+async def ensure(db: Db, place: Place) -> int:
+    """The conversation's row, made when it is new."""
+    made: int = await db.fetchval(
+        "insert into conversations (channel, external_id, thread, is_private, title) values ($1, $2, $3, $4, $5)"
+        " on conflict (channel, external_id, thread) do update set title ="
+        " case when excluded.title = '' then conversations.title else excluded.title end returning id",
+        place.channel, place.external_id, place.thread, place.private, place.title,
+    )  # fmt: skip
+    return made
+
+
+async def by_id(db: Db, conversation: int) -> Conversation | None:
+    row = await db.fetchrow(
+        "select id, channel, external_id, thread, is_private from conversations where id = $1", conversation
+    )
+    return Conversation(**row) if row else None
+
+
+# ---------------------------------------------------------------- in
+
+
+async def record(db: Db, inbound: Inbound, principal: int | None, conversation: int | None) -> int | None:
+    """The inbound's row; None when this delivery is known already."""
+    made: int | None = await db.fetchval(
+        "insert into inbound (channel, delivery_id, kind, principal_id, conversation_id, body, foreign_text, message_ref)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning id",
+        inbound.channel, inbound.delivery_id, "hook" if inbound.channel == "hook" else "message", principal, conversation,
+        inbound.text, list(inbound.foreign), inbound.message_ref,
+    )  # fmt: skip
+    return made
+
+
+async def task_of_delivery(db: Db, channel: str, delivery_id: str) -> int | None:
+    found: int | None = await db.fetchval(
+        "select task_id from inbound where channel = $1 and delivery_id = $2", channel, delivery_id
+    )
+    return found
+
+
+async def own_words(db: Db, task: int) -> list[str]:
+    """What the requester wrote that this task comes from: its inbound, and what they said in it since."""
+    rows = await db.fetch(
+        "select i.body from inbound i join tasks t on t.id = $1"
+        " where (i.id = t.inbound_id or i.task_id = $1) and i.principal_id = t.requester_id and i.kind <> 'press'"
+        " order by i.id",
+        task,
+    )
+    return [r["body"] for r in rows]
+
+
+async def recent(db: Db, conversation: int, limit: int) -> list[dict[str, Any]]:
+    """The last messages of a conversation in both directions, oldest first."""
+    rows = await db.fetch(
+        "select * from ("
+        " select 'in' as direction, i.id, i.received_at as at, i.body as text, p.name as who, null::bigint as card_id,"
+        "   null as subject, null::bigint as task_id, null::uuid as approval_id from inbound i"
+        "   left join principals p on p.id = i.principal_id where i.conversation_id = $1 and i.kind = 'message'"
+        " union all"
+        " select 'out', o.id, o.created_at, o.body ->> 'text', '', o.card_id, k.subject, k.task_id, k.approval_id"
+        "   from outbox o left join cards k on k.id = o.card_id where o.conversation_id = $1"
+        "   and (o.card_id is null or o.id = (select min(f.id) from outbox f where f.card_id = o.card_id"
+        "        and f.conversation_id = $1))"
+        " ) m order by at desc, direction desc, id desc limit $2",
+        conversation, limit,
+    )  # fmt: skip
+    return [dict(r) | {"approval_id": str(r["approval_id"]) if r["approval_id"] else None} for r in reversed(rows)]
+
+
+# ---------------------------------------------------------------- out
+
+
+async def say(db: Db, conversation: int, text: str, *, dedup: str | None = None) -> None:
+    """A message of words; the same `dedup` twice is said once."""
+    await db.execute(
+        "insert into outbox (conversation_id, kind, body, dedup) values ($1, 'text', $2, $3) on conflict (dedup) do nothing",
+        conversation, {"text": text}, dedup,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that this courier has claimed. `card_ref` is the vendor's id of the card once it was posted."""
+
+    id: int
+    kind: str
+    body: dict[str, Any] | None
+    attempts: int
+    conversation: Conversation
+    card_id: int | None
+    subject: str | None
+    task_id: int | None
+    approval_id: str | None
+    card_ref: str | None
+    wanted: int
+
+
+def _outgoing(r: Mapping[str, Any]) -> Outgoing:
+    return Outgoing(
+        id=r["id"],
+        kind=r["kind"],
+        body=r["body"],
+        attempts=r["attempts"],
+        conversation=Conversation(
+            r["conversation_id"], r["channel"], r["external_id"], r["thread"], r["is_private"]
+        ),
+        card_id=r["card_id"],
+        subject=r["subject"],
+        task_id=r["task_id"],
+        approval_id=str(r["approval_id"]) if r["approval_id"] else None,
+        card_ref=r["card_ref"],
+        wanted=r["wanted"] or 0,
+    )
+
+
+async def claim_messages(db: Db, channels: Sequence[str], limit: int, lease_s: float) -> list[Outgoing]:
+    """The oldest waiting message of each conversation on these channels."""
+    rows = await db.fetch("select * from claim_messages_v1($1, $2, $3)", list(channels), limit, lease_s)
+    return [_outgoing(r) for r in rows]
+
+
+async def sent(db: Db, message: int, ref: str | None, shown: int) -> None:
+    await db.execute("select message_sent_v1($1, $2, $3)", message, ref, shown)
+
+
+async def not_sent(db: Db, message: int, error: str, retry_s: float | None) -> None:
+    """Not sent for certain: again after `retry_s`, dead when that is None."""
+    await db.execute("select message_failed_v1($1, $2, $3)", message, error, retry_s)
+
+
+async def maybe_sent(db: Db, message: int, error: str) -> None:
+    await db.execute("select message_unknown_v1($1, $2)", message, error)
+
+
+async def strand(db: Db) -> list[int]:
+    """Mark messages whose sender is gone as unknown."""
+    return [r[0] for r in await db.fetch("select * from stranded_messages_v1()")]
+
+
+async def unknown_messages(db: Db, channels: Sequence[str]) -> list[Outgoing]:
+    """Messages of which it is not known whether the chat has them."""
+    rows = await db.fetch(
+        "select m.id, m.kind, m.body, m.attempts, m.conversation_id, c.channel, c.external_id, c.thread, c.is_private,"
+        " m.card_id, k.subject, k.task_id, k.approval_id, k.provider_ref as card_ref, k.wanted from outbox m"
+        " join conversations c on c.id = m.conversation_id left join cards k on k.id = m.card_id"
+        " where m.status = 'unknown' and c.channel = any ($1) order by m.id limit $2",
+        list(channels), config.MESSAGES_BATCH,
+    )  # fmt: skip
+    return [_outgoing(r) for r in rows]

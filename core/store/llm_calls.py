@@ -1,0 +1,34 @@
+"""The account of every call to a model: tokens, price, latency; no content."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from core.db import Db
+
+
+async def record(
+    db: Db,
+    *,
+    task: int | None,
+    n: int | None,
+    purpose: str,
+    provider: str,
+    model: str,
+    prompt_sha256: str,
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int,
+    usd: Decimal | None,
+    latency_ms: int,
+    outcome: str,
+    error_class: str,
+) -> None:
+    """One row; `usd` None means that the price is not known, never that it was free."""
+    await db.execute(
+        "insert into llm_calls (task_id, n, purpose, provider, model, prompt_sha256, input_tokens, output_tokens,"
+        " cached_tokens, usd, latency_ms, outcome, error_class)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        task, n, purpose, provider, model, prompt_sha256, input_tokens, output_tokens, cached_tokens, usd, latency_ms,
+        outcome, error_class,
+    )  # fmt: skip

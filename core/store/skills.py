@@ -1,0 +1,30 @@
+"""The manifests that workers publish: all that the bot knows of a skill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from core.db import Db, transaction
+from core.models import SkillManifest
+
+
+async def publish(db: Db, manifests: Iterable[SkillManifest]) -> None:
+    """Write what this worker can do; what no worker has published for a day is forgotten."""
+    async with transaction(db) as tx:
+        for manifest in manifests:
+            body = manifest.model_dump(mode="json")
+            digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+            await tx.execute(
+                "insert into skills (name, version, manifest, hash) values ($1, $2, $3, $4)"
+                " on conflict (name, version) do update set manifest = excluded.manifest, hash = excluded.hash, seen_at = now()",
+                manifest.name, manifest.version, body, digest,
+            )  # fmt: skip
+        await tx.execute("delete from skills where seen_at < now() - interval '1 day'")
+
+
+async def manifests(db: Db) -> dict[str, SkillManifest]:
+    """The newest manifest of each skill by name."""
+    rows = await db.fetch("select distinct on (name) name, manifest from skills order by name, seen_at desc, version desc")
+    return {r["name"]: SkillManifest.model_validate(r["manifest"]) for r in rows}

@@ -1,0 +1,195 @@
+"""Tasks: made, shown, steered by a person's hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core import config
+from core.db import Db
+from core.models import PlannedStep
+from core.store.steps import planned
+
+
+async def create(
+    db: Db,
+    *,
+    requester: int,
+    goal: str,
+    kind: str,
+    steps: Sequence[PlannedStep],
+    actor: str,
+    inbound: int | None = None,
+    conversation: int | None = None,
+    lane: str = "default",
+    priority: int = 2,
+    idempotency_key: str | None = None,
+    parent: int | None = None,
+) -> int | None:
+    """A task with its first steps and its run card. None when the requester has a task with this idempotency key."""
+    made: int | None = await db.fetchval(
+        "select create_task_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        inbound, conversation, requester, goal[: config.GOAL_CHARS], kind, planned(steps), lane, priority,
+        idempotency_key, parent, actor,
+    )  # fmt: skip
+    return made
+
+
+async def by_idempotency_key(db: Db, requester: int, key: str) -> int | None:
+    found: int | None = await db.fetchval(
+        "select id from tasks where requester_id = $1 and idempotency_key = $2", requester, key
+    )
+    return found
+
+
+# Who may see a task: its requester, people of its conversation where their roles say so, and who may see everything.
+VISIBLE = (
+    "(t.requester_id = $1 or $2 or ($3 and exists (select from inbound i"
+    " where i.conversation_id = t.conversation_id and i.principal_id = $1))"
+    " or exists (select from approvals v where v.task_id = t.id and is_eligible($1, v.approvers, v.requester_id)))"
+)
+
+
+async def shown(db: Db, task: int, viewer: int, *, sees_all: bool, sees_conversation: bool) -> dict[str, Any] | None:
+    """The task as the API shows it, or None when there is none or the viewer may not see it: the same answer."""
+    row = await db.fetchrow(
+        "select t.*, p.key as requester, p.name as requester_name from tasks t join principals p on p.id = t.requester_id"
+        f" where t.id = $4 and {VISIBLE}",
+        viewer, sees_all, sees_conversation, task,
+    )  # fmt: skip
+    return await _with_steps(db, row) if row else None
+
+
+async def whole(db: Db, task: int) -> dict[str, Any] | None:
+    """The task as the API shows it, for our own eyes (cards)."""
+    row = await db.fetchrow(
+        "select t.*, p.key as requester, p.name as requester_name from tasks t join principals p on p.id = t.requester_id"
+        " where t.id = $1",
+        task,
+    )
+    return await _with_steps(db, row) if row else None
+
+
+async def _with_steps(db: Db, row: Mapping[str, Any]) -> dict[str, Any]:
+    steps = await db.fetch("select * from steps where task_id = $1 order by n", row["id"])
+    return _summary(row) | {
+        "steps": [
+            {
+                "n": s["n"],
+                "kind": s["kind"],
+                "skill": s["skill"],
+                "title": s["title"],
+                "args": s["args"],
+                "status": s["status"],
+                "outcome": s["outcome"],
+                "effect_class": s["effect_class"],
+                "effect_state": s["effect_state"],
+                "depends_on": list(s["needs"]),
+                "approval_id": str(s["approval_id"]) if s["approval_id"] else None,
+                "waits_for": s["waits_for"],
+                "result": s["result"],
+                "error": s["error"],
+            }
+            for s in steps
+        ]
+    }
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "status": row["status"],
+        "goal": row["goal"],
+        "requester": row["requester"],
+        "requester_name": row["requester_name"],
+        "plan_version": row["plan_version"],
+        "version": row["version"],
+        "parent_id": str(row["parent_id"]) if row["parent_id"] else None,
+        "created_at": row["created_at"].isoformat(),
+        "finished_at": row["finished_at"].isoformat() if row["finished_at"] else None,
+        "result": row["result"],
+        "error": row["error"],
+    }
+
+
+async def listed(
+    db: Db,
+    viewer: int,
+    *,
+    sees_all: bool,
+    sees_conversation: bool,
+    only_open: bool = False,
+    conversation: int | None = None,
+    limit: int = config.LIST_PAGE,
+) -> list[dict[str, Any]]:
+    """Newest first, without steps."""
+    rows = await db.fetch(
+        "select t.*, p.key as requester, p.name as requester_name from tasks t join principals p on p.id = t.requester_id"
+        f" where {VISIBLE} and (not $4 or t.finished_at is null) and ($5::bigint is null or t.conversation_id = $5)"
+        " order by t.id desc limit $6",
+        viewer, sees_all, sees_conversation, only_open, conversation, limit,
+    )  # fmt: skip
+    return [_summary(r) for r in rows]
+
+
+async def newest_in(db: Db, conversation: int, requester: int, *, only_open: bool) -> int | None:
+    """The person's newest task in a conversation: what `stop` or `status` without a number mean."""
+    found: int | None = await db.fetchval(
+        "select id from tasks where conversation_id = $1 and requester_id = $2 and (not $3 or finished_at is null)"
+        " order by id desc limit 1",
+        conversation, requester, only_open,
+    )  # fmt: skip
+    return found
+
+
+async def owns_thread(db: Db, conversation: int) -> bool:
+    found: bool = await db.fetchval("select exists (select from tasks where conversation_id = $1)", conversation)
+    return found
+
+
+async def newest_undoable(db: Db, conversation: int, requester: int) -> tuple[int, int] | None:
+    """The person's newest done action whose skill can undo it: (task, step)."""
+    row = await db.fetchrow(
+        "select s.task_id, s.n from steps s join tasks t on t.id = s.task_id"
+        " join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
+        " where t.conversation_id = $1 and t.requester_id = $2 and s.status = 'succeeded'"
+        " and exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
+        " and not exists (select from steps u where u.skill = s.skill || '.undo' and u.status = 'succeeded'"
+        "   and u.args ->> 'task' = s.task_id::text and (u.args ->> 'step')::integer = s.n)"
+        " order by e.resolved_at desc limit 1",
+        conversation, requester,
+    )  # fmt: skip
+    return (row["task_id"], row["n"]) if row else None
+
+
+async def undoable_step(db: Db, task: int) -> int | None:
+    """The last done action of a task whose skill can undo it."""
+    found: int | None = await db.fetchval(
+        "select s.n from steps s join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
+        " where s.task_id = $1 and s.status = 'succeeded'"
+        " and exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
+        " order by s.n desc limit 1",
+        task,
+    )
+    return found
+
+
+async def cancel(db: Db, task: int, actor: str, why: str) -> str:
+    """Answers the status: 'cancelling' while something runs or is unknown, or the terminal one it had."""
+    status: str = await db.fetchval("select cancel_v1($1, $2, $3)", task, actor, why)
+    return status
+
+
+async def pause(db: Db, task: int, actor: str) -> str:
+    status: str = await db.fetchval("select pause_v1($1, $2)", task, actor)
+    return status
+
+
+async def resume(db: Db, task: int, actor: str) -> str:
+    status: str = await db.fetchval("select resume_v1($1, $2)", task, actor)
+    return status
+
+
+async def retry(db: Db, task: int, actor: str) -> str:
+    status: str = await db.fetchval("select retry_v1($1, $2)", task, actor)
+    return status

@@ -1,0 +1,469 @@
+-- The engine's moves.
+--
+-- A worker *claims* ready steps, *begins* those that touch the world (the last database act before the call: it consumes
+-- the approval and writes the intent), and *completes* them: outcome, ready dependents and the next claim in one commit.
+-- A risky step is *parked* behind an approval and *decided* on; a step whose outcome is not known is *lost* and later
+-- *resolved* by a probe or a person.
+--
+-- Lock order everywhere: task row first, in a statement of its own (so that what follows sees the sibling's commit),
+-- then steps ascending, approval, effect, outbox. claim alone does not touch the task row and never waits.
+-- Hot functions carry a version: an old worker keeps calling _v1 while a new one calls _v2.
+
+create type claimed_step as (
+    task_id bigint, n integer, kind text, skill text, args jsonb, origins jsonb, effect_class text, needs integer[],
+    fence bigint, attempt smallint, max_attempts smallint, gen smallint, timeout_s real, approval_id uuid,
+    effect_state text, goal text, plan_version integer, requester_id bigint, conversation_id bigint, lane text
+);
+
+-- Who acts and why, for the events that the moves of this transaction write.
+create function act_as(p_actor text, p_why text) returns void language plpgsql as $$
+begin
+    perform set_config('sayso.actor', coalesce(p_actor, ''), true), set_config('sayso.why', coalesce(p_why, ''), true);
+end $$;
+
+create function is_alive(p_worker bigint) returns boolean language plpgsql stable as $$
+begin
+    return exists (select from workers where id = p_worker and lease_until > now());
+end $$;
+
+-- ---------------------------------------------------------------- cards
+
+-- Every card of the task is stale: one waiting message per card, however many changes.
+create function touch_cards(p_task bigint) returns void language plpgsql as $$
+declare
+    c record;
+begin
+    for c in update cards set wanted = wanted + 1 where task_id = p_task returning id, conversation_id loop
+        insert into outbox (conversation_id, card_id, kind) values (c.conversation_id, c.id, 'card')
+        on conflict (card_id) where status = 'pending' and card_id is not null do nothing;
+    end loop;
+end $$;
+
+create function place_card(p_subject text, p_task bigint, p_approval uuid, p_conversation bigint) returns void
+language plpgsql as $$
+declare
+    card bigint;
+begin
+    insert into cards (subject, task_id, approval_id, conversation_id)
+    values (p_subject, p_task, p_approval, p_conversation) on conflict do nothing returning id into card;
+    if card is not null then
+        insert into outbox (conversation_id, card_id, kind) values (p_conversation, card, 'card');
+    end if;
+end $$;
+
+-- ---------------------------------------------------------------- tasks
+
+-- Moves a locked task, by way of 'running' where the direct move is not legal.
+create function move_task(p_task bigint, p_to text) returns void language plpgsql as $$
+declare
+    was text;
+    ends boolean := p_to in ('succeeded', 'failed', 'abandoned', 'cancelled');
+begin
+    select status into was from tasks where id = p_task;
+    if was = p_to then return; end if;
+    if not exists (select from transitions where machine = 'task' and from_state = was and to_state = p_to) then
+        update tasks set status = 'running', finished_at = null where id = p_task;
+    end if;
+    if not ends then
+        update tasks set status = p_to, finished_at = null where id = p_task;
+        return;
+    end if;
+    update tasks t set status = p_to, finished_at = sayso_now(),
+        result = case when p_to = 'succeeded' then (
+            select s.result from steps s
+             where s.task_id = p_task and s.status = 'succeeded' and s.dependents = '{}' order by s.n desc limit 1) end,
+        error = case when p_to in ('failed', 'abandoned') then (
+            select s.error from steps s
+             where s.task_id = p_task and not s.handled
+               and s.outcome in ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up')
+             order by (s.outcome in ('error', 'refused')) desc, s.n limit 1) end
+     where t.id = p_task;
+end $$;
+
+-- What the task becomes now that its steps are as they are: core/state.py task_after, in SQL. The caller holds the lock.
+create function settle(p_task bigint) returns text language plpgsql as $$
+declare
+    was         text;
+    becomes     text;
+    busy        integer;
+    planning    integer;
+    held        integer;
+    blocked     integer;
+    running     integer;
+    unknown     integer;
+    failures    integer;
+    given_up    integer;
+begin
+    select status into was from tasks where id = p_task;
+    if was in ('succeeded', 'failed', 'abandoned', 'cancelled', 'paused') then
+        perform touch_cards(p_task);
+        return was;
+    end if;
+    select count(*) filter (where status in ('ready', 'running')),
+           count(*) filter (where status in ('ready', 'running') and kind = 'plan'),
+           count(*) filter (where status in ('waiting', 'awaiting_approval', 'unknown')),
+           count(*) filter (where status = 'blocked'),
+           count(*) filter (where status = 'running'),
+           count(*) filter (where status = 'unknown'),
+           count(*) filter (where not handled and outcome in ('error', 'refused')),
+           count(*) filter (where not handled and outcome in ('denied', 'expired', 'undeliverable', 'given_up'))
+      into busy, planning, held, blocked, running, unknown, failures, given_up
+      from steps where task_id = p_task;
+    if was = 'cancelling' then
+        becomes := case when running + unknown > 0 then 'cancelling' else 'cancelled' end;
+    elsif busy + held + blocked > 0 then
+        becomes := case when planning > 0 then 'planning' when busy > 0 then 'running' else 'waiting' end;
+    else
+        becomes := case when failures > 0 then 'failed' when given_up > 0 then 'abandoned' else 'succeeded' end;
+    end if;
+    perform move_task(p_task, becomes);
+    perform touch_cards(p_task);
+    return becomes;
+end $$;
+
+-- `p_steps` is an array of PlannedStep (core/models.py). Numbers are given by the planner, ascending.
+create function insert_steps(p_task bigint, p_steps jsonb) returns integer language plpgsql as $$
+declare
+    t       tasks;
+    s       jsonb;
+    v_needs integer[];
+    open_   integer;
+    broken  integer;
+    made    integer := 0;
+begin
+    select * into t from tasks where id = p_task;
+    for s in select e.value from jsonb_array_elements(p_steps) with ordinality e (value, i) order by e.i loop
+        select coalesce(array_agg(e::integer order by e::integer), '{}') into v_needs
+          from jsonb_array_elements_text(s -> 'needs') e;
+        select count(*) filter (where x.outcome is null),
+               count(*) filter (where x.outcome <> 'ok' and s ->> 'after' = 'success')
+          into open_, broken from steps x where x.task_id = p_task and x.n = any (v_needs);
+        insert into steps (task_id, n, kind, skill, title, args, origins, needs, unmet, run_after, status, effect_class,
+                           lane, priority, ready_at, timeout_s, max_attempts)
+        values (p_task, (s ->> 'n')::integer, s ->> 'kind', s ->> 'skill', s ->> 'title', s -> 'args', s -> 'origins',
+                v_needs, open_, s ->> 'after', case when open_ + broken > 0 then 'blocked' else 'ready' end,
+                s ->> 'effect_class', t.lane, t.priority,
+                case when open_ + broken > 0 then null when t.status = 'paused' then 'infinity' else sayso_now() end,
+                (s ->> 'timeout_s')::real, (s ->> 'max_attempts')::smallint);
+        update steps set dependents = dependents || (s ->> 'n')::integer,
+               handled = handled or s ->> 'after' = 'settled'
+         where task_id = p_task and n = any (v_needs);
+        if broken > 0 and open_ = 0 then
+            update steps set status = 'skipped', outcome = 'upstream', finished_at = sayso_now(),
+                   error = 'a step it needs did not succeed'
+             where task_id = p_task and n = (s ->> 'n')::integer;
+        end if;
+        made := made + 1;
+    end loop;
+    return made;
+end $$;
+
+create function create_task_v1(
+    p_inbound bigint, p_conversation bigint, p_requester bigint, p_goal text, p_kind text, p_steps jsonb,
+    p_lane text, p_priority smallint, p_idempotency_key text, p_parent bigint, p_actor text
+) returns bigint language plpgsql as $$
+declare
+    made bigint;
+begin
+    perform act_as(p_actor, p_goal);
+    insert into tasks (inbound_id, conversation_id, requester_id, goal, kind, status, lane, priority, idempotency_key, parent_id)
+    values (p_inbound, p_conversation, p_requester, p_goal, p_kind, 'queued', p_lane, p_priority, p_idempotency_key, p_parent)
+    on conflict (requester_id, idempotency_key) do nothing returning id into made;
+    if made is null then
+        return null;
+    end if;
+    perform insert_steps(made, p_steps);
+    if p_inbound is not null then
+        update inbound set task_id = made where id = p_inbound;
+    end if;
+    if p_conversation is not null then
+        perform place_card('task', made, null, p_conversation);
+    end if;
+    perform act_as(p_actor, '');
+    perform settle(made);
+    return made;
+end $$;
+
+-- ---------------------------------------------------------------- claim
+
+create function claim_v1(p_worker bigint, p_lane text, p_limit integer) returns setof claimed_step
+language plpgsql as $$
+declare
+    v_now timestamptz := sayso_now();
+begin
+    if not is_alive(p_worker) then return; end if;
+    perform act_as('worker:' || p_worker, 'claim');
+    return query
+    with pick as materialized (
+        select s.task_id, s.n from steps s
+         where s.status = 'ready' and s.lane = p_lane and s.ready_at <= v_now
+         order by s.priority, s.ready_at limit p_limit for update skip locked),
+    mine as (
+        update steps s set status = 'running', worker_id = p_worker, fence = s.fence + 1, attempt = s.attempt + 1,
+               deadline_at = now() + make_interval(secs => s.timeout_s), waits_for = null
+          from pick where s.task_id = pick.task_id and s.n = pick.n returning s.*)
+    select m.task_id, m.n, m.kind, m.skill, m.args, m.origins, m.effect_class, m.needs, m.fence, m.attempt, m.max_attempts,
+           m.gen, m.timeout_s, m.approval_id, m.effect_state, t.goal, t.plan_version, t.requester_id, t.conversation_id, m.lane
+      from mine m join tasks t on t.id = m.task_id;
+end $$;
+
+-- What is running here according to the database; the heartbeat's answer.
+create function heartbeat_v1(p_worker bigint, p_ttl_s real)
+returns table (task_id bigint, n integer, fence bigint, cancel_asked boolean) language plpgsql as $$
+begin
+    update workers set lease_until = now() + make_interval(secs => p_ttl_s) where id = p_worker and lease_until > now();
+    if not found then
+        raise exception 'the lease of worker % is lost', p_worker using errcode = 'SY002';
+    end if;
+    return query select s.task_id, s.n, s.fence, s.cancel_asked from steps s
+                  where s.worker_id = p_worker and s.status = 'running';
+end $$;
+
+-- A claim whose reply was lost, adopted: the same row as claim would have answered.
+create function adopt_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint) returns setof claimed_step
+language plpgsql as $$
+begin
+    return query
+    select m.task_id, m.n, m.kind, m.skill, m.args, m.origins, m.effect_class, m.needs, m.fence, m.attempt, m.max_attempts,
+           m.gen, m.timeout_s, m.approval_id, m.effect_state, t.goal, t.plan_version, t.requester_id, t.conversation_id, m.lane
+      from steps m join tasks t on t.id = m.task_id
+     where m.task_id = p_task and m.n = p_n and m.fence = p_fence and m.worker_id = p_worker and m.status = 'running';
+end $$;
+
+-- ---------------------------------------------------------------- begin
+
+create function is_eligible(p_principal bigint, p_approvers jsonb, p_requester bigint) returns boolean
+language plpgsql stable as $$
+begin
+    return exists (
+        select from principals p
+         where p.id = p_principal and p.is_active and not p.is_service
+           and (coalesce(p_approvers -> 'people', '[]') ? p.key
+                or p.roles && array(select jsonb_array_elements_text(coalesce(p_approvers -> 'roles', '[]'))))
+           and not (coalesce((p_approvers ->> 'four_eyes')::boolean, false) and p.id = p_requester));
+end $$;
+
+create function votes_for(p_approval approvals, p_verdicts text[]) returns integer language plpgsql stable as $$
+begin
+    return (select count(distinct d.principal_id) from decisions d
+             where d.approval_id = p_approval.id and d.verdict = any (p_verdicts)
+               and is_eligible(d.principal_id, p_approval.approvers, p_approval.requester_id));
+end $$;
+
+-- The last database act before a call that touches the world. Answers 'go', or why not:
+-- stale | cancelled | paused | requester | done | not_approved | expired | drift | approver | grant.
+create function begin_v1(
+    p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_key text, p_digest text, p_action jsonb,
+    p_approval uuid, p_grant uuid
+) returns text language plpgsql as $$
+declare
+    t   tasks;
+    s   steps;
+    a   approvals;
+    e   effects;
+begin
+    perform act_as('worker:' || p_worker, 'begin');
+    select * into t from tasks where id = p_task for update;
+    select * into s from steps where task_id = p_task and n = p_n for update;
+    if s.status is distinct from 'running' or s.fence <> p_fence or s.worker_id <> p_worker or not is_alive(p_worker) then
+        return 'stale';
+    end if;
+    if s.cancel_asked or t.status in ('cancelling', 'cancelled') then return 'cancelled'; end if;
+    if t.status = 'paused' then return 'paused'; end if;
+    if not exists (select from principals p where p.id = t.requester_id and p.is_active) then return 'requester'; end if;
+    if p_approval is not null then
+        select * into a from approvals where id = p_approval and task_id = p_task and n = p_n for update;
+    end if;
+    select * into e from effects where task_id = p_task and n = p_n and gen = s.gen for update;
+    if e.state = 'done' then return 'done'; end if;
+    if p_approval is not null then
+        if a.id is null then return 'not_approved'; end if;
+        if not a.items @> jsonb_build_array(jsonb_build_object('task', p_task::text, 'step', p_n, 'digest', p_digest)) then
+            return 'drift';
+        end if;
+        if a.status = 'approved' then
+            if a.expires_at <= sayso_now() then
+                update approvals set status = 'expired' where id = a.id;
+                return 'expired';
+            end if;
+            if votes_for(a, array['approve', 'not_happened']) < (a.approvers ->> 'needed')::integer then
+                return 'approver';
+            end if;
+            update approvals set status = 'consumed' where id = a.id;
+        elsif a.status <> 'consumed' or e.approval_id is distinct from a.id or e.digest <> p_digest then
+            return 'not_approved';      -- only the same generation of the same action may go on under a consumed approval
+        end if;
+    end if;
+    if p_grant is not null then
+        update grants set uses = uses + 1, uses_left = uses_left - 1, version = version + 1
+         where id = p_grant and revoked_at is null and expires_at > sayso_now() and coalesce(uses_left, 1) > 0;
+        if not found then return 'grant'; end if;
+    end if;
+    if e.task_id is null then
+        insert into effects (task_id, n, gen, key, fence, digest, action, approval_id, state)
+        values (p_task, p_n, s.gen, p_key, p_fence, p_digest, p_action, p_approval, 'intent');
+    else
+        update effects set state = 'intent', fence = p_fence, digest = p_digest, action = p_action, begun_at = now()
+         where task_id = p_task and n = p_n and gen = s.gen;
+    end if;
+    update steps set effect_state = 'intent', deadline_at = now() + make_interval(secs => timeout_s)
+     where task_id = p_task and n = p_n;
+    insert into audit (kind, actor, task_id, approval_id, data)
+    values ('execution', 'worker:' || p_worker, p_task, p_approval,
+            jsonb_build_object('step', p_n, 'key', p_key, 'digest', p_digest, 'skill', s.skill));
+    return 'go';
+end $$;
+
+-- ---------------------------------------------------------------- complete
+
+-- The dependents of a step that has just ended: ready, skipped with it, or one need fewer.
+create function free_dependents(p_task bigint, p_n integer, p_dependents integer[], p_ok boolean, p_paused boolean) returns integer
+language plpgsql as $$
+declare
+    d       steps;
+    freed   integer := 0;
+begin
+    for d in select * from steps where task_id = p_task and n = any (p_dependents) order by n for update loop
+        if d.status <> 'blocked' then continue; end if;
+        if not p_ok and d.run_after = 'success' then
+            update steps set status = 'skipped', outcome = 'upstream', finished_at = sayso_now(),
+                   error = 'step ' || p_n || ' did not succeed' where task_id = p_task and n = d.n;
+            freed := freed + free_dependents(p_task, d.n, d.dependents, false, p_paused);
+        elsif d.unmet > 1 then
+            update steps set unmet = d.unmet - 1 where task_id = p_task and n = d.n;
+        else
+            update steps set unmet = 0, status = 'ready',
+                   ready_at = case when p_paused then 'infinity' else sayso_now() end where task_id = p_task and n = d.n;
+            freed := freed + 1;
+        end if;
+    end loop;
+    return freed;
+end $$;
+
+-- Outcome, planned steps, dependents, next claim: one commit. `ok` false means the fence was lost and nothing was written.
+create function complete_v1(
+    p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_result jsonb, p_added jsonb, p_claim boolean,
+    out ok boolean, out freed integer, out next claimed_step
+) language plpgsql as $$
+declare
+    t       tasks;
+    me      steps;
+    d       steps;
+begin
+    ok := false;
+    freed := 0;
+    perform act_as('worker:' || p_worker, 'complete');
+    select * into t from tasks where id = p_task for update;
+    update steps set status = 'succeeded', outcome = 'ok', result = p_result, error = null, worker_id = null,
+           deadline_at = null, finished_at = sayso_now(),
+           effect_state = case when effect_state is null then null else 'done' end
+     where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker
+    returning * into me;
+    if not found then return; end if;
+    ok := true;
+    if me.effect_state is not null then
+        update effects set state = 'done', evidence = p_result, resolved_at = now()
+         where task_id = p_task and n = p_n and gen = me.gen and state = 'intent';
+    end if;
+    if p_added is not null and t.status <> 'cancelling' then
+        freed := freed + insert_steps(p_task, p_added);
+        update tasks set plan_version = plan_version + 1 where id = p_task;
+    end if;
+    for d in select * from steps where task_id = p_task and n = any (me.dependents) order by n for update loop
+        if d.status <> 'blocked' then continue; end if;
+        if d.unmet > 1 then
+            update steps set unmet = d.unmet - 1 where task_id = p_task and n = d.n;
+        elsif p_claim and next is null and t.status in ('planning', 'running') and d.lane = me.lane and is_alive(p_worker)
+              and not exists (select from steps u where u.status = 'ready' and u.lane = me.lane
+                                 and u.priority < d.priority and u.ready_at <= sayso_now()) then
+            update steps s set unmet = 0, status = 'running', worker_id = p_worker, fence = s.fence + 1,
+                   attempt = s.attempt + 1, deadline_at = now() + make_interval(secs => s.timeout_s)
+             where s.task_id = p_task and s.n = d.n returning * into d;
+            next := row(d.task_id, d.n, d.kind, d.skill, d.args, d.origins, d.effect_class, d.needs, d.fence, d.attempt,
+                        d.max_attempts, d.gen, d.timeout_s, d.approval_id, d.effect_state, t.goal, t.plan_version,
+                        t.requester_id, t.conversation_id, d.lane)::claimed_step;
+        else
+            update steps set unmet = 0, status = 'ready',
+                   ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() end
+             where task_id = p_task and n = d.n;
+            freed := freed + 1;
+        end if;
+    end loop;
+    perform settle(p_task);
+end $$;
+
+-- Known not to have happened (or pure): again after `p_retry_s`, or failed for good.
+create function fail_v1(
+    p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_error text, p_outcome text, p_retry_s real, p_added jsonb
+) returns boolean language plpgsql as $$
+declare
+    t   tasks;
+    me  steps;
+begin
+    perform act_as('worker:' || p_worker, p_error);
+    select * into t from tasks where id = p_task for update;
+    select * into me from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running'
+       and worker_id = p_worker for update;
+    if not found then return false; end if;
+    update effects set state = 'not_done', evidence = to_jsonb(p_error), resolved_at = now()
+     where task_id = p_task and n = p_n and gen = me.gen and state = 'intent';
+    if p_retry_s is not null and me.attempt < me.max_attempts and t.status not in ('cancelling') then
+        update steps set status = 'ready', worker_id = null, deadline_at = null, error = p_error,
+               effect_state = case when effect_state is null then null else 'not_done' end,
+               ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() + make_interval(secs => p_retry_s) end
+         where task_id = p_task and n = p_n;
+    else
+        update steps set status = case when p_outcome = 'cancelled' then 'cancelled' else 'failed' end, outcome = p_outcome,
+               worker_id = null, deadline_at = null, error = p_error, finished_at = sayso_now(),
+               effect_state = case when effect_state is null then null else 'not_done' end
+         where task_id = p_task and n = p_n;
+        if p_added is not null and t.status <> 'cancelling' then
+            perform insert_steps(p_task, p_added);
+        end if;
+        perform free_dependents(p_task, p_n, (select dependents from steps where task_id = p_task and n = p_n), false,
+                                t.status = 'paused');
+    end if;
+    perform settle(p_task);
+    return true;
+end $$;
+
+-- Given back untouched; the attempt is not charged.
+create function release_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_why text, p_ready_s real)
+returns boolean language plpgsql as $$
+declare
+    t   tasks;
+begin
+    perform act_as('worker:' || p_worker, p_why);
+    select * into t from tasks where id = p_task for update;
+    update steps set status = 'ready', worker_id = null, deadline_at = null, attempt = greatest(attempt - 1, 0),
+           ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() + make_interval(secs => p_ready_s) end
+     where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker;
+    return found;
+end $$;
+
+-- A step that waits for a time; the sweeper wakes it.
+create function wait_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_for text, p_seconds real)
+returns boolean language plpgsql as $$
+begin
+    perform act_as('worker:' || p_worker, p_for);
+    perform 1 from tasks where id = p_task for update;
+    update steps set status = 'waiting', worker_id = null, deadline_at = null, attempt = greatest(attempt - 1, 0),
+           waits_for = p_for, ready_at = sayso_now() + make_interval(secs => p_seconds)
+     where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker;
+    if not found then return false; end if;
+    perform settle(p_task);
+    return true;
+end $$;
+
+create function wake_v1(p_task bigint, p_n integer) returns boolean language plpgsql as $$
+declare
+    t   tasks;
+begin
+    perform act_as('sweeper', 'its time has come');
+    select * into t from tasks where id = p_task for update;
+    update steps set status = 'ready', ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() end
+     where task_id = p_task and n = p_n and status = 'waiting' and ready_at <= sayso_now();
+    if not found then return false; end if;
+    perform settle(p_task);
+    return true;
+end $$;

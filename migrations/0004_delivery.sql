@@ -1,0 +1,62 @@
+-- The courier's moves: messages leave per conversation in order of their id, one at a time.
+--
+-- A message is claimed ('sending', under a lease), then sent, put back with a backoff, given up, or left unknown when the
+-- answer was lost. Only the oldest open message of a conversation may be claimed: order is kept, other places go on.
+
+create function claim_messages_v1(p_channels text[], p_limit integer, p_lease_s real)
+returns table (id bigint, kind text, body jsonb, attempts integer, status text, conversation_id bigint, channel text, external_id text,
+               thread text, is_private boolean, card_id bigint, subject text, task_id bigint, approval_id uuid, card_ref text, wanted integer)
+language plpgsql as $$
+begin
+    return query
+    with heads as materialized (
+        select distinct on (o.conversation_id) o.id, o.status, o.next_at
+          from outbox o where o.status in ('pending', 'sending', 'unknown') order by o.conversation_id, o.id),
+    pick as materialized (
+        select o.id from outbox o join heads h on h.id = o.id join conversations c on c.id = o.conversation_id
+         where h.status = 'pending' and h.next_at <= now() and c.channel = any (p_channels) and o.status = 'pending'
+         order by o.id limit p_limit for update of o skip locked),
+    mine as (
+        update outbox o set status = 'sending', attempts = o.attempts + 1, lease_until = now() + make_interval(secs => p_lease_s)
+          from pick where o.id = pick.id returning o.*)
+    select m.id, m.kind, m.body, m.attempts, m.status, m.conversation_id, c.channel, c.external_id, c.thread, c.is_private,
+           m.card_id, k.subject, k.task_id, k.approval_id, k.provider_ref, k.wanted
+      from mine m join conversations c on c.id = m.conversation_id left join cards k on k.id = m.card_id order by m.id;
+end $$;
+
+create function message_sent_v1(p_id bigint, p_ref text, p_shown integer) returns void language plpgsql as $$
+declare
+    m   outbox;
+begin
+    update outbox set status = 'sent', provider_ref = p_ref, sent_at = now(), lease_until = null, error = null
+     where id = p_id and status in ('sending', 'unknown') returning * into m;
+    if m.card_id is not null then
+        update cards set provider_ref = coalesce(provider_ref, p_ref), shown = greatest(shown, p_shown) where id = m.card_id;
+    end if;
+end $$;
+
+-- Not sent for certain: again after `p_retry_s`, or dead when that is null. A newer waiting message of the same card replaces it.
+create function message_failed_v1(p_id bigint, p_error text, p_retry_s real) returns void language plpgsql as $$
+declare
+    m   outbox;
+begin
+    select * into m from outbox where id = p_id and status in ('sending', 'unknown') for update;
+    if not found then return; end if;
+    if p_retry_s is not null and m.card_id is not null then
+        delete from outbox where card_id = m.card_id and status = 'pending';
+    end if;
+    update outbox set status = case when p_retry_s is null then 'dead' else 'pending' end, error = p_error, lease_until = null,
+           next_at = now() + make_interval(secs => coalesce(p_retry_s, 0)) where id = p_id;
+end $$;
+
+create function message_unknown_v1(p_id bigint, p_error text) returns void language plpgsql as $$
+begin
+    update outbox set status = 'unknown', error = p_error, lease_until = null where id = p_id and status = 'sending';
+end $$;
+
+-- Messages whose sender is gone: it is not known whether the chat has them.
+create function stranded_messages_v1() returns setof bigint language plpgsql as $$
+begin
+    return query update outbox set status = 'unknown', lease_until = null, error = 'the sender was lost'
+                  where status = 'sending' and lease_until < now() returning outbox.id;
+end $$;
