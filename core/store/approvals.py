@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -60,6 +60,23 @@ async def listed(
     return [dict(r) | {"id": str(r["id"])} for r in rows]
 
 
+async def decidable(db: Db, viewer: int, asked: Collection[str]) -> set[str]:
+    """Those of the approvals that the viewer is among the deciders of, open or not."""
+    rows = await db.fetch(
+        "select a.id from approvals a where a.id = any ($2) and is_eligible($1, a.approvers, a.requester_id)",
+        viewer, [UUID(a) for a in asked],
+    )  # fmt: skip
+    return {str(r["id"]) for r in rows}
+
+
+async def waiting_for(db: Db, viewer: int) -> int:
+    """How many pending approvals the viewer may decide."""
+    count: int = await db.fetchval(
+        "select count(*) from approvals a where a.status = 'pending' and is_eligible($1, a.approvers, a.requester_id)", viewer
+    )
+    return count
+
+
 async def of_step(db: Db, approval: str) -> dict[str, Any] | None:
     """What the executor compares before it begins: status, digest, the ask it was given for."""
     row = await db.fetchrow(
@@ -112,8 +129,3 @@ async def deciders(db: Db, approvers: Mapping[str, Any], requester: int) -> list
         dict(approvers), requester,
     )  # fmt: skip
     return [dict(r) for r in rows]
-
-
-def places_without(conversation: int | None, others: Sequence[int]) -> list[int]:
-    """The conversations for the first cards: the task's own, then others, each once."""
-    return list(dict.fromkeys([*([conversation] if conversation else []), *others]))

@@ -31,6 +31,22 @@ async def ensure(db: Db, place: Place) -> int:
     return made
 
 
+async def find(db: Db, channel: str, external_id: str, thread: str = "") -> int | None:
+    """The conversation's row, if anything was ever said there."""
+    found: int | None = await db.fetchval(
+        "select id from conversations where channel = $1 and external_id = $2 and thread = $3", channel, external_id, thread
+    )
+    return found
+
+
+async def is_member(db: Db, conversation: int, principal: int) -> bool:
+    """Whether the person has spoken there."""
+    found: bool = await db.fetchval(
+        "select exists (select from inbound where conversation_id = $1 and principal_id = $2)", conversation, principal
+    )
+    return found
+
+
 async def by_id(db: Db, conversation: int) -> Conversation | None:
     row = await db.fetchrow(
         "select id, channel, external_id, thread, is_private from conversations where id = $1", conversation
@@ -151,6 +167,15 @@ async def not_sent(db: Db, message: int, error: str, retry_s: float | None) -> N
 
 async def maybe_sent(db: Db, message: int, error: str) -> None:
     await db.execute("select message_unknown_v1($1, $2)", message, error)
+
+
+async def show_again(db: Db, card: int) -> None:
+    """Have the card edited to its present state."""
+    await db.execute(
+        "insert into outbox (conversation_id, card_id, kind) select conversation_id, id, 'card' from cards where id = $1"
+        " on conflict (card_id) where status = 'pending' and card_id is not null do nothing",
+        card,
+    )
 
 
 async def strand(db: Db) -> list[int]:

@@ -23,9 +23,10 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
         xid, dash, number = text.partition("-")
-        if not (dash and xid.isdigit() and number.isdigit() and len(text) <= 40):
+        if not (dash and text.isascii() and xid.isdigit() and number.isdigit() and len(text) <= 40):
             return None
-        return cls(int(xid), int(number))
+        cursor = cls(int(xid), int(number))
+        return cursor if cursor.xid < 2**63 and cursor.id < 2**63 else None
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:

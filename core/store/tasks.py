@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from core import config
@@ -33,6 +33,11 @@ async def create(
         idempotency_key, parent, actor,
     )  # fmt: skip
     return made
+
+
+def parse_id(text: str) -> int | None:
+    """A task id as URLs carry it; None when it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 async def by_idempotency_key(db: Db, requester: int, key: str) -> int | None:
@@ -70,28 +75,37 @@ async def whole(db: Db, task: int) -> dict[str, Any] | None:
     return await _with_steps(db, row) if row else None
 
 
+async def visible_among(
+    db: Db, asked: Collection[int], viewer: int, *, sees_all: bool, sees_conversation: bool
+) -> set[int]:
+    """Those of the tasks that the viewer may see."""
+    rows = await db.fetch(
+        f"select t.id from tasks t where t.id = any ($4) and {VISIBLE}", viewer, sees_all, sees_conversation, list(asked)
+    )
+    return {r["id"] for r in rows}
+
+
 async def _with_steps(db: Db, row: Mapping[str, Any]) -> dict[str, Any]:
     steps = await db.fetch("select * from steps where task_id = $1 order by n", row["id"])
-    return _summary(row) | {
-        "steps": [
-            {
-                "n": s["n"],
-                "kind": s["kind"],
-                "skill": s["skill"],
-                "title": s["title"],
-                "args": s["args"],
-                "status": s["status"],
-                "outcome": s["outcome"],
-                "effect_class": s["effect_class"],
-                "effect_state": s["effect_state"],
-                "depends_on": list(s["needs"]),
-                "approval_id": str(s["approval_id"]) if s["approval_id"] else None,
-                "waits_for": s["waits_for"],
-                "result": s["result"],
-                "error": s["error"],
-            }
-            for s in steps
-        ]
+    return _summary(row) | {"steps": [_step(s) for s in steps]}
+
+
+def _step(s: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "n": s["n"],
+        "kind": s["kind"],
+        "skill": s["skill"],
+        "title": s["title"],
+        "args": s["args"],
+        "status": s["status"],
+        "outcome": s["outcome"],
+        "effect_class": s["effect_class"],
+        "effect_state": s["effect_state"],
+        "depends_on": list(s["needs"]),
+        "approval_id": str(s["approval_id"]) if s["approval_id"] else None,
+        "waits_for": s["waits_for"],
+        "result": s["result"],
+        "error": s["error"],
     }
 
 
@@ -130,6 +144,14 @@ async def listed(
         viewer, sees_all, sees_conversation, only_open, conversation, limit,
     )  # fmt: skip
     return [_summary(r) for r in rows]
+
+
+async def steps_of(db: Db, asked: Collection[int]) -> dict[int, list[dict[str, Any]]]:
+    """The steps of several tasks, by task."""
+    found: dict[int, list[dict[str, Any]]] = {task: [] for task in asked}
+    for s in await db.fetch("select * from steps where task_id = any ($1) order by task_id, n", list(asked)):
+        found[s["task_id"]].append(_step(s))
+    return found
 
 
 async def newest_in(db: Db, conversation: int, requester: int, *, only_open: bool) -> int | None:
