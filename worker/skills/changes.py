@@ -32,7 +32,7 @@ def delete(root: int, trash: Trash, key: str, paths: list[str]) -> Record:
             return _result(record)
         skipped = []
         for n, file in enumerate(record["files"]):
-            if entry.facts(str(n)) is None and (why := _take(root, entry, file, str(n))):
+            if not taken(entry, n) and (why := _take(root, entry, file, str(n))):
                 skipped.append({"path": file["path"], "why": why})
         os.fsync(entry.fd)
         result = deleted(entry, record, skipped)
@@ -41,9 +41,15 @@ def delete(root: int, trash: Trash, key: str, paths: list[str]) -> Record:
         return _result(_done(entry, record, result))
 
 
+def taken(entry: Entry, n: int) -> bool:
+    """Whether the n-th file is in its slot, and there alone."""
+    facts = entry.facts(str(n))
+    return facts is not None and facts.st_nlink == 1
+
+
 def deleted(entry: Entry, record: Record, skipped: list[dict[str, str]]) -> Record:
     """The result as the trash shows it."""
-    gone = [file["path"] for n, file in enumerate(record["files"]) if entry.facts(str(n)) is not None]
+    gone = [file["path"] for n, file in enumerate(record["files"]) if taken(entry, n)]
     summary = f"Deleted {counted(gone)}" if gone else "Deleted nothing"
     if skipped:
         summary += f"; {len(skipped)} left where they were"
@@ -79,9 +85,9 @@ def _take(root: int, entry: Entry, file: Record, slot: str) -> str:
             if identity(facts) != file["was"]:
                 return "was changed or replaced meanwhile"
             rename_new(folder, name, entry.fd, slot)
-            taken = entry.facts(slot)
+            there = entry.facts(slot)
             # Somebody may have put another thing under that name between the look and the rename.
-            if taken is None or taken.st_ino != file["was"][0] or not stat.S_ISREG(taken.st_mode):
+            if there is None or there.st_ino != file["was"][0] or not stat.S_ISREG(there.st_mode):
                 rename_new(entry.fd, slot, folder, name)
                 return "was replaced by something else meanwhile"
             os.fsync(folder)
@@ -100,6 +106,7 @@ def write(root: int, trash: Trash, key: str, path: str, content: bytes, overwrit
             return _result(record)
         if not written(entry, record):
             _put(root, entry, record)
+        keep_old(entry, record)
         return _result(_done(entry, record, write_result(entry, record)))
 
 
@@ -117,24 +124,13 @@ def _staged(root: int, entry: Entry, path: str, content: bytes, sha: str, overwr
         raise NotDone(f"{path!r} cannot be written: {error}") from error
     return _meant(
         entry,
-        {
-            "verb": "write",
-            "path": path,
-            "sha256": sha,
-            "bytes": len(content),
-            "inode": inode,
-        }
+        {"verb": "write", "path": path, "sha256": sha, "bytes": len(content), "inode": inode}
         | {"replaces": identity(there) if there else None},
     )
 
 
 def _stage(entry: Entry, content: bytes, mode: int) -> int:
-    fd = os.open(
-        "new",
-        os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
-        FILE_MODE,
-        dir_fd=entry.fd,
-    )
+    fd = os.open("new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE, dir_fd=entry.fd)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
         os.fchmod(file.fileno(), mode)
@@ -146,6 +142,13 @@ def _stage(entry: Entry, content: bytes, mode: int) -> int:
 def written(entry: Entry, record: Record) -> bool:
     """Whether the rename happened: then the staged inode is no longer in the trash."""
     return bool(entry.inode("new") != record["inode"])
+
+
+def keep_old(entry: Entry, record: Record) -> None:
+    """After a swap the replaced file lies under the staged one's name."""
+    if entry.facts("new") is not None and written(entry, record):
+        os.rename("new", "old", src_dir_fd=entry.fd, dst_dir_fd=entry.fd)
+        os.fsync(entry.fd)
 
 
 def _put(root: int, entry: Entry, record: Record) -> None:
@@ -169,11 +172,7 @@ def _put_new(entry: Entry, record: Record, folder: int, name: str) -> None:
     try:
         rename_new(entry.fd, "new", folder, name)
     except FileExistsError as error:
-        there = facts_at(folder, name)
-        if there is None or there.st_ino != record["inode"]:
-            raise NotDone(f"{record['path']!r} exists by now; nothing was written") from error
-        # A crash between link and unlink, where the file system has no better rename.
-        os.unlink("new", dir_fd=entry.fd)
+        raise NotDone(f"{record['path']!r} exists by now; nothing was written") from error
 
 
 def _put_over(entry: Entry, folder: int, name: str) -> None:
@@ -198,16 +197,12 @@ def write_result(entry: Entry, record: Record) -> Record:
 def move(root: int, trash: Trash, key: str, source: str, target: str) -> Record:
     """Give a file another name, never over an existing one. `{"source", "target", "summary", "trash"}`."""
     with trash.entry(key) as entry:
+        is_new = entry.record is None
         record = entry.record or _planned(root, entry, source, target)
-        _same(
-            entry,
-            record,
-            "move",
-            (record["source"], record["target"]) == (source, target),
-        )
+        _same(entry, record, "move", (record["source"], record["target"]) == (source, target))
         if "result" in record:
             return _result(record)
-        if not moved(root, record):
+        if is_new or not moved(root, record):
             rename(root, source, target, record["was"][0])
         return _result(_done(entry, record, move_result(entry, record)))
 
@@ -217,10 +212,7 @@ def _planned(root: int, entry: Entry, source: str, target: str) -> Record:
     with parent_folder(root, target, make=True) as (folder, name):
         if facts_at(folder, name) is not None:
             raise NotDone(f"{target!r} exists already; nothing was moved")
-    return _meant(
-        entry,
-        {"verb": "move", "source": source, "target": target, "was": identity(facts)},
-    )
+    return _meant(entry, {"verb": "move", "source": source, "target": target, "was": identity(facts)})
 
 
 def moved(root: int, record: Record) -> bool:
@@ -242,10 +234,7 @@ def rename(root: int, source: str, target: str, inode: int) -> None:
         try:
             rename_new(old, name, new, new_name)
         except FileExistsError as error:
-            there = facts_at(new, new_name)
-            if there is None or there.st_ino != inode:
-                raise NotDone(f"{target!r} exists by now; nothing was moved") from error
-            os.unlink(name, dir_fd=old)
+            raise NotDone(f"{target!r} exists by now; nothing was moved") from error
         except FileNotFoundError as error:
             raise NotDone(f"there is no file {source!r} any more; nothing was moved") from error
         there = facts_at(new, new_name)

@@ -37,13 +37,10 @@ def each_once(paths: list[str]) -> list[str]:
 
 
 @skill(
-    permissions=[(Permission.READ, "files:{pattern}")],
-    effect="pure",
-    card="List {pattern} in the workspace",
+    permissions=[(Permission.READ, "files:{pattern}")], effect="pure", card="List {pattern} in the workspace"
 )
 async def list_(
-    ctx: SkillContext,
-    pattern: Annotated[str, Control, Field(max_length=PATTERN_CHARS)] = "*",
+    ctx: SkillContext, pattern: Annotated[str, Control, Field(max_length=PATTERN_CHARS)] = "*"
 ) -> dict[str, Any]:
     """List files of the workspace whose path matches a pattern such as `*.log` or `**/*.md`."""
     found = await asyncio.to_thread(ctx.files.find, pattern)
@@ -55,20 +52,11 @@ async def list_(
     return result
 
 
-@skill(
-    permissions=[(Permission.READ, "files:{path}")],
-    effect="pure",
-    card="Read {path} in the workspace",
-)
+@skill(permissions=[(Permission.READ, "files:{path}")], effect="pure", card="Read {path} in the workspace")
 async def read(ctx: SkillContext, path: Annotated[ExistingFile, Control]) -> dict[str, Any]:
     """Read a file of the workspace: its text, or base64 when it is not text; long files are cut."""
     data, size = await asyncio.to_thread(ctx.files.read, path)
-    return {
-        "path": path,
-        "bytes": size,
-        "truncated": len(data) < size,
-        **in_json(data, len(data) < size),
-    }
+    return {"path": path, "bytes": size, "truncated": len(data) < size, **in_json(data, len(data) < size)}
 
 
 def in_json(data: bytes, is_cut: bool) -> dict[str, str]:
@@ -128,19 +116,14 @@ async def _(
 
 
 @skill(
-    permissions=[
-        (Permission.WRITE, "files:{source}"),
-        (Permission.WRITE, "files:{target}"),
-    ],
+    permissions=[(Permission.WRITE, "files:{source}"), (Permission.WRITE, "files:{target}")],
     effect="idempotent",
     reversible=True,
     card="Move {source} to {target} in the workspace",
     names_files=("source", "target"),
 )
 async def move(
-    ctx: SkillContext,
-    source: Annotated[ExistingFile, Control],
-    target: Annotated[NewFile, Control],
+    ctx: SkillContext, source: Annotated[ExistingFile, Control], target: Annotated[NewFile, Control]
 ) -> dict[str, Any]:
     """Move or rename a file of the workspace; an existing file is never replaced."""
     return await asyncio.to_thread(ctx.files.move, ctx.key, source, target)
@@ -175,10 +158,7 @@ async def _(ctx: SkillContext, result: dict[str, Any], source: str, target: str)
 async def delete(
     ctx: SkillContext,
     paths: Annotated[
-        list[ExistingFile],
-        Control,
-        Field(min_length=1, max_length=FILES_MOST),
-        AfterValidator(each_once),
+        list[ExistingFile], Control, Field(min_length=1, max_length=FILES_MOST), AfterValidator(each_once)
     ],
 ) -> dict[str, Any]:
     """Delete files from the workspace. They stay in the trash for 30 days and can be put back."""
@@ -195,10 +175,7 @@ def _size_lines(ctx: SkillContext, paths: list[str]) -> list[str]:
     lines = [f"{path}: {'absent' if size is None else sized(size)}" for path, size in sizes[:PREVIEW_FILES]]
     if len(sizes) > PREVIEW_FILES:
         lines.append(f"… and {len(sizes) - PREVIEW_FILES} more")
-    return [
-        *lines,
-        f"{len(paths)} in all, {sized(sum(size or 0 for _, size in sizes))}",
-    ]
+    return [*lines, f"{len(paths)} in all, {sized(sum(size or 0 for _, size in sizes))}"]
 
 
 @delete.probe

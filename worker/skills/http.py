@@ -45,11 +45,7 @@ async def get(
     return shown(answer)
 
 
-@skill(
-    permissions=[(Permission.SEND, "http:{url}")],
-    effect="unsafe",
-    card="Send {method} to {url}",
-)
+@skill(permissions=[(Permission.SEND, "http:{url}")], effect="unsafe", card="Send {method} to {url}")
 async def request(
     ctx: SkillContext,
     method: Annotated[Method, Control],

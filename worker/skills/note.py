@@ -30,10 +30,7 @@ async def remember(
     scope: Annotated[Scope, Control] = "person",
 ) -> dict[str, Any]:
     """Remember a note for later, for this person, this conversation or the organisation."""
-    return {
-        "id": await ctx.notes.remember(text, scope, ctx.key),
-        "summary": f"Remembered: {text[:80]}",
-    }
+    return {"id": await ctx.notes.remember(text, scope, ctx.key), "summary": f"Remembered: {text[:80]}"}
 
 
 @remember.undo
@@ -44,11 +41,7 @@ async def _(ctx: SkillContext, result: dict[str, Any], text: str, scope: Scope) 
     return {"summary": f"Forgot: {text[:80]}"}
 
 
-@skill(
-    permissions=[(Permission.READ, "notes:*")],
-    effect="pure",
-    card="Recall notes about {query}",
-)
+@skill(permissions=[(Permission.READ, "notes:*")], effect="pure", card="Recall notes about {query}")
 async def recall(
     ctx: SkillContext,
     query: Annotated[str, Control, Field(min_length=1, max_length=QUERY_CHARS)],

@@ -16,28 +16,36 @@ from typing import Final
 NOREPLACE: Final = 4 if sys.platform == "darwin" else 1
 SWAP: Final = 2
 # What file systems answer that know renames but not these flags.
-NOT_KNOWN: Final = (
-    errno.EINVAL,
-    errno.ENOSYS,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.EPERM,
-)
+NOT_KNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
 
 
 def rename_new(from_fd: int, name: str, to_fd: int, new_name: str) -> None:
-    """Rename; FileExistsError when the new name is taken, and then nothing changed."""
+    """Rename; FileExistsError when the new name is taken, and then nothing changed.
+
+    Where both names already are one file, an earlier `rename_by_link` was cut off and is finished.
+    """
     code = _rename(from_fd, name, to_fd, new_name, NOREPLACE)
-    if code in NOT_KNOWN:
-        rename_by_link(from_fd, name, to_fd, new_name)
-    elif code:
-        raise OSError(code, os.strerror(code), new_name)
+    try:
+        if code in NOT_KNOWN:
+            rename_by_link(from_fd, name, to_fd, new_name)
+        elif code:
+            raise OSError(code, os.strerror(code), new_name)
+    except FileExistsError:
+        if not one_file(from_fd, name, to_fd, new_name):
+            raise
+        os.unlink(name, dir_fd=from_fd)
 
 
 def rename_by_link(from_fd: int, name: str, to_fd: int, new_name: str) -> None:
-    """`rename_new` where the kernel cannot: a crash in between leaves both names, which callers recognise."""
+    """`rename_new` where the kernel cannot: a crash in between leaves one file with two names."""
     os.link(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
     os.unlink(name, dir_fd=from_fd)
+
+
+def one_file(a_fd: int, a: str, b_fd: int, b: str) -> bool:
+    one = os.stat(a, dir_fd=a_fd, follow_symlinks=False)
+    other = os.stat(b, dir_fd=b_fd, follow_symlinks=False)
+    return os.path.samestat(one, other)
 
 
 def swap(a_fd: int, a: str, b_fd: int, b: str) -> bool:

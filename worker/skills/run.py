@@ -15,13 +15,7 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from core.models import (
-    ArgumentRole,
-    EffectClass,
-    Permission,
-    PermissionOn,
-    SkillManifest,
-)
+from core.models import ArgumentRole, EffectClass, Permission, PermissionOn, SkillManifest
 from worker.skills.context import Probe, SkillContext, declared
 from worker.skills.errors import BadArguments, NotDone
 
@@ -112,10 +106,7 @@ def undo_skill(of: Skill) -> Skill:
     """`<name>.undo`: takes back what one step of that skill did. The executor passes its record in `ctx.undo_of`."""
     name = of.manifest.name
     model = create_model(
-        f"{name}.undo",
-        __config__=ConfigDict(extra="forbid"),
-        task=(str, ...),
-        step=(int, ...),
+        f"{name}.undo", __config__=ConfigDict(extra="forbid"), task=(str, ...), step=(int, ...)
     )
     schema = model.model_json_schema()
     resources = dict.fromkeys(p.resource.partition(":")[0] for p in of.manifest.permissions)

@@ -22,13 +22,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import PydanticUndefined
 
 from core.config import STEP_TIMEOUT_MOST_S, STEP_TIMEOUT_S
-from core.models import (
-    ArgumentRole,
-    EffectClass,
-    Permission,
-    PermissionOn,
-    SkillManifest,
-)
+from core.models import ArgumentRole, EffectClass, Permission, PermissionOn, SkillManifest
 from worker.skills.context import SkillContext
 from worker.skills.errors import BadDeclaration
 from worker.skills.run import Skill
@@ -135,12 +129,7 @@ class Declaration:
 
     def finished(self) -> Skill:
         """The skill, once its module is read; raises BadDeclaration when a promised part is missing."""
-        return Skill(
-            manifest_of(self, frozenset(self._hooks)),
-            self.model,
-            self._fn,
-            dict(self._hooks),
-        )
+        return Skill(manifest_of(self, frozenset(self._hooks)), self.model, self._fn, dict(self._hooks))
 
     def _add(self, part: str, hook: Hook, own: int) -> Hook:
         if part in self._hooks:
@@ -235,14 +224,7 @@ def checked_terms(
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,30}", version):
         raise BadDeclaration(f"{name}: version={version!r} is no version; use something like '1'")
     return Terms(
-        tuple(wanted),
-        EffectClass(effect),
-        card,
-        reversible,
-        timeout_s,
-        version,
-        output_trusted,
-        names_files,
+        tuple(wanted), EffectClass(effect), card, reversible, timeout_s, version, output_trusted, names_files
     )
 
 
@@ -278,10 +260,7 @@ def model_of(name: str, fn: Callable[..., Any]) -> tuple[type[BaseModel], dict[s
         if hasattr(BaseModel, one.name) or one.name.startswith("_"):
             raise BadDeclaration(f"{name}: an argument cannot be called {one.name!r}; rename it")
         roles[one.name], hint = role_and_hint(hints[one.name])
-        fields[one.name] = (
-            hint,
-            PydanticUndefined if one.default is one.empty else one.default,
-        )
+        fields[one.name] = (hint, PydanticUndefined if one.default is one.empty else one.default)
     config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True)
     try:
         return create_model(name, __config__=config, **fields), roles

@@ -51,12 +51,7 @@ class Entry:
     def save(self, record: dict[str, Any]) -> None:
         """Replace the record so that a crash leaves the old one or the new one."""
         self.record = record
-        fd = os.open(
-            "entry.tmp",
-            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
-            0o600,
-            dir_fd=self.fd,
-        )
+        fd = os.open("entry.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
         with os.fdopen(fd, "wb") as file:
             file.write(json.dumps(record).encode())
             file.flush()

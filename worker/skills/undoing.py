@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
+from typing import Any, Final
 
 from worker.skills import changes
 from worker.skills.beneath import parent_folder, regular_file
@@ -16,7 +16,10 @@ from worker.skills.changes import Record, counted, identity_of
 from worker.skills.context import Probe
 from worker.skills.errors import NotDone, OutcomeUnknown
 from worker.skills.renames import rename_new, swap
-from worker.skills.trash import Entry, Trash, facts_at
+from worker.skills.trash import Entry, Trash
+
+# Only where the kernel has no rename that refuses to overwrite.
+HALF_DONE: Final = "half done: one file has its old and its new name; running it again completes it"
 
 
 def undo(root: int, trash: Trash, key: str) -> Record:
@@ -39,7 +42,7 @@ def undo(root: int, trash: Trash, key: str) -> Record:
 def _undelete(root: int, entry: Entry, record: Record) -> Record:
     waiting = [(str(n), file["path"]) for n, file in enumerate(record["files"]) if entry.facts(str(n))]
     taken = [path for path in record.get("result", {}).get("deleted", [])]
-    in_the_way = [path for _, path in waiting if _exists(root, path)]
+    in_the_way = [path for slot, path in waiting if _in_the_way(root, entry, slot, path)]
     if in_the_way:
         raise NotDone(f"{', '.join(in_the_way)} exists again; nothing was put back over it")
     left = []
@@ -60,37 +63,38 @@ def _unwrite(root: int, entry: Entry, record: Record) -> Record:
     if not changes.written(entry, record):
         raise NotDone("nothing was written, so there is nothing to undo")
     if record["replaces"] is None:
-        if entry.inode("undone") != record["inode"]:
+        half = entry.facts("undone")
+        if half is None:
             _refuse_changed(root, record)
+        if half is None or half.st_nlink > 1:
             with parent_folder(root, path) as (folder, name):
                 rename_new(folder, name, entry.fd, "undone")
                 os.fsync(folder)
         return {"summary": f"Removed {path} again", "restored": []}
-    old = "old" if entry.facts("old") else "new"
-    if entry.inode(old) == record["replaces"][0]:
+    changes.keep_old(entry, record)
+    if entry.inode("old") == record["replaces"][0]:
         _refuse_changed(root, record)
         with parent_folder(root, path) as (folder, name):
-            if not swap(entry.fd, old, folder, name):
-                os.rename(old, name, src_dir_fd=entry.fd, dst_dir_fd=folder)
+            if not swap(entry.fd, "old", folder, name):
+                os.rename("old", name, src_dir_fd=entry.fd, dst_dir_fd=folder)
             os.fsync(folder)
     return {"summary": f"Put back what {path} was before", "restored": [path]}
 
 
 def _unmove(root: int, entry: Entry, record: Record) -> Record:
     source, target, was = record["source"], record["target"], record["was"]
-    if identity_of(root, source) != was:
-        if identity_of(root, target) != was:
-            raise NotDone(f"{target!r} was changed or moved since; it was left where it is")
+    at_source, at_target = identity_of(root, source) == was, identity_of(root, target) == was
+    if not at_source and not at_target:
+        raise NotDone(f"{target!r} was changed or moved since; it was left where it is")
+    if at_target:
         changes.rename(root, target, source, was[0])
     return {"summary": f"Moved {target} back to {source}", "restored": [source]}
 
 
-def _exists(root: int, path: str) -> bool:
-    try:
-        with parent_folder(root, path) as (folder, name):
-            return facts_at(folder, name) is not None
-    except NotDone:
-        return False
+def _in_the_way(root: int, entry: Entry, slot: str, path: str) -> bool:
+    """Whether another file has that name; the same one may have two after a crash (see `rename_by_link`)."""
+    there = identity_of(root, path)
+    return there is not None and there[0] != entry.inode(slot)
 
 
 def _refuse_changed(root: int, record: Record) -> None:
@@ -108,40 +112,45 @@ def outcome(root: int, trash: Trash, key: str) -> Probe:
     with trash.seen(key) as entry:
         record: dict[str, Any] | None = entry.record if entry else None
         if entry is None or record is None:
-            return Probe.not_happened(
-                f"the trash has no record of {key}, and nothing is changed before it has one"
-            )
+            return Probe.not_happened(f"the trash has no record of {key}, and it is made before any change")
         if "result" in record:
             return Probe.happened(f"recorded as complete: {record['result']['summary']}", record["result"])
         if "emptied" in record:
             return Probe.unsure("the trash was emptied before the change was known to be complete")
-        if record["verb"] == "delete":
-            return _delete_outcome(entry, record)
-        try:
-            if record["verb"] == "write":
-                done, result = (
-                    changes.written(entry, record),
-                    changes.write_result(entry, record),
-                )
-            else:
-                done, result = (
-                    changes.moved(root, record),
-                    changes.move_result(entry, record),
-                )
-        except OutcomeUnknown as error:
-            return Probe.unsure(error.message)
-        return (
-            Probe.happened(result["summary"], result)
-            if done
-            else Probe.not_happened("planned, but not begun")
-        )
+        how = {"delete": _delete_outcome, "write": _write_outcome, "move": _move_outcome}[record["verb"]]
+        return how(root, entry, record)
 
 
-def _delete_outcome(entry: Entry, record: Record) -> Probe:
+def _delete_outcome(root: int, entry: Entry, record: Record) -> Probe:
     result = changes.deleted(entry, record, [])
     gone, meant = len(result["deleted"]), len(record["files"])
+    if any(entry.facts(str(n)) and not changes.taken(entry, n) for n in range(meant)):
+        return Probe.unsure(HALF_DONE)
     if gone == meant:
         return Probe.happened(result["summary"], result)
     if gone == 0:
         return Probe.not_happened("planned, but no file was moved")
     return Probe.unsure(f"{gone} of {meant} files are in the trash: {', '.join(result['deleted'])}")
+
+
+def _write_outcome(root: int, entry: Entry, record: Record) -> Probe:
+    if changes.written(entry, record):
+        result = changes.write_result(entry, record)
+        return Probe.happened(result["summary"], result)
+    there = identity_of(root, record["path"])
+    if there and there[0] == record["inode"]:
+        return Probe.unsure(HALF_DONE)
+    return Probe.not_happened("planned, but not begun")
+
+
+def _move_outcome(root: int, entry: Entry, record: Record) -> Probe:
+    try:
+        done = changes.moved(root, record)
+    except OutcomeUnknown as error:
+        return Probe.unsure(error.message)
+    if done:
+        result = changes.move_result(entry, record)
+        return Probe.happened(result["summary"], result)
+    if identity_of(root, record["target"]) == record["was"]:
+        return Probe.unsure(HALF_DONE)
+    return Probe.not_happened("planned, but not begun")

@@ -49,12 +49,7 @@ class Listing:
 class Workspace:
     """`may` are the permissions of the skill that holds this handle."""
 
-    def __init__(
-        self,
-        root: Path,
-        trash: Trash,
-        may: frozenset[Permission] = frozenset(Permission),
-    ) -> None:
+    def __init__(self, root: Path, trash: Trash, may: frozenset[Permission] = frozenset(Permission)) -> None:
         self.root = root
         self._trash = trash
         self._may = may
