@@ -1,0 +1,244 @@
+"""The JSON API of tasks, approvals and skills for programs that hold a person's token.
+
+Every call is made as that person: what they may not see does not exist for them, and what they say or decide passes
+the same intake as a chat message or a button. Streams are in `bot.web.stream`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Literal, assert_never
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from starlette.responses import JSONResponse
+
+from bot.web import shapes
+from bot.web.auth import Asking, Viewer, deps_of, web_identity, web_place
+from core import intake
+from core.cards import press_answer
+from core.deps import Deps
+from core.models import (
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    Channel,
+    Decided,
+    Inbound,
+    NotAllowed,
+    NotFound,
+    Place,
+    Press,
+    TooLate,
+)
+from core.store import approvals, conversations, skills, tasks
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": shapes.Problem, "description": "no valid token"},
+    404: {"model": shapes.Problem, "description": "unknown, or not visible to you: the same answer"},
+    422: {"model": shapes.Problem, "description": "invalid"},
+}
+DECISION_PROBLEMS = PROBLEMS | {
+    403: {"model": shapes.Problem, "description": "visible, but you may not decide"},
+    409: {"model": shapes.Problem, "description": "decided already (says by whom and when), expired, or changed since"},
+}
+
+router = APIRouter(prefix="/api", responses=PROBLEMS)
+
+Status = Literal["pending", "approved", "denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"]
+HANDS: dict[str, str] = {"cancel": "stop", "retry": "retry", "pause": "pause", "resume": "resume"}
+
+
+# ---------------------------------------------------------------- intents
+
+
+@router.post("/intents", status_code=202, response_model=shapes.Accepted, tags=["tasks"])
+async def say(request: Request, viewer: Asking, body: shapes.IntentBody) -> dict[str, Any]:
+    """Say something to Sayso. The same `idempotency_key` again answers the same task."""
+    deps = deps_of(request)
+    received = await intake.receive(
+        deps,
+        Inbound(
+            channel=Channel.WEB,
+            delivery_id=f"api:{viewer.person.id}:{body.idempotency_key or uuid.uuid4().hex}",
+            sender=await web_identity(deps, viewer.person),
+            place=await _place(deps, viewer, body.conversation),
+            text=body.text,
+        ),
+    )
+    return {"task_id": _text(received.task_id)}
+
+
+async def _place(deps: Deps, viewer: Viewer, conversation: str | None) -> Place:
+    """Where the intent belongs: only a place that the person has spoken in, or their own."""
+    if conversation is None:
+        return web_place(viewer.person)
+    number = tasks.parse_id(conversation)
+    if number is None:
+        channel, _, rest = conversation.partition("/")
+        number = await _find(deps, channel, rest)
+    found = await conversations.by_id(deps.db, number) if number is not None else None
+    if found is None or not (viewer.sees_all or await conversations.is_member(deps.db, found.id, viewer.person.id)):
+        raise HTTPException(404, "no such conversation")
+    return Place(
+        channel=Channel(found.channel), external_id=found.external_id, thread=found.thread, private=found.is_private
+    )
+
+
+async def _find(deps: Deps, channel: str, rest: str) -> int | None:
+    """`T0ACME/C0OPS` is a Slack channel, `T0ACME/C0OPS/1718.1` a thread in it."""
+    whole = await conversations.find(deps.db, channel, rest)
+    outer, _, thread = rest.rpartition("/")
+    return whole if whole is not None else await conversations.find(deps.db, channel, outer, thread)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@router.get("/tasks", response_model=list[shapes.Task], tags=["tasks"])
+async def list_tasks(
+    request: Request,
+    viewer: Asking,
+    open: Annotated[bool, Query(description="only those not finished")] = False,
+    limit: Annotated[int, Query(ge=1, le=100)] = 100,
+) -> list[dict[str, Any]]:
+    """The tasks that you may see, newest first."""
+    db = deps_of(request).db
+    rows = await tasks.listed(
+        db,
+        viewer.person.id,
+        sees_all=viewer.sees_all,
+        sees_conversation=viewer.sees_conversation,
+        only_open=open,
+        limit=limit,
+    )
+    steps = await tasks.steps_of(db, [int(row["id"]) for row in rows])
+    return [row | {"steps": steps[int(row["id"])]} for row in rows]
+
+
+@router.get("/tasks/{task_id}", response_model=shapes.Task, tags=["tasks"])
+async def show_task(request: Request, viewer: Asking, task_id: str) -> dict[str, Any]:
+    return await _shown(request, viewer, task_id)
+
+
+async def _shown(request: Request, viewer: Viewer, task_id: str) -> dict[str, Any]:
+    number = tasks.parse_id(task_id)
+    found = None
+    if number is not None:
+        found = await tasks.shown(
+            deps_of(request).db,
+            number,
+            viewer.person.id,
+            sees_all=viewer.sees_all,
+            sees_conversation=viewer.sees_conversation,
+        )
+    if found is None:
+        raise HTTPException(404, "no such task")
+    return found
+
+
+@router.post("/tasks/{task_id}/{hand}", response_model=shapes.Controlled, tags=["tasks"])
+async def lay_hand(request: Request, viewer: Asking, task_id: str, hand: str) -> dict[str, Any]:
+    """`cancel`, `retry`, `pause` or `resume` a task."""
+    if hand not in HANDS:
+        raise HTTPException(404, "no such call")
+    task = await _shown(request, viewer, task_id)
+    try:
+        said = await intake.control(deps_of(request), viewer.person, int(task["id"]), HANDS[hand])
+    except intake.NotVisible:
+        raise HTTPException(403, "you may see this task but not steer it") from None
+    after = await _shown(request, viewer, task_id)
+    return {"task_id": after["id"], "status": after["status"], "said": said}
+
+
+# ---------------------------------------------------------------- approvals
+
+
+@router.get("/approvals", response_model=list[shapes.Approval], tags=["approvals"])
+async def list_approvals(request: Request, viewer: Asking, status: Status | None = None) -> list[dict[str, Any]]:
+    """The approvals that you may see, oldest first; of one status, or all."""
+    rows = await approvals.listed(deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status)
+    return [shapes.approval(row) for row in rows]
+
+
+@router.get("/approvals/{approval_id}", response_model=shapes.Approval, tags=["approvals"])
+async def show_approval(request: Request, viewer: Asking, approval_id: str) -> dict[str, Any]:
+    return shapes.approval(await _seen(request, viewer, approval_id))
+
+
+async def _seen(request: Request, viewer: Viewer, approval_id: str) -> dict[str, Any]:
+    db = deps_of(request).db
+    if not await approvals.is_visible(db, approval_id, viewer.person.id, sees_all=viewer.sees_all):
+        raise HTTPException(404, "no such approval")
+    row = await approvals.whole(db, approval_id)
+    if row is None:
+        raise HTTPException(404, "no such approval")
+    return row
+
+
+@router.post(
+    "/approvals/{approval_id}/decisions",
+    response_model=shapes.Decision,
+    responses=DECISION_PROBLEMS,
+    tags=["approvals"],
+)
+async def decide(
+    request: Request, viewer: Asking, approval_id: str, body: shapes.DecisionBody
+) -> JSONResponse | dict[str, Any]:
+    """One decision. The digest must be the one that you were shown."""
+    deps = deps_of(request)
+    row = await _seen(request, viewer, approval_id)
+    available = shapes.answers_to(row["kind"])
+    if body.verdict not in available:
+        why = f"{body.verdict!r} is not available for this approval"
+        return JSONResponse({"error": why, "available": list(available)}, 422)
+    decided = await intake.press(
+        deps,
+        Press(
+            channel=Channel.WEB,
+            delivery_id=f"api:{uuid.uuid4().hex}",
+            sender=await web_identity(deps, viewer.person),
+            approval_id=approval_id,
+            verdict=body.verdict,
+            digest=body.digest,
+            reason=body.reason,
+        ),
+    )
+    return _answer(decided)
+
+
+def _answer(decided: Decided) -> JSONResponse | dict[str, Any]:
+    said: dict[str, Any] = {"error": press_answer(decided)}
+    match decided:
+        case Accepted():
+            return {
+                "approval_id": decided.approval_id,
+                "status": decided.status,
+                "decisions": list(decided.decisions),
+            }
+        case AlreadyDecided():
+            at = decided.at.isoformat() if decided.at else None
+            return JSONResponse(said | {"status": decided.status, "by": decided.by, "at": at}, 409)
+        case NotAllowed():
+            return JSONResponse(said, 403)
+        case TooLate():
+            return JSONResponse(said | {"status": "expired", "at": decided.expired_at.isoformat()}, 409)
+        case Changed():
+            return JSONResponse(said | {"status": "changed"}, 409)
+        case NotFound():
+            return JSONResponse(said, 404)
+        case _:
+            assert_never(decided)
+
+
+# ---------------------------------------------------------------- skills
+
+
+@router.get("/skills", tags=["skills"])
+async def list_skills(request: Request, viewer: Asking) -> list[dict[str, Any]]:
+    """The manifests that workers publish, by name."""
+    found = await skills.manifests(deps_of(request).db)
+    return [found[name].model_dump(mode="json") for name in sorted(found)]
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)

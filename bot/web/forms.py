@@ -1,0 +1,203 @@
+"""What browsers post: words for the chat, presses on cards, a hand on a task, signing in and out.
+
+Each form carries our proof and a number of its own, so that nothing is pressed by another page and nothing counts
+twice. Every answer is a redirect to a page that shows the rows; the sentence for the presser travels with it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, get_args
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from bot.web import auth, shapes
+from bot.web.auth import Formed, deps_of, web_identity, web_place
+from bot.web.pages import frame, html
+from core import config, intake
+from core.cards import Button, Card, approval_card, press_answer, task_card
+from core.display import visible
+from core.models import Channel, Inbound, Press, Verdict
+from core.store import approvals, people, tasks
+
+router = APIRouter()
+
+SEE_OTHER: Final = 303
+TASK_HANDS: Final = {"stop": "stop", "pause": "pause", "resume": "resume", "retry": "retry", "undo": "undo"}
+_OURS = re.compile(r"/(?:inbox|tasks|tasks/\d{1,18}|approvals/[0-9a-f-]{36})?")
+_NONCE = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+Word = Annotated[str, Form(max_length=200)]
+
+
+def _back(path: str, fallback: str, anchor: str = "") -> str:
+    """Only a page of ours: nobody is sent elsewhere by a form."""
+    return (path if _OURS.fullmatch(path) else fallback) + anchor
+
+
+def _once(person_id: int, nonce: str) -> str:
+    if not _NONCE.fullmatch(nonce):
+        raise HTTPException(422, "This form lacks its number. Open the page again.")
+    return f"form:{person_id}:{nonce}"
+
+
+# ---------------------------------------------------------------- chat
+
+
+@router.post("/chat")
+async def say(
+    request: Request,
+    session: Formed,
+    text: Annotated[str, Form(max_length=config.INBOUND_CHARS * 2)] = "",
+    nonce: Word = "",
+) -> Response:
+    deps, person = deps_of(request), session.viewer.person
+    await intake.receive(
+        deps,
+        Inbound(
+            channel=Channel.WEB,
+            delivery_id=_once(person.id, nonce),
+            sender=await web_identity(deps, person),
+            place=web_place(person),
+            text=text.replace("\r\n", "\n").replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+        ),
+    )
+    return RedirectResponse("/#end", SEE_OTHER)
+
+
+# ---------------------------------------------------------------- decisions
+
+
+@router.post("/approvals/{approval_id}/decide")
+async def decide(
+    request: Request,
+    session: Formed,
+    approval_id: str,
+    verdict: Word,
+    digest: Word,
+    reason: Annotated[str, Form(max_length=config.REASON_CHARS)] = "",
+    nonce: Word = "",
+    back: Word = "",
+    confirmed: Word = "",
+) -> Response:
+    deps, viewer = deps_of(request), session.viewer
+    row = None
+    if await approvals.is_visible(deps.db, approval_id, viewer.person.id, sees_all=viewer.sees_all):
+        row = await approvals.whole(deps.db, approval_id)
+    if row is None:
+        raise HTTPException(404, "There is no such approval, or you may not see it.")
+    if verdict not in get_args(Verdict) or verdict not in shapes.answers_to(row["kind"]):
+        raise HTTPException(422, "This approval can't be answered like that.")
+    card = approval_card(row)
+    asked = _button(card, verdict)
+    back = _back(back, card.path)
+    if asked is not None and asked.confirm and not confirmed:
+        fields = {"verdict": verdict, "digest": digest, "reason": reason, "nonce": nonce, "back": back}
+        return _confirm(request, session, card, asked, f"{card.path}/decide", fields, back)
+    decided = await intake.press(
+        deps,
+        Press(
+            channel=Channel.WEB,
+            delivery_id=_once(viewer.person.id, nonce),
+            sender=await web_identity(deps, viewer.person),
+            approval_id=row["id"],
+            verdict=verdict,  # type: ignore[arg-type]  # checked above against the very type
+            digest=digest,
+            reason=visible(reason),
+        ),
+    )
+    return _answer(request, press_answer(decided), back)
+
+
+def _button(card: Card, verb: str) -> Button | None:
+    return next((b for b in card.buttons if b.verb == verb), None)
+
+
+def _confirm(
+    request: Request,
+    session: auth.Session,
+    card: Card,
+    asked: Button,
+    action: str,
+    fields: dict[str, str],
+    back: str,
+) -> Response:
+    """The second of two steps: the question alone on a page, with the whole action under it."""
+    context = frame(deps_of(request), session, asked.label, "", 0)
+    return html("confirm.html", context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back})
+
+
+def _answer(request: Request, sentence: str, back: str) -> Response:
+    response = RedirectResponse(back, SEE_OTHER)
+    auth.say_next(response, deps_of(request).settings, sentence)
+    return response
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@router.post("/tasks/{task_id}/{verb}")
+async def lay_hand(
+    request: Request,
+    session: Formed,
+    task_id: str,
+    verb: str,
+    back: Word = "",
+    confirmed: Word = "",
+) -> Response:
+    deps, person = deps_of(request), session.viewer.person
+    number = tasks.parse_id(task_id)
+    if verb not in TASK_HANDS or number is None:
+        raise HTTPException(404, "There is no such page.")
+    back = _back(back, f"/tasks/{number}")
+    task = await tasks.shown(
+        deps.db,
+        number,
+        person.id,
+        sees_all=session.viewer.sees_all,
+        sees_conversation=session.viewer.sees_conversation,
+    )
+    if task is None:
+        raise HTTPException(404, "There is no such task, or you may not see it.")
+    card = task_card(task)
+    asked = _button(card, verb)
+    if asked is not None and asked.confirm and not confirmed:
+        return _confirm(request, session, card, asked, f"/tasks/{number}/{verb}", {"back": back}, back)
+    try:
+        said = await intake.control(deps, person, number, TASK_HANDS[verb])
+    except intake.NotVisible:
+        raise HTTPException(403, "You may see this task but not steer it.") from None
+    return _answer(request, said, back)
+
+
+# ---------------------------------------------------------------- in and out
+
+
+@router.get("/login")
+async def login_page(code: Annotated[str, Query(max_length=auth.TOKEN_CHARS)] = "") -> Response:
+    """Opening the link changes nothing: chats open links to preview them. The button does."""
+    return html("login.html", {"title": "Sign in", "code": code, "why": "", "again": ""})
+
+
+@router.post("/login")
+async def login(request: Request, code: Annotated[str, Form(max_length=auth.TOKEN_CHARS)] = "") -> Response:
+    deps = deps_of(request)
+    traded = await people.trade_login(deps.db, code)
+    if traded is None:
+        why = "This link was used already, or it is too old. Ask for a new one."
+        return html("login.html", {"title": "Sign in", "code": "", "why": why, "again": ""}, 401)
+    _, token = traded
+    response = RedirectResponse("/", SEE_OTHER)
+    auth.sign_in(response, deps.settings, token)
+    return response
+
+
+@router.post("/logout")
+async def logout(request: Request, session: Formed) -> Response:
+    deps = deps_of(request)
+    await people.end_session(deps.db, session.token)
+    response = RedirectResponse("/login", SEE_OTHER)
+    auth.sign_out(response, deps.settings)
+    return response

@@ -1,0 +1,215 @@
+"""The JSON of the API: what it takes, and how rows look from outside.
+
+Ids are strings. Unknown fields are refused, so that nobody believes that one had an effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from core import config
+from core.models import Origin, Verdict
+
+FOREVER_YEAR = 9999
+
+ANSWERS_NOW: dict[str, tuple[str, ...]] = {"unknown": ("happened", "not_happened", "abandon", "stop")}
+ANSWERS_ELSE = ("approve", "deny", "stop")
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("may not contain the character U+0000")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_without_nul)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class IntentBody(Body):
+    """`conversation` is an id, or `channel/external id[/thread]`; without one it is your web chat."""
+
+    text: Annotated[Words, Field(min_length=1, max_length=config.INBOUND_CHARS)]
+    conversation: Annotated[Words, Field(max_length=300)] | None = None
+    idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = None
+
+
+class DecisionBody(Body):
+    """`digest` is the approval's as you were shown it."""
+
+    verdict: Verdict
+    digest: Annotated[Words, Field(min_length=1, max_length=200)]
+    reason: Annotated[Words, Field(max_length=config.REASON_CHARS)] = ""
+    args: dict[str, Any] | None = None
+    to: Annotated[Words, Field(max_length=200)] | None = None
+    text: Annotated[Words, Field(max_length=config.INBOUND_CHARS)] = ""
+
+
+class PolicyTestBody(Body):
+    """What would policy say? `origins` says where arguments came from; without it they are your own words."""
+
+    skill: Annotated[Words, Field(min_length=1, max_length=200)]
+    args: dict[str, Any] = Field(default_factory=dict)
+    requester: Annotated[Words, Field(max_length=200)] | None = None
+    origins: dict[str, Annotated[Origin, Field(strict=False)]] = Field(default_factory=dict)
+    tainted: bool = False
+    conversation: Annotated[Words, Field(max_length=300)] | None = None
+
+
+class Accepted(BaseModel):
+    """202: what a message led to. Null where the answer was only words."""
+
+    task_id: str | None
+
+
+class Step(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    n: int
+    kind: str
+    skill: str
+    args: dict[str, Any]
+    status: str
+    effect_class: str
+    effect_state: str | None
+    depends_on: list[int]
+    approval_id: str | None
+    result: Any
+    error: str | None
+
+
+class Task(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    status: str
+    goal: str
+    requester: str
+    plan_version: int
+    version: int
+    parent_id: str | None
+    steps: list[Step]
+    result: Any
+    error: str | None
+
+
+class Controlled(BaseModel):
+    """What came of a hand laid on a task. `said` is the sentence for people."""
+
+    task_id: str
+    status: str
+    said: str
+
+
+class ItemAction(BaseModel):
+    skill: str
+    args: dict[str, Any]
+
+
+class Item(BaseModel):
+    task_id: str
+    step: int
+    digest: str
+    action: ItemAction
+
+
+class Deciders(BaseModel):
+    """Any of these people (by key) and holders of any of these roles."""
+
+    people: list[str]
+    roles: list[str]
+    slack_usergroups: list[str]
+    four_eyes: bool
+    veto: bool
+
+
+class Vote(BaseModel):
+    by: str
+    key: str
+    verdict: str
+    reason: str
+    channel: str
+    at: str
+
+
+class Approval(BaseModel):
+    id: str
+    kind: Literal["action", "plan", "batch", "budget", "question", "unknown"]
+    task_id: str
+    items: list[Item]
+    digest: str
+    reasons: list[str]
+    provenance: list[str]
+    who_may_decide: Deciders
+    needed: int
+    votes: list[Vote]
+    expires_at: str | None
+    status: str
+
+
+class Decision(BaseModel):
+    """`status` stays `pending` while votes are missing."""
+
+    approval_id: str
+    status: str
+    decisions: list[Vote]
+
+
+class Problem(BaseModel):
+    """Every answer from 400 on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: str
+
+
+def answers_to(kind: str) -> tuple[str, ...]:
+    """The verdicts that an approval of this kind takes."""
+    return ANSWERS_NOW.get(kind, ANSWERS_ELSE)
+
+
+def approval(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` is what `store.approvals.listed` and `whole` answer."""
+    card, approvers = row["card"], row["approvers"]
+    return {
+        "id": row["id"],
+        "kind": row["kind"],
+        "task_id": str(row["task_id"]),
+        "items": [_item(item) for item in row["items"]],
+        "digest": row["digest"],
+        "reasons": list(card.get("reasons", [])),
+        "provenance": list(card.get("provenance", [])),
+        "who_may_decide": {
+            "people": list(approvers.get("people", [])),
+            "roles": list(approvers.get("roles", [])),
+            "slack_usergroups": list(approvers.get("slack_usergroups", [])),
+            "four_eyes": bool(approvers.get("four_eyes", False)),
+            "veto": bool(approvers.get("veto", True)),
+        },
+        "needed": int(approvers.get("needed", 1)),
+        "votes": list(row["votes"]),
+        "expires_at": moment(row["expires_at"]),
+        "status": row["status"],
+    }
+
+
+def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+    action = item.get("action", {})
+    return {
+        "task_id": str(item.get("task", "")),
+        "step": item.get("step", 0),
+        "digest": item.get("digest", ""),
+        "action": {"skill": action.get("skill", ""), "args": action.get("args", {})},
+    }
+
+
+def moment(at: datetime | None) -> str | None:
+    """ISO 8601, or None for what never comes."""
+    return at.isoformat() if at is not None and at.year < FOREVER_YEAR else None

@@ -1,0 +1,238 @@
+"""What each page shows, as data: rows become cards and entries, each with a stamp that changes when it would look different.
+
+The same function serves the page and its live stream, so a page that is told to look again always finds the change.
+A person sees buttons only for what they may decide; the intake checks again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from bot.web import shapes
+from bot.web.auth import Viewer, web_place
+from core.cards import Card, approval_card, task_card
+from core.deps import Deps
+from core.display import visible, visible_lines
+from core.store import approvals, conversations, events, tasks
+
+CHAT_MESSAGES: Final = 60
+EXACT_CHARS_IN_LIST: Final = 6_000
+STAMP_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A card with what its buttons need. `digest` is what pressing them says was read."""
+
+    card: Card
+    digest: str = ""
+    may_decide: bool = False
+    stamp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the chat: the person's words, Sayso's words, or a card."""
+
+    key: str
+    direction: str
+    at: datetime
+    text: str = ""
+    shown: Shown | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page. `path` is where it is, `waiting` how many approvals the viewer could decide now."""
+
+    template: str
+    title: str
+    path: str
+    waiting: int
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stamp(self) -> str:
+        return stamp_of({"waiting": self.waiting, "data": self.data})
+
+
+def stamp_of(value: Any) -> str:
+    """Short, and different when anything in the value is."""
+    return hashlib.sha256(json.dumps(value, default=_plain, sort_keys=True).encode()).hexdigest()[:STAMP_CHARS]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Card):
+        return value.model_dump(mode="json")
+    if isinstance(value, (Shown, Entry)):
+        return asdict(value)
+    return str(value)
+
+
+Maker = Callable[[Deps, Viewer, str], Awaitable[View | None]]
+
+
+async def view_at(deps: Deps, viewer: Viewer, path: str) -> View | None:
+    """The page at a path as this person sees it; None when there is none for them."""
+    head, _, rest = path.removeprefix("/").partition("/")
+    maker: Maker | None = {
+        ("", False): _chat,
+        ("inbox", False): _inbox,
+        ("tasks", False): _tasks,
+        ("tasks", True): _task,
+        ("approvals", True): _approval,
+    }.get((head, bool(rest)))
+    return await maker(deps, viewer, rest) if maker else None
+
+
+# ---------------------------------------------------------------- pages
+
+
+async def _chat(deps: Deps, viewer: Viewer, _: str) -> View:
+    place = web_place(viewer.person)
+    conversation = await conversations.find(deps.db, place.channel, place.external_id)
+    messages = await conversations.recent(deps.db, conversation, CHAT_MESSAGES) if conversation else []
+    entries = [entry for message in messages if (entry := await _entry(deps, viewer, message))]
+    waiting = await _waiting(deps, viewer)
+    here = sum(1 for e in entries if e.shown and e.shown.may_decide)
+    return View("chat.html", "Chat", "/", waiting, {"entries": entries, "elsewhere": max(waiting - here, 0)})
+
+
+async def _entry(deps: Deps, viewer: Viewer, message: Mapping[str, Any]) -> Entry | None:
+    at, direction = message["at"], message["direction"]
+    if message["approval_id"]:
+        row = await approvals.whole(deps.db, message["approval_id"])
+        if row is None:
+            return None
+        shown = await _shown_approval(deps, viewer, row)
+        return Entry(f"approval-{row['id']}", direction, at, shown=shown)
+    if message["task_id"] and message["subject"] == "task":
+        task = await tasks.whole(deps.db, message["task_id"])
+        return Entry(f"task-{task['id']}", direction, at, shown=await _shown_task(deps, task)) if task else None
+    return Entry(f"{direction}-{message['id']}", direction, at, text=visible_lines(message["text"] or ""))
+
+
+async def _inbox(deps: Deps, viewer: Viewer, _: str) -> View:
+    rows = await approvals.listed(deps.db, viewer.person.id, sees_all=viewer.sees_all, status="pending")
+    own = await approvals.decidable(deps.db, viewer.person.id, [row["id"] for row in rows])
+    data = {
+        "yours": [_approval_shown(viewer, row, may_decide=True) for row in rows if row["id"] in own],
+        "others": [_approval_shown(viewer, row, may_decide=False) for row in rows if row["id"] not in own],
+    }
+    return View("inbox.html", "Inbox", "/inbox", len(data["yours"]), data)
+
+
+async def _tasks(deps: Deps, viewer: Viewer, _: str) -> View:
+    rows = await tasks.listed(
+        deps.db, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
+    )
+    listed = [row | {"goal": visible(row["goal"])} for row in rows]
+    return View("tasks.html", "Tasks", "/tasks", await _waiting(deps, viewer), {"tasks": listed})
+
+
+async def _task(deps: Deps, viewer: Viewer, rest: str) -> View | None:
+    number = tasks.parse_id(rest)
+    found = None
+    if number is not None:
+        found = await tasks.shown(
+            deps.db, number, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
+        )
+    if found is None or number is None:
+        return None
+    history = await events.of_task(deps.db, number)
+    data = {
+        "task": found,
+        "shown": await _shown_task(deps, found),
+        "steps": [_step(step) for step in found["steps"]],
+        "history": [_move(event) for event in history],
+    }
+    return View("task.html", f"Task {number}", f"/tasks/{number}", await _waiting(deps, viewer), data)
+
+
+async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
+    if not await approvals.is_visible(deps.db, rest, viewer.person.id, sees_all=viewer.sees_all):
+        return None
+    row = await approvals.whole(deps.db, rest)
+    if row is None:
+        return None
+    shown = await _shown_approval(deps, viewer, row, whole=True)
+    data = {
+        "shown": shown,
+        "row": shapes.approval(row),
+        "requester": visible(row["requester_name"] or row["requester"]),
+        "goal": visible(row["goal"]),
+        "votes": [vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]],
+    }
+    return View("approval.html", "Approval", f"/approvals/{row['id']}", await _waiting(deps, viewer), data)
+
+
+async def _waiting(deps: Deps, viewer: Viewer) -> int:
+    return await approvals.waiting_for(deps.db, viewer.person.id)
+
+
+# ---------------------------------------------------------------- cards
+
+
+async def _shown_task(deps: Deps, task: Mapping[str, Any]) -> Shown:
+    can_undo = task["status"] == "succeeded" and await tasks.undoable_step(deps.db, int(task["id"])) is not None
+    card = task_card({**task, "can_undo": can_undo})
+    return Shown(card, stamp=stamp_of(card))
+
+
+async def _shown_approval(deps: Deps, viewer: Viewer, row: Mapping[str, Any], *, whole: bool = False) -> Shown:
+    own = await approvals.decidable(deps.db, viewer.person.id, [row["id"]]) if row["status"] == "pending" else set()
+    return _approval_shown(viewer, row, may_decide=row["id"] in own, whole=whole)
+
+
+def _approval_shown(viewer: Viewer, row: Mapping[str, Any], *, may_decide: bool, whole: bool = False) -> Shown:
+    card = approval_card(row)
+    if not may_decide:
+        stops = tuple(b for b in card.buttons if b.verb == "stop") if row["requester"] == viewer.person.key else ()
+        card = card.model_copy(update={"buttons": stops})
+    if not whole and len(card.exact) > EXACT_CHARS_IN_LIST:
+        card = card.without_yes(card.path)
+    return Shown(card, row["digest"], may_decide, stamp_of([card, row["digest"]]))
+
+
+# ---------------------------------------------------------------- text
+
+
+def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "n": step["n"],
+        "title": visible(step["title"] or step["skill"] or step["kind"]),
+        "skill": step["skill"],
+        "kind": step["kind"],
+        "status": step["status"],
+        "effect": step["effect_state"] or "",
+        "needs": step["depends_on"],
+        "approval_id": step["approval_id"],
+        "args": _json(step["args"]),
+        "result": _json(step["result"]) if step["result"] is not None else "",
+        "error": visible(step["error"] or ""),
+    }
+
+
+def _json(value: Any) -> str:
+    return visible_lines(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _move(event: Mapping[str, Any]) -> dict[str, Any]:
+    what = f"step {event['n']}" if event["machine"] == "step" else event["machine"]
+    if event["machine"] != "step" and event["n"]:
+        what += f" of step {event['n']}"
+    return {
+        "at": datetime.fromisoformat(event["at"]),
+        "what": what,
+        "from": event["from"] or "new",
+        "to": event["to"],
+        "actor": visible(event["actor"].removeprefix("person:") or "Sayso"),
+        "why": visible(event["why"]),
+    }
+
+
