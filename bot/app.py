@@ -8,7 +8,7 @@ delivered something delivers it again.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -27,7 +27,13 @@ from core.deps import Deps
 
 log = logging.getLogger(__name__)
 
-AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.QueryCanceledError, TimeoutError)
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.QueryCanceledError,
+    TimeoutError,
+)
 
 
 def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAPI:
@@ -41,6 +47,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
 
     app = FastAPI(title="Sayso", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps, app.state.hub, app.state.figures = deps, hub, Figures()
+    app.state.key = deps.settings.secret_key()
     for router in (stream.router, policy.router, api.router, hooks.router, health.router, *extra_routers):
         app.include_router(router)
     for router in (pages.router, forms.router):
@@ -90,9 +97,9 @@ async def _broken(request: Request, error: Exception) -> Response:
     return await _said(request, 500, "something went wrong here; it is in the log")
 
 
-async def _said(request: Request, status: int, why: str, headers: dict[str, str] | None = None) -> Response:
+async def _said(request: Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
     if _is_for_a_program(request):
-        return JSONResponse({"error": why}, status, headers=headers)
+        return JSONResponse({"error": why}, status, headers=dict(headers or {}))
     return await pages.problem(request, status, why)
 
 

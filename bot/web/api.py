@@ -13,7 +13,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import JSONResponse
 
 from bot.web import shapes
-from bot.web.auth import Asking, Viewer, deps_of, web_identity, web_place
+from bot.web.auth import Asking, Viewer, deps_of, may_steer, web_identity, web_place
 from core import intake
 from core.cards import press_answer
 from core.deps import Deps
@@ -39,12 +39,17 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 DECISION_PROBLEMS = PROBLEMS | {
     403: {"model": shapes.Problem, "description": "visible, but you may not decide"},
-    409: {"model": shapes.Problem, "description": "decided already (says by whom and when), expired, or changed since"},
+    409: {
+        "model": shapes.Problem,
+        "description": "decided already (says by whom and when), expired, or changed since",
+    },
 }
 
 router = APIRouter(prefix="/api", responses=PROBLEMS)
 
-Status = Literal["pending", "approved", "denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"]
+Status = Literal[
+    "pending", "approved", "denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"
+]
 HANDS: dict[str, str] = {"cancel": "stop", "retry": "retry", "pause": "pause", "resume": "resume"}
 
 
@@ -77,10 +82,15 @@ async def _place(deps: Deps, viewer: Viewer, conversation: str | None) -> Place:
         channel, _, rest = conversation.partition("/")
         number = await _find(deps, channel, rest)
     found = await conversations.by_id(deps.db, number) if number is not None else None
-    if found is None or not (viewer.sees_all or await conversations.is_member(deps.db, found.id, viewer.person.id)):
+    if found is None or not (
+        viewer.sees_all or await conversations.is_member(deps.db, found.id, viewer.person.id)
+    ):
         raise HTTPException(404, "no such conversation")
     return Place(
-        channel=Channel(found.channel), external_id=found.external_id, thread=found.thread, private=found.is_private
+        channel=Channel(found.channel),
+        external_id=found.external_id,
+        thread=found.thread,
+        private=found.is_private,
     )
 
 
@@ -142,6 +152,8 @@ async def lay_hand(request: Request, viewer: Asking, task_id: str, hand: str) ->
     if hand not in HANDS:
         raise HTTPException(404, "no such call")
     task = await _shown(request, viewer, task_id)
+    if not may_steer(viewer, task):
+        raise HTTPException(403, "only who asked for a task, or an owner, may do that")
     try:
         said = await intake.control(deps_of(request), viewer.person, int(task["id"]), HANDS[hand])
     except intake.NotVisible:
@@ -154,9 +166,13 @@ async def lay_hand(request: Request, viewer: Asking, task_id: str, hand: str) ->
 
 
 @router.get("/approvals", response_model=list[shapes.Approval], tags=["approvals"])
-async def list_approvals(request: Request, viewer: Asking, status: Status | None = None) -> list[dict[str, Any]]:
+async def list_approvals(
+    request: Request, viewer: Asking, status: Status | None = None
+) -> list[dict[str, Any]]:
     """The approvals that you may see, oldest first; of one status, or all."""
-    rows = await approvals.listed(deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status)
+    rows = await approvals.listed(
+        deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status
+    )
     return [shapes.approval(row) for row in rows]
 
 

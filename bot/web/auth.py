@@ -10,8 +10,9 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request
@@ -20,7 +21,7 @@ from starlette.responses import Response
 from core import config
 from core.deps import Deps
 from core.models import Channel, Identity, Place
-from core.organisation import Organisation
+from core.organisation import Organisation, sees_all, sees_conversation
 from core.settings import Settings
 from core.store import people
 from core.store.people import Principal
@@ -67,8 +68,12 @@ def deps_of(request: Request) -> Deps:
 
 def viewer_of(person: Principal, organisation: Organisation) -> Viewer:
     """What the roles of sayso.yaml let a person see; an owner sees everything."""
-    sees_all = "owner" in person.roles or organisation.may(person.roles, "see:task:*")
-    return Viewer(person, sees_all, organisation.sees_conversation(person.roles))
+    return Viewer(person, sees_all(organisation, person.roles), sees_conversation(organisation, person.roles))
+
+
+def may_steer(viewer: Viewer, task: Mapping[str, Any]) -> bool:
+    """Stop, pause, resume, retry, undo: who asked for a task, and who sees everything. An approver only decides."""
+    return viewer.sees_all or bool(task["requester"] == viewer.person.key)
 
 
 # ---------------------------------------------------------------- programs
@@ -103,9 +108,9 @@ def cookie_name(settings: Settings) -> str:
     return "__Host-sayso" if is_https(settings) else "sayso"
 
 
-def proof(settings: Settings, purpose: str, subject: str) -> str:
-    """A keyed hash that only this deployment can make."""
-    key = settings.sayso_secret_key.get_secret_value().encode()
+def proof(request: Request, purpose: str, subject: str) -> str:
+    """A keyed hash that only this deployment can make. `app.state.key` is SAYSO_SECRET_KEY, read once."""
+    key: bytes = request.app.state.key
     return hmac.new(key, f"{purpose}:{subject}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -116,7 +121,7 @@ async def session(request: Request) -> Session:
     person = await people.holder(deps.db, token, "session") if 0 < len(token) <= TOKEN_CHARS else None
     if person is None:
         raise SignedOut
-    return Session(viewer_of(person, deps.organisation), token, proof(deps.settings, "form", token))
+    return Session(viewer_of(person, deps.organisation), token, proof(request, "form", token))
 
 
 async def formed(request: Request) -> Session:
@@ -149,19 +154,18 @@ def sign_out(response: Response, settings: Settings) -> None:
 # ---------------------------------------------------------------- one sentence for the next page
 
 
-def say_next(response: Response, settings: Settings, sentence: str) -> None:
+def say_next(response: Response, request: Request, sentence: str) -> None:
     """Have the next page show a sentence. Signed, so that no link can put words into our mouth."""
     text = base64.urlsafe_b64encode(sentence[:SAID_CHARS].encode()).decode()
-    value = f"{text}.{proof(settings, 'said', text)}"
-    response.set_cookie(
-        "sayso-said", value, max_age=SAID_S, httponly=True, secure=is_https(settings), samesite="strict"
-    )
+    value = f"{text}.{proof(request, 'said', text)}"
+    secure = is_https(deps_of(request).settings)
+    response.set_cookie("sayso-said", value, max_age=SAID_S, httponly=True, secure=secure, samesite="strict")
 
 
 def said(request: Request) -> str:
     """The sentence that the last answer left, if it is ours."""
     text, _, mark = request.cookies.get("sayso-said", "").partition(".")
-    if not hmac.compare_digest(mark.encode(), proof(deps_of(request).settings, "said", text).encode()):
+    if not hmac.compare_digest(mark.encode(), proof(request, "said", text).encode()):
         return ""
     return base64.urlsafe_b64decode(text.encode()).decode()
 

@@ -126,12 +126,15 @@ def _confirm(
 ) -> Response:
     """The second of two steps: the question alone on a page, with the whole action under it."""
     context = frame(deps_of(request), session, asked.label, "", 0)
-    return html("confirm.html", context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back})
+    return html(
+        "confirm.html",
+        context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back},
+    )
 
 
 def _answer(request: Request, sentence: str, back: str) -> Response:
     response = RedirectResponse(back, SEE_OTHER)
-    auth.say_next(response, deps_of(request).settings, sentence)
+    auth.say_next(response, request, sentence)
     return response
 
 
@@ -140,12 +143,7 @@ def _answer(request: Request, sentence: str, back: str) -> Response:
 
 @router.post("/tasks/{task_id}/{verb}")
 async def lay_hand(
-    request: Request,
-    session: Formed,
-    task_id: str,
-    verb: str,
-    back: Word = "",
-    confirmed: Word = "",
+    request: Request, session: Formed, task_id: str, verb: str, back: Word = "", confirmed: Word = ""
 ) -> Response:
     deps, person = deps_of(request), session.viewer.person
     number = tasks.parse_id(task_id)
@@ -161,6 +159,8 @@ async def lay_hand(
     )
     if task is None:
         raise HTTPException(404, "There is no such task, or you may not see it.")
+    if not auth.may_steer(session.viewer, task):
+        raise HTTPException(403, "Only who asked for a task, or an owner, may do that.")
     card = task_card(task)
     asked = _button(card, verb)
     if asked is not None and asked.confirm and not confirmed:

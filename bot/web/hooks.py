@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
@@ -23,6 +21,7 @@ from bot.web import shapes
 from bot.web.auth import deps_of, web_identity, web_place
 from core import config, intake
 from core.models import Channel, Inbound, Place
+from core.organisation.schema import place_parts
 from core.store import people
 
 router = APIRouter(tags=["hooks"])
@@ -57,7 +56,7 @@ async def receive_hook(request: Request, name: str) -> dict[str, Any]:
     if hook is None:
         raise HTTPException(404, "no such hook")
     body = await request.body()
-    signature = signed_by(secret_of(hook.secret_env), request.headers, body, time.time())
+    signature = signed_by(deps.settings.secret(hook.secret_env) or "", request.headers, body, time.time())
     if signature is None:
         raise HTTPException(401, "the signature is missing, stale or wrong")
     service = await people.by_key(deps.db, hook.as_)
@@ -84,21 +83,13 @@ async def receive_hook(request: Request, name: str) -> dict[str, Any]:
 
 def signed_by(secret: str, headers: Mapping[str, str], body: bytes, now_s: float) -> str | None:
     """The signature if it is right and at most 300 s old or early; None otherwise, for whatever reason."""
-    stamp, given = headers.get("x-sayso-timestamp", ""), headers.get("x-sayso-signature", "")
+    stamp, given = (headers.get("x-sayso-timestamp", ""), headers.get("x-sayso-signature", ""))
     if not secret or not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12 and given.isascii()):
         return None
     if abs(now_s - int(stamp)) > config.SIGNATURE_SKEW_S:
         return None
     right = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return right if hmac.compare_digest(given, f"v1={right}") else None
-
-
-def secret_of(name: str) -> str:
-    """The secret that a variable, or the file that `<name>_FILE` names, holds; empty refuses everything."""
-    path = os.environ.get(f"{name}_FILE", "")
-    if path:
-        return Path(path).read_text(encoding="utf-8").strip()
-    return os.environ.get(name, "")
 
 
 # ---------------------------------------------------------------- the intent
@@ -134,9 +125,9 @@ def _value(body: Any, path: list[str]) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")[:VALUE_CHARS]
 
 
-def place_of(conversation: str) -> Place | None:
+def place_of(conversation: str | None) -> Place | None:
     """`slack/T0ACME/C0OPS`, as sayso.yaml writes a conversation."""
-    channel, _, external_id = conversation.partition("/")
-    if not external_id or channel not in set(Channel):
+    if not conversation:
         return None
-    return Place(channel=Channel(channel), external_id=external_id)
+    channel, external_id = place_parts(conversation)
+    return Place(channel=channel, external_id=external_id)

@@ -94,7 +94,9 @@ def judged(method: str, path: str, headers: dict[str, str], names: OurNames, sch
         return None
     host = headers.get("host", "")
     if not names.knows(host, scheme):
-        return Refused(421, "this server does not go by that name; set PUBLIC_BASE_URL to the address you use")
+        return Refused(
+            421, "this server does not go by that name; set PUBLIC_BASE_URL to the address you use"
+        )
     if method not in SAFE_METHODS and not _is_same_origin(headers, host, names):
         return Refused(403, "this request was sent by a page of another site")
     return None
@@ -179,7 +181,10 @@ class _Guarded:
         if message["type"] == "http.response.start":
             self._started = True
             kept = {k for k, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(pair for pair in _headers(self._path) if pair[0] not in kept)]
+            message["headers"] = [
+                *message["headers"],
+                *(pair for pair in _headers(self._path) if pair[0] not in kept),
+            ]
         await self._send(message)
 
 
@@ -191,6 +196,10 @@ def _headers(path: str) -> list[tuple[bytes, bytes]]:
 
 async def _refuse(send: Send, refused: Refused) -> None:
     body = json.dumps({"error": refused.why}).encode()
-    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    head = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": refused.status, "headers": [*head, *_headers("")]})
     await send({"type": "http.response.body", "body": body})

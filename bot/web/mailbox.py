@@ -9,7 +9,7 @@ import asyncio
 import email.policy
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.parser import BytesParser
 from pathlib import Path
@@ -35,11 +35,11 @@ class Mail:
 
 
 def is_shown(settings: Settings, viewer: Viewer) -> bool:
-    return viewer.is_owner and not settings.smtp_url
+    return viewer.is_owner and settings.smtp() is None
 
 
 def folder(settings: Settings) -> Path:
-    return Path(settings.sayso_home) / "mail"
+    return settings.home / "mail"
 
 
 async def listed(settings: Settings) -> list[Mail]:
@@ -68,7 +68,7 @@ def _read(path: Path) -> Mail | None:
     text = body.get_content() if body is not None else ""
     return Mail(
         name=path.name,
-        at=datetime.fromtimestamp(path.stat().st_mtime, timezone.utc),
+        at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
         sender=_header(parsed, "From"),
         to=_header(parsed, "To"),
         subject=_header(parsed, "Subject") or "(no subject)",

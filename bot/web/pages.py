@@ -37,6 +37,11 @@ def day_clock(at: datetime) -> str:
     return at.strftime("%-d %b %Y, %H:%M UTC")
 
 
+def is_weighty(line: str) -> bool:
+    """The lines of a card that are read before anything else: why it is asked, and what to beware of."""
+    return line.startswith(("Why", "Beware"))
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
@@ -46,7 +51,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"clock": clock, "day_clock": day_clock, "moment": datetime.fromisoformat}
-    environment.globals |= {"nonce": auth.nonce}
+    environment.globals |= {"nonce": auth.nonce, "is_weighty": is_weighty}
     return environment
 
 
@@ -172,11 +177,15 @@ async def sign_in_first(request: Request, error: Exception) -> Response:
     """401, or, for a link followed from another site, one more step: a strict cookie travels only from our own pages."""
     came_by_link = request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET"
     again = quote(request.url.path) if came_by_link and "sayso-again" not in request.query_params else ""
-    return html("login.html", {"title": "Sign in", "code": "", "why": "", "again": again}, 200 if again else 401)
+    return html(
+        "login.html", {"title": "Sign in", "code": "", "why": "", "again": again}, 200 if again else 401
+    )
 
 
 async def not_our_form(request: Request, error: Exception) -> Response:
-    return await problem(request, 403, "This form is too old, or it is not ours. Open the page again and try once more.")
+    return await problem(
+        request, 403, "This form is too old, or it is not ours. Open the page again and try once more."
+    )
 
 
 async def problem(request: Request, status: int, why: str) -> Response:

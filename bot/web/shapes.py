@@ -38,7 +38,9 @@ class IntentBody(Body):
 
     text: Annotated[Words, Field(min_length=1, max_length=config.INBOUND_CHARS)]
     conversation: Annotated[Words, Field(max_length=300)] | None = None
-    idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = None
+    idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = (
+        None
+    )
 
 
 class DecisionBody(Body):
@@ -61,6 +63,16 @@ class PolicyTestBody(Body):
     origins: dict[str, Annotated[Origin, Field(strict=False)]] = Field(default_factory=dict)
     tainted: bool = False
     conversation: Annotated[Words, Field(max_length=300)] | None = None
+
+
+class PolicyAnswer(BaseModel):
+    """`verdict` is `allow`, `ask` (then with `approvers`, `risk`, `provenance`) or `deny`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    verdict: Literal["allow", "ask", "deny"]
+    reasons: list[str]
+    rule: str
 
 
 class Accepted(BaseModel):

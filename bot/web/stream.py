@@ -109,7 +109,9 @@ def frame(data: Any, *, id: str = "", event: str = "") -> str:
 # ---------------------------------------------------------------- the API's streams
 
 
-@router.get("/events", response_class=StreamingResponse, summary="Events of every task that you may see (SSE)")
+@router.get(
+    "/events", response_class=StreamingResponse, summary="Events of every task that you may see (SSE)"
+)
 async def all_events(request: Request, viewer: Asking) -> StreamingResponse:
     start = request.headers.get("last-event-id")
     return answer(_History(request, viewer, task=None).frames(start, from_the_start=False))
@@ -183,7 +185,7 @@ class _History:
         seen = await _visible(self._db, self._viewer, asked) if asked else set()
         shown = [e for e in page if e["task_id"] and int(e["task_id"]) in seen]
         last = (Cursor.parse(page[-1]["cursor"]) if page else None) or cursor
-        return "".join(frame(e, id=e["cursor"]) for e in shown), last, len(page) == config.EVENTS_PAGE
+        return ("".join(frame(e, id=e["cursor"]) for e in shown), last, len(page) == config.EVENTS_PAGE)
 
     async def _is_still_welcome(self) -> bool:
         try:

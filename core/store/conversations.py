@@ -76,13 +76,24 @@ async def task_of_delivery(db: Db, channel: str, delivery_id: str) -> int | None
 
 
 async def own_words(db: Db, task: int) -> list[str]:
-    """What the requester wrote that this task comes from: its inbound, and what they said in it since."""
+    """What the requester wrote that this task comes from: its inbound, and what they said in it since. Not a hook's text:
+    it is filled with what a body said."""
     rows = await db.fetch(
         "select i.body from inbound i join tasks t on t.id = $1"
-        " where (i.id = t.inbound_id or i.task_id = $1) and i.principal_id = t.requester_id and i.kind <> 'press'"
+        " where (i.id = t.inbound_id or i.task_id = $1) and i.principal_id = t.requester_id and i.kind = 'message'"
         " order by i.id",
         task,
     )
+    return [r["body"] for r in rows]
+
+
+async def own_recent(db: Db, conversation: int, principal: int, limit: int) -> list[str]:
+    """What one person last wrote in a conversation, oldest first."""
+    rows = await db.fetch(
+        "select body from (select id, body from inbound where conversation_id = $1 and principal_id = $2"
+        " and kind = 'message' order by id desc limit $3) m order by id",
+        conversation, principal, limit,
+    )  # fmt: skip
     return [r["body"] for r in rows]
 
 

@@ -1,0 +1,1 @@
+"""What people talk to: the web, the chats and the courier. Translates; decides nothing."""
