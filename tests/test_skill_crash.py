@@ -1,7 +1,8 @@
 """Every change and every undo dies at every line, and is then run again with the same key, as the executor would.
 
 A process of its own forks once per crash point and ends itself there without a word, as kill -9 does. After each
-crash: no content is lost or doubled, the probe says nothing that is untrue, the second run reaches the state and the
+crash: no content is lost or doubled, what was approved is still the same, the probe
+says nothing that is untrue, the second run reaches the state and the
 result of an undisturbed one, and so does undoing it.
 """
 
@@ -36,6 +37,12 @@ CHANGES: dict[str, Change] = {
     "overwrite": lambda files: files.write(KEY, "a.txt", b"new", overwrite=True),
     "move": lambda files: files.move(KEY, "a.txt", "e/moved.txt"),
 }
+NAMED = {
+    "delete": ["a.txt", "d/b.txt"],
+    "write": ["d/new.txt"],
+    "overwrite": ["a.txt"],
+    "move": ["a.txt", "e/moved.txt"],
+}
 BEFORE = {"a.txt": "one", "d/b.txt": "two"}
 AFTER = {
     "delete": {},
@@ -62,12 +69,14 @@ def test_a_change_survives_a_crash_at_every_line(verb: str, way: str) -> None:
 def sweep(verb: str) -> dict[str, Any]:
     change = CHANGES[verb]
     reference = change(fresh())
+    approved = fresh().hashes(KEY, NAMED[verb])
     probes: Counter[str] = Counter()
     points = undo_points = 0
     while True:
         files = fresh()
         crashed = dies_at(points, lambda files=files: change(files))  # type: ignore[misc]  # bound per turn
         contents_are_whole(files, verb)
+        assert files.hashes(KEY, NAMED[verb]) == approved, points
         probes[checked_probe(files, verb, files.outcome(KEY), reference)] += 1
         assert change(files) == reference and state(files) == AFTER[verb], points
         assert files.outcome(KEY) == Probe.happened(

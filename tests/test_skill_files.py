@@ -14,6 +14,7 @@ import pytest
 from core.models import Permission
 from tests.skill_context import KEY, built_in, file_context
 from worker.skills import BadArguments, NotDone, OutcomeUnknown
+from worker.skills import hashes as hashes_module
 from worker.skills import workspace as workspace_module
 from worker.skills.context import Handles
 from worker.skills.trash import KEEP_S, RECORD_KEEP_S, Trash
@@ -290,12 +291,33 @@ async def test_hashes_bind_the_contents_that_the_arguments_name(
     for odd in ("d", "l"):
         with pytest.raises(NotDone):
             await skill.content_hashes(ctx, {"paths": [odd]})
-    monkeypatch.setattr(workspace_module, "HASH_BYTES", 0)
+    monkeypatch.setattr(hashes_module, "HASH_BYTES", 0)
     before = await skill.content_hashes(ctx, {"paths": ["a.txt"]})
     assert before["a.txt"].startswith("stat:")
     put(tmp_path, "a.txt", "b")
     assert await skill.content_hashes(ctx, {"paths": ["a.txt"]}) != before
     assert await built_in("files.list").content_hashes(ctx, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("files.delete", {"paths": ["a.txt", "d/b.txt"]}),
+        ("files.move", {"source": "a.txt", "target": "c.txt"}),
+        ("files.write", {"path": "a.txt", "content": "new", "overwrite": True}),
+        ("files.write", {"path": "new.txt", "content": "new"}),
+    ],
+)
+async def test_a_call_that_has_run_is_still_the_action_that_was_approved(
+    tmp_path: Path, name: str, args: Args
+) -> None:
+    put(tmp_path, "a.txt", "one")
+    put(tmp_path, "d/b.txt", "two")
+    skill, ctx = built_in(name), file_context(tmp_path)
+    before = await skill.content_hashes(ctx, args)
+    await run(tmp_path, name, args)
+    assert await skill.content_hashes(ctx, args) == before
+    assert await skill.content_hashes(file_context(tmp_path, "another:key"), args) != before
 
 
 async def test_previews_say_what_would_change_and_change_nothing(tmp_path: Path) -> None:

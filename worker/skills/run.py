@@ -6,6 +6,7 @@ JSON. It decides nothing about permission, retries or timeouts: those are the po
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,7 +77,10 @@ class Skill:
         return jsonable(answer)
 
     async def content_hashes(self, ctx: SkillContext, args: dict[str, Any]) -> dict[str, str]:
-        """SHA-256 of everything that the arguments only name. A named file that is absent has no entry."""
+        """SHA-256 of everything that the arguments only name. A named file that is absent has no entry.
+
+        Once the call with `ctx.key` has begun, these stay what they were before it; a second run is the same action.
+        """
         checked = self._checked(args)
         if "content_hashes" in self.parts:
             hashes: dict[str, str] = await self.parts["content_hashes"](self._looking(ctx), **values(checked))
@@ -85,7 +89,7 @@ class Skill:
             return {}
         named = [getattr(checked, name) for name in self.manifest.names_files]
         paths = [path for one in named for path in (one if isinstance(one, list) else [one])]
-        return await self._looking(ctx).files.hashes(paths)
+        return await asyncio.to_thread(self._looking(ctx).files.hashes, ctx.key, paths)
 
     def _checked(self, args: dict[str, Any]) -> BaseModel:
         try:

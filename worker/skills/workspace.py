@@ -7,10 +7,8 @@ changes are in `changes` and `undoing`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fnmatch
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.models import Permission
-from worker.skills import changes, undoing
+from worker.skills import changes, hashes, undoing
 from worker.skills.beneath import FOLDER_FLAGS, parent_folder, refuse_odd, regular_file
 from worker.skills.context import Probe, refuse_unless
 from worker.skills.errors import NotDone
@@ -30,9 +28,7 @@ WRITE_BYTES: Final = 900_000
 LIST_MOST: Final = 5_000
 WALK_MOST: Final = 100_000
 WALK_DEPTH: Final = 32
-# A file beyond this is bound by inode, size and times instead of its content: any change shows in its ctime.
-HASH_BYTES: Final = 256_000_000
-HASH_CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 
 CHANGING: Final = (Permission.WRITE, Permission.DELETE)
 
@@ -96,7 +92,7 @@ class Workspace:
         """The first `most` bytes, and the size of the whole file."""
         with self._open() as root, regular_file(root, path) as fd:
             data = bytearray()
-            while len(data) < most and (chunk := os.read(fd, min(HASH_CHUNK_BYTES, most - len(data)))):
+            while len(data) < most and (chunk := os.read(fd, min(CHUNK_BYTES, most - len(data)))):
                 data += chunk
             return bytes(data), os.fstat(fd).st_size
 
@@ -112,9 +108,10 @@ class Workspace:
             refuse_odd(path, facts)
         return None if facts is None else facts.st_size
 
-    async def hashes(self, paths: list[str]) -> dict[str, str]:
-        """Path → SHA-256 of what it holds now; absent ones are left out, folders and links refused."""
-        return await asyncio.to_thread(self._hashes, paths)
+    def hashes(self, key: str, paths: list[str]) -> dict[str, str]:
+        """Path → SHA-256 of what it held before the call with this key; see `hashes`."""
+        with self._open() as root:
+            return hashes.hashes(root, self._trash, key, paths)
 
     def write(self, key: str, path: str, content: bytes, overwrite: bool = False) -> dict[str, Any]:
         refuse_unless(self._may, "files", Permission.WRITE)
@@ -155,38 +152,6 @@ class Workspace:
             yield fd
         finally:
             os.close(fd)
-
-    def _hashes(self, paths: list[str]) -> dict[str, str]:
-        found = {}
-        with self._open() as root:
-            for path in paths:
-                with parent_folder_or_none(root, path) as there:
-                    if there:
-                        found[path] = _hash(root, path)
-        return found
-
-
-@contextlib.contextmanager
-def parent_folder_or_none(root: int, path: str) -> Iterator[bool]:
-    """Whether anything has that name, a link included."""
-    try:
-        with parent_folder(root, path) as (folder, name):
-            there = facts_at(folder, name) is not None
-    except NotDone:
-        there = False
-    yield there
-
-
-def _hash(root: int, path: str) -> str:
-    with regular_file(root, path) as fd:
-        facts = os.fstat(fd)
-        sha = hashlib.sha256()
-        if facts.st_size > HASH_BYTES:
-            sha.update(f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}".encode())
-            return "stat:" + sha.hexdigest()
-        while chunk := os.read(fd, HASH_CHUNK_BYTES):
-            sha.update(chunk)
-        return sha.hexdigest()
 
 
 def _listed(root: int, pattern: tuple[str, ...]) -> Listing:
