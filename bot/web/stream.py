@@ -44,6 +44,7 @@ class Hub:
         self._open: set[asyncio.Event] = set()
         self._watch: asyncio.Task[None] | None = None
         self.is_closing = False
+        self.heartbeat_s = HEARTBEAT_S
 
     @asynccontextmanager
     async def subscribed(self) -> AsyncIterator[asyncio.Event]:
@@ -160,7 +161,7 @@ class _History:
                     text, cursor, more = await self._page(cursor)
                     if text:
                         yield text
-                if not await looked(wake, HEARTBEAT_S):
+                if not await looked(wake, self._hub.heartbeat_s):
                     yield ": still here\n\n"
                     if not await self._is_still_welcome():
                         return
