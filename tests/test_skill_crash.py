@@ -1,20 +1,22 @@
-"""Every change and every undo dies at every line, and is then run again with the same key, as the executor would.
+"""Every change and every undo dies at every line, and is run again with the same key, as the executor would.
 
 A process of its own forks once per crash point and ends itself there without a word, as kill -9 does. After each
-crash: no content is lost or doubled, what was approved is still the same, the probe
-says nothing that is untrue, the second run reaches the state and the
-result of an undisturbed one, and so does undoing it.
+crash no content is lost or doubled, what was approved is still the same, the probe says nothing that is untrue;
+the second run reaches the state and the result of an undisturbed one, and so does undoing it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,11 +26,14 @@ import pytest
 from worker.skills import beneath, renames
 from worker.skills.context import Probe
 from worker.skills.errors import NotDone
+from worker.skills.mailer import Mailer
 from worker.skills.workspace import Workspace
 
 KEY = "sayso:7:3:0"
-TRACED = {f"{name}.py" for name in ("changes", "undoing", "trash", "renames", "beneath")}
+TRACED = {f"{name}.py" for name in ("changes", "undoing", "trash", "renames", "beneath", "mailer")}
 CRASHED = 99
+# The sweeps flush thousands of files; on a disk that takes minutes.
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 Change = Callable[[Workspace], dict[str, Any]]
 CHANGES: dict[str, Change] = {
@@ -62,8 +67,40 @@ def test_a_change_survives_a_crash_at_every_line(verb: str, way: str) -> None:
     seen = json.loads(done.stdout)
     assert seen["points"] > 80 and seen["undo_points"] > 30, seen
     assert seen["probes"]["not_happened"] and seen["probes"]["happened"], seen
-    # With the kernel's renames only a delete of several files can be found half done; a second run completes it.
+    # With the kernel's renames only a delete of several files can be found half done.
     assert verb == "delete" or way == "by hand" or "unsure" not in seen["probes"], seen
+
+
+def test_a_message_for_the_mailbox_is_there_once_after_a_crash_at_any_line() -> None:
+    root = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-m", "tests.test_skill_crash", "mail", "kernel"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-4000:]
+    seen = json.loads(done.stdout)
+    assert seen["points"] > 20 and seen["probes"]["not_happened"] and seen["probes"]["happened"], seen
+
+
+def sweep_mail() -> dict[str, Any]:
+    probes: Counter[str] = Counter()
+    points = 0
+    while True:
+        mail = Mailer(Path(tempfile.mkdtemp(dir=SCRATCH)) / "mail", "bot@acme.example")
+        crashed = dies_at(points, partial(send, mail))
+        found = asyncio.run(mail.outcome(KEY)).state
+        messages = list(mail.mailbox.glob("*.eml"))
+        assert (found == "happened") == (len(messages) == 1) and found != "unsure", points
+        probes[found] += 1
+        before = [message.read_bytes() for message in messages]
+        send(mail)
+        (message,) = mail.mailbox.glob("*.eml")
+        assert message.read_bytes().endswith(b"b\r\n") and before in ([], [message.read_bytes()]), points
+        if not crashed:
+            return {"points": points, "probes": probes}
+        points += 1
+
+
+def send(mail: Mailer) -> None:
+    asyncio.run(mail.send(KEY, "ann@acme.example", "s", "b", []))
 
 
 def sweep(verb: str) -> dict[str, Any]:
@@ -128,9 +165,10 @@ def dies_at(point: int, change: Callable[[], object]) -> bool:
             return trace
 
         sys.settrace(trace)
+        threading.settrace(trace)
         try:
             change()
-        except BaseException as error:  # noqa: BLE001 - reported, and the child ends
+        except BaseException as error:
             sys.settrace(None)
             print(repr(error), file=sys.stderr)
             os._exit(1)
@@ -173,10 +211,10 @@ def by_hand() -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as SCRATCH:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as SCRATCH:
         if sys.argv[2] == "by hand":
             by_hand()
         try:
-            print(json.dumps(sweep(sys.argv[1])))
+            print(json.dumps(sweep_mail() if sys.argv[1] == "mail" else sweep(sys.argv[1])))
         except NotDone as error:
             sys.exit(f"NotDone: {error.message}")

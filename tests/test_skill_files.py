@@ -169,7 +169,7 @@ async def test_delete_is_all_checked_before_anything_moves(tmp_path: Path) -> No
     for bad, why in [("none", "no file"), ("d", "folder"), ("d/e.log", "hard links"), ("link", "regular")]:
         with pytest.raises(NotDone, match=why):
             await run(tmp_path, "files.delete", {"paths": ["a.log", bad]}, f"sayso:1:{len(bad)}:0")
-    assert "a.log" in everything(tmp_path)
+    assert "a.log" in everything(tmp_path) and list((tmp_path / "trash").iterdir()) == []
 
 
 async def test_undo_never_overwrites_what_came_since(tmp_path: Path) -> None:

@@ -87,15 +87,15 @@ class Trash:
         """The entry of this key, made when new, held until the block ends. OutcomeUnknown when another run holds it."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = self.root / key_name(key)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(folder, FOLDER_FLAGS | os.O_NOFOLLOW)
+        fd = _locked(folder, key)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutcomeUnknown(f"another run of {key} is still at work") from error
-            yield Entry(key, fd, _record(fd, key))
+            entry = Entry(key, fd, _record(fd, key))
+            yield entry
         finally:
+            # A call that was refused leaves no trace.
+            if _record_is_absent(fd):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
             os.close(fd)
 
     @contextlib.contextmanager
@@ -137,6 +137,28 @@ class Trash:
                 emptied.append(folder.name)
                 total -= size
         return emptied
+
+
+def _locked(folder: Path, key: str) -> int:
+    """The open, locked folder of a key; made anew when the one that was locked has just been removed."""
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            fd = os.open(folder, FOLDER_FLAGS | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder.is_dir() and os.path.samestat(folder.lstat(), os.fstat(fd)):
+                return fd
+        except BlockingIOError as error:
+            os.close(fd)
+            raise OutcomeUnknown(f"another run of {key} is still at work") from error
+        os.close(fd)
+
+
+def _record_is_absent(fd: int) -> bool:
+    return facts_at(fd, RECORD) is None
 
 
 def _weight(folder: Path) -> tuple[float, int, Path]:
