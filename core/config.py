@@ -22,6 +22,7 @@ STEP_TIMEOUT_S: Final = 30.0
 STEP_TIMEOUT_MOST_S: Final = 600.0
 PLAN_STEPS_MOST: Final = 50
 TURNS_MOST: Final = 12
+TURN_TIMEOUT_S: Final = 120.0
 LANES: Final = ("urgent", "default")
 
 # ---------------------------------------------------------------- rings
@@ -47,11 +48,13 @@ IDEMPOTENCY_KEY_CHARS: Final = 200
 
 # ---------------------------------------------------------------- what goes out
 MESSAGE_LEASE_S: Final = 30.0
+SEND_TIMEOUT_S: Final = 25.0
 MESSAGE_ATTEMPTS: Final = 12
 MESSAGE_RETRY_FIRST_S: Final = 1.0
 MESSAGE_RETRY_MOST_S: Final = 300.0
 MESSAGES_BATCH: Final = 20
 CARD_EDIT_GAP_S: Final = 1.0
+CARDS_REMEMBERED: Final = 10_000
 COURIER_POLL_S: Final = 0.5
 RESULT_BYTES: Final = 1_000_000
 EVENTS_PAGE: Final = 500
@@ -59,6 +62,8 @@ LIST_PAGE: Final = 100
 
 # ---------------------------------------------------------------- database
 POOL_MOST: Final = 10
+BOT_POOL_MOST: Final = 16
+PART_RETRY_MOST_S: Final = 30.0
 STATEMENT_TIMEOUT_S: Final = 30
 MIGRATION_LOCK: Final = 5_720_001
 SWEEPER_LOCK: Final = 5_720_002

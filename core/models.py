@@ -310,11 +310,23 @@ class Unknown(Frozen):
 
 
 class Parked(Frozen):
-    """Policy wants a person: the step waits, the approval and its cards are written in the same commit."""
+    """Policy wants a person: the step waits, the approval and its cards are written in the same commit.
+
+    `ask` is what `park_v1` takes; `places` are the conversations whose card is written.
+    """
 
     kind: Literal["parked"] = "parked"
-    action: Action
-    ask: Ask
+    ask: dict[str, Any]
+    places: tuple[int, ...] = ()
+    why: str
+
+
+class Waiting(Frozen):
+    """Nothing to do until a time."""
+
+    kind: Literal["waiting"] = "waiting"
+    reason: str
+    seconds: float
 
 
 class Released(Frozen):
@@ -375,7 +387,6 @@ class Deny(Frozen):
 
 
 Classified = Annotated[Allow | Ask | Deny, Field(discriminator="kind")]
-Parked.model_rebuild()
 
 
 class Requester(Frozen):

@@ -320,10 +320,13 @@ end $$;
 create function free_dependents(p_task bigint, p_n integer, p_dependents integer[], p_ok boolean, p_paused boolean) returns integer
 language plpgsql as $$
 declare
+    v_n     integer;
     d       steps;
     freed   integer := 0;
 begin
-    for d in select * from steps where task_id = p_task and n = any (p_dependents) order by n for update loop
+    foreach v_n in array p_dependents loop
+        -- Read anew each time: what was skipped just now may have freed it already.
+        select * into d from steps where task_id = p_task and n = v_n for update;
         if d.status <> 'blocked' then continue; end if;
         if not p_ok and d.run_after = 'success' then
             update steps set status = 'skipped', outcome = 'upstream', finished_at = sayso_now(),
@@ -338,6 +341,23 @@ begin
         end if;
     end loop;
     return freed;
+end $$;
+
+-- A running step back to ready; in a task that is being stopped it ends instead. `p_charged`: the attempt counts.
+create function back_to_ready(p_task bigint, p_n integer, p_task_status text, p_after_s real, p_charged boolean, p_error text)
+returns text language plpgsql as $$
+begin
+    if p_task_status = 'cancelling' then
+        update steps set status = 'cancelled', outcome = 'cancelled', worker_id = null, deadline_at = null,
+               error = coalesce(p_error, error), finished_at = sayso_now() where task_id = p_task and n = p_n;
+        return 'cancelled';
+    end if;
+    update steps set status = 'ready', worker_id = null, deadline_at = null, error = p_error,
+           attempt = case when p_charged then attempt else greatest(attempt - 1, 0) end,
+           ready_at = case when p_task_status = 'paused' then 'infinity'
+                           else sayso_now() + make_interval(secs => p_after_s) end
+     where task_id = p_task and n = p_n;
+    return 'ready';
 end $$;
 
 -- Outcome, planned steps, dependents, next claim: one commit. `ok` false means the fence was lost and nothing was written.
@@ -407,11 +427,10 @@ begin
     if not found then return false; end if;
     update effects set state = 'not_done', evidence = to_jsonb(p_error), resolved_at = now()
      where task_id = p_task and n = p_n and gen = me.gen and state = 'intent';
-    if p_retry_s is not null and me.attempt < me.max_attempts and t.status not in ('cancelling') then
-        update steps set status = 'ready', worker_id = null, deadline_at = null, error = p_error,
-               effect_state = case when effect_state is null then null else 'not_done' end,
-               ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() + make_interval(secs => p_retry_s) end
+    if p_retry_s is not null and me.attempt < me.max_attempts then
+        update steps set effect_state = case when effect_state is null then null else 'not_done' end
          where task_id = p_task and n = p_n;
+        perform back_to_ready(p_task, p_n, t.status, p_retry_s, true, p_error);
     else
         update steps set status = case when p_outcome = 'cancelled' then 'cancelled' else 'failed' end, outcome = p_outcome,
                worker_id = null, deadline_at = null, error = p_error, finished_at = sayso_now(),
@@ -435,22 +454,29 @@ declare
 begin
     perform act_as('worker:' || p_worker, p_why);
     select * into t from tasks where id = p_task for update;
-    update steps set status = 'ready', worker_id = null, deadline_at = null, attempt = greatest(attempt - 1, 0),
-           ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() + make_interval(secs => p_ready_s) end
-     where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker;
-    return found;
+    perform 1 from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker
+        for update;
+    if not found then return false; end if;
+    perform back_to_ready(p_task, p_n, t.status, p_ready_s, false, null);
+    perform settle(p_task);
+    return true;
 end $$;
 
 -- A step that waits for a time; the sweeper wakes it.
 create function wait_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_for text, p_seconds real)
 returns boolean language plpgsql as $$
+declare
+    t   tasks;
 begin
     perform act_as('worker:' || p_worker, p_for);
-    perform 1 from tasks where id = p_task for update;
+    select * into t from tasks where id = p_task for update;
     update steps set status = 'waiting', worker_id = null, deadline_at = null, attempt = greatest(attempt - 1, 0),
            waits_for = p_for, ready_at = sayso_now() + make_interval(secs => p_seconds)
      where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker;
     if not found then return false; end if;
+    if t.status = 'cancelling' then
+        update steps set status = 'cancelled', outcome = 'cancelled', finished_at = sayso_now() where task_id = p_task and n = p_n;
+    end if;
     perform settle(p_task);
     return true;
 end $$;

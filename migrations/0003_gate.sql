@@ -282,7 +282,7 @@ end $$;
 
 -- A running step whose call may or may not have reached the world. Idempotent ones run again under the same key; a checkable
 -- one is probed after `p_quarantine_s`; for an unsafe one a person is asked at once. Answers the step's status.
-create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_paused boolean) returns text
+create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_task_status text) returns text
 language plpgsql as $$
 declare
     s   steps;
@@ -294,12 +294,10 @@ begin
             update steps set status = 'failed', outcome = 'error', worker_id = null, deadline_at = null, finished_at = sayso_now(),
                    error = p_error || ' (attempt ' || s.attempt || ' of ' || s.max_attempts || ')'
              where task_id = p_task and n = p_n;
-            perform free_dependents(p_task, p_n, s.dependents, false, p_paused);
+            perform free_dependents(p_task, p_n, s.dependents, false, p_task_status = 'paused');
             return 'failed';
         end if;
-        update steps set status = 'ready', worker_id = null, deadline_at = null, error = p_error,
-               ready_at = case when p_paused then 'infinity' else sayso_now() end where task_id = p_task and n = p_n;
-        return 'ready';
+        return back_to_ready(p_task, p_n, p_task_status, 0, true, p_error);
     end if;
     update effects set state = 'unknown' where task_id = p_task and n = p_n and gen = s.gen;
     update steps set status = 'unknown', worker_id = null, deadline_at = null, effect_state = 'unknown', error = p_error,
@@ -322,7 +320,7 @@ begin
     perform 1 from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker
         for update;
     if not found then return 'stale'; end if;
-    became := lose_step(p_task, p_n, p_error, 0, t.status = 'paused');
+    became := lose_step(p_task, p_n, p_error, 0, t.status);
     perform settle(p_task);
     return became;
 end $$;
@@ -358,7 +356,7 @@ begin
                finished_at = sayso_now() where task_id = p_task and n = p_n;
         became := 'cancelled';
     else
-        became := lose_step(p_task, p_n, 'The worker was lost in the middle of it.', 0, t.status = 'paused');
+        became := lose_step(p_task, p_n, 'The worker was lost in the middle of it.', 0, t.status);
     end if;
     perform settle(p_task);
     return became;

@@ -72,9 +72,16 @@ async def decidable(db: Db, viewer: int, asked: Collection[str]) -> set[str]:
 async def waiting_for(db: Db, viewer: int) -> int:
     """How many pending approvals the viewer may decide."""
     count: int = await db.fetchval(
-        "select count(*) from approvals a where a.status = 'pending' and is_eligible($1, a.approvers, a.requester_id)", viewer
+        "select count(*) from approvals a where a.status = 'pending' and is_eligible($1, a.approvers, a.requester_id)",
+        viewer,
     )
     return count
+
+
+async def of_task(db: Db, task: int) -> list[dict[str, Any]]:
+    """All approvals of a task, oldest first."""
+    rows = await db.fetch(_SELECT + " where a.task_id = $1 order by a.created_at", task)
+    return [dict(r) | {"id": str(r["id"])} for r in rows]
 
 
 async def of_step(db: Db, approval: str) -> dict[str, Any] | None:

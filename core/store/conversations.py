@@ -34,7 +34,10 @@ async def ensure(db: Db, place: Place) -> int:
 async def find(db: Db, channel: str, external_id: str, thread: str = "") -> int | None:
     """The conversation's row, if anything was ever said there."""
     found: int | None = await db.fetchval(
-        "select id from conversations where channel = $1 and external_id = $2 and thread = $3", channel, external_id, thread
+        "select id from conversations where channel = $1 and external_id = $2 and thread = $3",
+        channel,
+        external_id,
+        thread,
     )
     return found
 
@@ -149,9 +152,7 @@ def _outgoing(r: Mapping[str, Any]) -> Outgoing:
         kind=r["kind"],
         body=r["body"],
         attempts=r["attempts"],
-        conversation=Conversation(
-            r["conversation_id"], r["channel"], r["external_id"], r["thread"], r["is_private"]
-        ),
+        conversation=Conversation(r["conversation_id"], r["channel"], r["external_id"], r["thread"], r["is_private"]),
         card_id=r["card_id"],
         subject=r["subject"],
         task_id=r["task_id"],

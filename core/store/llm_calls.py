@@ -10,8 +10,6 @@ from core.db import Db
 async def record(
     db: Db,
     *,
-    task: int | None,
-    n: int | None,
     purpose: str,
     provider: str,
     model: str,
@@ -23,6 +21,8 @@ async def record(
     latency_ms: int,
     outcome: str,
     error_class: str,
+    task: int | None = None,
+    n: int | None = None,
 ) -> None:
     """One row; `usd` None means that the price is not known, never that it was free."""
     await db.execute(

@@ -14,6 +14,7 @@ from typing import Any
 from core import config
 from core.db import Db, transaction
 from core.models import Identity, Requester
+from core.organisation import Organisation
 
 CODE_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
@@ -84,6 +85,23 @@ class Wanted:
     roles: tuple[str, ...]
     is_service: bool
     identities: tuple[tuple[str, str], ...]
+
+
+def wanted(organisation: Organisation) -> list[Wanted]:
+    """The people of the file, as `store.people.sync` takes them."""
+    return [
+        Wanted(
+            key=key,
+            name=person.name or key,
+            roles=tuple(person.roles),
+            is_service=person.service,
+            identities=tuple(
+                (("sms" if channel == "phone" else channel), external_id)
+                for channel, external_id in person.identities.items()
+            ),
+        )
+        for key, person in organisation.people.items()
+    ]
 
 
 async def sync(db: Db, people: Iterable[Wanted]) -> None:

@@ -26,5 +26,7 @@ async def publish(db: Db, manifests: Iterable[SkillManifest]) -> None:
 
 async def manifests(db: Db) -> dict[str, SkillManifest]:
     """The newest manifest of each skill by name."""
-    rows = await db.fetch("select distinct on (name) name, manifest from skills order by name, seen_at desc, version desc")
+    rows = await db.fetch(
+        "select distinct on (name) name, manifest from skills order by name, seen_at desc, version desc"
+    )
     return {r["name"]: SkillManifest.model_validate(r["manifest"]) for r in rows}

@@ -306,12 +306,18 @@ async def last_number(db: Db, task: int) -> int:
     return number
 
 
-async def effect_of(db: Db, task: int, n: int) -> dict[str, Any] | None:
-    """The newest effect of a step with its step's skill and result: what an undo needs."""
+async def sources(db: Db, task: int, numbers: Sequence[int]) -> dict[int, str]:
+    """Which skill each of these steps called."""
+    rows = await db.fetch("select n, skill from steps where task_id = $1 and n = any ($2)", task, list(numbers))
+    return {r["n"]: r["skill"] for r in rows}
+
+
+async def effect_of(db: Db, task: int, n: int, requester: int, sees_all: bool) -> dict[str, Any] | None:
+    """The newest effect of a step with its step's skill and result: what an undo needs. None for others' tasks."""
     row = await db.fetchrow(
         "select e.key, e.state, e.action, e.gen, s.skill, s.result, s.status from effects e"
-        " join steps s on s.task_id = e.task_id and s.n = e.n"
-        " where e.task_id = $1 and e.n = $2 order by e.gen desc limit 1",
-        task, n,
+        " join steps s on s.task_id = e.task_id and s.n = e.n join tasks t on t.id = e.task_id"
+        " where e.task_id = $1 and e.n = $2 and (t.requester_id = $3 or $4) order by e.gen desc limit 1",
+        task, n, requester, sees_all,
     )  # fmt: skip
     return dict(row) if row else None

@@ -80,7 +80,11 @@ async def visible_among(
 ) -> set[int]:
     """Those of the tasks that the viewer may see."""
     rows = await db.fetch(
-        f"select t.id from tasks t where t.id = any ($4) and {VISIBLE}", viewer, sees_all, sees_conversation, list(asked)
+        f"select t.id from tasks t where t.id = any ($4) and {VISIBLE}",
+        viewer,
+        sees_all,
+        sees_conversation,
+        list(asked),
     )
     return {r["id"] for r in rows}
 
@@ -161,6 +165,11 @@ async def newest_in(db: Db, conversation: int, requester: int, *, only_open: boo
         " order by id desc limit 1",
         conversation, requester, only_open,
     )  # fmt: skip
+    return found
+
+
+async def conversation_of(db: Db, task: int) -> int | None:
+    found: int | None = await db.fetchval("select conversation_id from tasks where id = $1", task)
     return found
 
 

@@ -1,0 +1,128 @@
+"""`python -m bot`: the process that people talk to: web, API, hooks, Slack, Telegram, and the courier.
+
+Each part runs in a task of its own; a channel whose vendor is away is tried again and takes nothing else down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from fastapi import APIRouter
+
+from bot.app import create_app
+from bot.courier import Courier
+from bot.sending import Sender
+from bot.web.sender import WebSender
+from core import config, organisation
+from core.db import open_pool
+from core.deps import Deps
+from core.logs import set_up_logging
+from core.ring import Ring
+from core.settings import Settings
+from core.store import people
+
+log = logging.getLogger("bot")
+
+
+@dataclass
+class Channels:
+    """What the channels that are on bring: routes, background loops, senders."""
+
+    routers: list[APIRouter] = field(default_factory=list)
+    loops: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    senders: list[Sender] = field(default_factory=lambda: [WebSender()])
+
+
+def open_channels(deps: Deps) -> Channels:
+    """A channel is on when its token is set. Imports are here, so that a channel that is off costs nothing."""
+    channels = Channels()
+    if deps.settings.slack_on:
+        from bot.slack.adapter import SlackAdapter
+
+        slack = SlackAdapter(deps)
+        channels.routers.append(slack.router())
+        channels.loops["slack"] = slack.run
+        channels.senders.append(slack.sender)
+    if deps.settings.telegram_on:
+        from bot.telegram.adapter import TelegramAdapter
+
+        telegram = TelegramAdapter(deps)
+        channels.routers.append(telegram.router())
+        channels.loops["telegram"] = telegram.run
+        channels.senders.append(telegram.sender)
+    return channels
+
+
+@asynccontextmanager
+async def open_deps(settings: Settings) -> AsyncIterator[Deps]:
+    """Connect and load sayso.yaml; people become what it says."""
+    async with AsyncExitStack() as stack:
+        db = await open_pool(settings.database_dsn(), most=config.BOT_POOL_MOST, name="sayso bot")
+        stack.push_async_callback(db.close)
+        ring = Ring.open(settings.redis_address())
+        stack.push_async_callback(ring.close)
+        known = organisation.load(settings.config_path)
+        await people.sync(db, people.wanted(known))
+        yield Deps(settings, known, db, ring)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: this process has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def keep_going(name: str, part: Callable[[], Awaitable[None]]) -> None:
+    """Run a part for ever; when it breaks, say so and start it again, ever more slowly."""
+    pause_s = config.RETRY_FIRST_S
+    while True:
+        try:
+            await part()
+        except Exception:
+            log.exception("%s broke; again in %g s", name, pause_s)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, config.PART_RETRY_MOST_S)
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT."""
+    async with open_deps(settings) as deps:
+        channels = open_channels(deps)
+        app = create_app(deps, extra_routers=channels.routers)
+        server = Server(
+            uvicorn.Config(
+                app, host=settings.host, port=settings.port, log_config=None, access_log=False, server_header=False,
+                timeout_graceful_shutdown=3,
+            )
+        )  # fmt: skip
+        asked = asyncio.Event()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sign, asked.set)
+        courier = Courier(deps.db, settings.redis_address(), channels.senders)
+        parts = {"courier": courier.run, **channels.loops}
+        running = [asyncio.create_task(keep_going(name, part), name=name) for name, part in parts.items()]
+        web = asyncio.create_task(server.serve())
+        stop = asyncio.create_task(asked.wait())
+        await asyncio.wait((web, stop), return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        for part in (*running, stop):
+            part.cancel()
+        await asyncio.gather(web, *running, stop, return_exceptions=True)
+
+
+def main() -> None:
+    settings = Settings.load()
+    set_up_logging(settings.log_level, settings.secret_values())
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What every command stands on: settings, or a clear end; and the servers they name or the embedded ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import typer
+
+from core.embedded import EmbeddedError, start_servers
+from core.organisation import OrganisationError
+from core.settings import Settings, SettingsError
+
+
+def end(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong on standard error and leave."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def read_settings() -> Settings:
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        end(f"The settings are wrong:\n{error}", 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """`environment` is what child processes get; `lease` the descriptor they inherit, if the servers are embedded."""
+
+    settings: Settings
+    environment: dict[str, str]
+    lease: int | None
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """The servers that the environment names; what it does not name is embedded."""
+    settings = read_settings()
+    environment = dict(os.environ)
+    needs_postgres, needs_redis = settings.database_url is None, settings.redis_url is None
+    if not (needs_postgres or needs_redis):
+        yield Servers(settings, environment, None)
+        return
+    try:
+        running = start_servers(settings.home, postgres=needs_postgres, redis=needs_redis)
+    except EmbeddedError as error:
+        end(str(error))
+    with running:
+        if running.database_url:
+            environment["DATABASE_URL"] = running.database_url
+        if running.redis_url:
+            environment["REDIS_URL"] = running.redis_url
+        yield Servers(Settings.load(environment), environment, running.lease)
+
+
+def check_organisation(settings: Settings) -> None:
+    """sayso.yaml is read once before anything starts, so that its errors are seen at once."""
+    from core import organisation
+
+    try:
+        organisation.load(settings.config_path)
+    except OrganisationError as error:
+        end(f"sayso.yaml is wrong:\n{error}", 2)

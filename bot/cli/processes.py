@@ -1,0 +1,171 @@
+"""`up`, `down`, `migrate`, `bot`, `worker`: the processes of the Procfile."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bot.cli.ground import Servers, check_organisation, end, servers
+from bot.cli.supervisor import Supervisor
+from core import config, organisation
+from core.db import MigrationError, open_pool
+from core.db import migrate as apply_migrations
+from core.embedded.servers import lock
+from core.settings import Settings
+from core.store import people
+
+READY_S = 30.0
+HOUSE = Path(__file__).resolve().parents[2]
+
+
+def up(port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT otherwise.")] = None) -> None:
+    """Start everything here: database, cache, bot and worker; print the link to the web chat."""
+    began = time.monotonic()
+    if port is not None:
+        os.environ["PORT"] = str(port)
+    with servers() as ground:
+        settings = ground.settings
+        check_organisation(settings)
+        mine = _only_one(settings.home)
+        _migrate(settings.database_dsn())
+        code = asyncio.run(_prepare_owner(settings))
+        children = Supervisor(_commands(), ground.environment, ground.lease)
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(sign, lambda *_: children.stop())
+        children.start()
+        if _wait_ready(settings, children):
+            _greet(settings, code, time.monotonic() - began)
+        children.watch()
+        os.close(mine)
+
+
+def down() -> None:
+    """Stop a Sayso that runs in this home."""
+    settings = Settings.load()
+    pid = _running_up(settings.home)
+    if pid is None:
+        typer.echo("Nothing is running here.")
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + config.GRACE_S * 2
+    while _running_up(settings.home) == pid and time.monotonic() < deadline:
+        time.sleep(0.1)
+    typer.echo("Stopped." if _running_up(settings.home) is None else "It has not stopped yet.")
+
+
+def migrate() -> None:
+    """Bring the database to this version; safe to run at any time and from several places at once."""
+    with servers() as ground:
+        applied = _migrate(ground.settings.database_dsn())
+        typer.echo("\n".join(applied) or "The database is up to date.")
+
+
+def bot() -> None:
+    """Run the bot process: web, API, chats, courier."""
+    with servers() as ground:
+        check_organisation(ground.settings)
+        _become(ground, "bot")
+
+
+def worker() -> None:
+    """Run a worker process; any number of them may run, on any machine."""
+    with servers() as ground:
+        check_organisation(ground.settings)
+        _become(ground, "worker")
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _commands() -> dict[str, list[str]]:
+    return {name: [sys.executable, "-m", name] for name in ("bot", "worker")}
+
+
+def _become(ground: Servers, module: str) -> None:
+    """Replace this process; the lease goes with it."""
+    if ground.lease is not None:
+        os.set_inheritable(ground.lease, True)
+    os.execve(sys.executable, [sys.executable, "-m", module], ground.environment)  # noqa: S606  # our own module
+
+
+def _migrate(dsn: str) -> list[str]:
+    try:
+        return asyncio.run(apply_migrations(dsn))
+    except (OSError, MigrationError) as error:
+        end(f"The database cannot be brought up to date: {error}")
+
+
+async def _prepare_owner(settings: Settings) -> str:
+    """An owner with an API token in `$SAYSO_HOME/api-token`; answers a one-time login code."""
+    db = await open_pool(settings.database_dsn(), most=2)
+    try:
+        await people.sync(db, people.wanted(organisation.load(settings.config_path)))
+        owner = await people.ensure_owner(db)
+        path = settings.home / "api-token"
+        token = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+        held = await people.holder(db, token, "api") if token else None
+        if held is None or held.id != owner.id:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            token = await people.make_token(db, owner.id, "api", None)
+            path.unlink(missing_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(token)
+        return await people.make_token(db, owner.id, "login", config.LOGIN_EXPIRES_S)
+    finally:
+        await db.close()
+
+
+def _only_one(home: Path) -> int:
+    """The lock of `up`; ends the program when another one holds it."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        mine = lock(home / "up.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = (home / "up.lock").read_text(encoding="ascii").strip() or "unknown"
+        end(f"Sayso is running in {home} already (process {pid}). Stop it with ./sayso down, or set SAYSO_HOME.")
+    os.ftruncate(mine, 0)
+    os.write(mine, str(os.getpid()).encode())
+    return mine
+
+
+def _running_up(home: Path) -> int | None:
+    """The pid of the `up` that holds the lock of this home."""
+    try:
+        os.close(lock(home / "up.lock", fcntl.LOCK_EX | fcntl.LOCK_NB))
+    except BlockingIOError:
+        text = (home / "up.lock").read_text(encoding="ascii").strip()
+        return int(text) if text.isdigit() else None
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def _wait_ready(settings: Settings, children: Supervisor) -> bool:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline and not children.stopping:
+        try:
+            with urllib.request.urlopen(f"http://{settings.host}:{settings.port}/readyz", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    if not children.stopping:
+        typer.echo("The web part is not ready yet; see the lines above.", err=True)
+    return False
+
+
+def _greet(settings: Settings, code: str, took_s: float) -> None:
+    on = [name for name, is_on in (("Slack", settings.slack_on), ("Telegram", settings.telegram_on)) if is_on]
+    typer.echo(f"\nSayso is up ({took_s:.1f} s). Open this link once to log in; it is good for 15 minutes:\n")
+    typer.echo(f"    {settings.base_url()}/login?code={code}\n")
+    typer.echo(f"Chats: web{''.join(f', {name}' for name in on)}. Ctrl-C stops everything; your data stay.")
+    sys.stdout.flush()

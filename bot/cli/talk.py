@@ -1,0 +1,129 @@
+"""`ask`, `tasks`, `approvals`, `skills`: the JSON API from a terminal. `--json` prints exactly what the API answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from bot.cli.ground import end, read_settings
+
+WAITING, DENIED = 3, 4
+POLL_S = 0.2
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
+
+
+def ask(
+    text: Annotated[str, typer.Argument(help="What you would write in the chat.")],
+    wait_s: Annotated[float, typer.Option("--wait", help="How long to wait for the task, in seconds.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Give Sayso something to do and wait for it. Exit 3: it waits for a decision; 4: it was denied or refused."""
+    task_id = _call("POST", "/api/intents", {"text": text})["task_id"]
+    if task_id is None:
+        typer.echo("Answered in the web chat.")
+        return
+    task = _call("GET", f"/api/tasks/{task_id}")
+    deadline = time.monotonic() + wait_s
+    while task["status"] in ("queued", "planning", "running") and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        task = _call("GET", f"/api/tasks/{task_id}")
+    _show(task, as_json, f"task {task['id']}: {task['status']}{_came_to(task)}")
+    raise typer.Exit(_code(task))
+
+
+def tasks(task_id: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
+    """The tasks that you may see, or one with its steps."""
+    if task_id is None:
+        found = _call("GET", "/api/tasks")
+        _show(found, as_json, "\n".join(f"{t['id']}: {t['goal']} ({t['status']})" for t in found) or "No tasks.")
+        return
+    task = _call("GET", f"/api/tasks/{task_id}")
+    lines = [f"task {task['id']}: {task['goal']} ({task['status']}){_came_to(task)}"]
+    lines += [
+        f"  {s['n']}. {s['skill'] or s['kind']}: {s['status']} {s['error'] or ''}".rstrip() for s in task["steps"]
+    ]
+    _show(task, as_json, "\n".join(lines))
+
+
+def approvals(
+    approval_id: Annotated[str | None, typer.Argument()] = None,
+    verdict: Annotated[str | None, typer.Argument(help="approve, deny, stop; happened, not_happened, abandon")] = None,
+    reason: Annotated[str, typer.Option(help="Why; goes back to the agent.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """What waits for a decision; with an id and a verdict, decide it. You are shown the whole action first."""
+    waiting = _call("GET", "/api/approvals?status=pending")
+    if approval_id is None:
+        _show(waiting, as_json, "\n\n".join(_in_words(a) for a in waiting) or "Nothing waits for a decision.")
+        return
+    found = next((a for a in waiting if a["id"] == approval_id), None)
+    if found is None:
+        end("There is no such pending approval.")
+    if verdict is None:
+        _show(found, as_json, _in_words(found))
+        return
+    body = {"verdict": verdict, "digest": found["digest"], "reason": reason}
+    answer = _call("POST", f"/api/approvals/{approval_id}/decisions", body)
+    _show(answer, as_json, answer["status"])
+
+
+def skills(as_json: AsJson = False) -> None:
+    """The skills that the workers have."""
+    found = _call("GET", "/api/skills")
+    _show(found, as_json, "\n".join(f"{s['name']}: {s['summary']}" for s in found))
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    settings = read_settings()
+    token_file = settings.home / "api-token"
+    if not token_file.is_file():
+        end(f"There is no {token_file}; start Sayso with ./sayso up first.")
+    headers = {"Authorization": f"Bearer {token_file.read_text(encoding='ascii').strip()}"}
+    try:
+        answer = httpx.request(
+            method, settings.base_url() + path, json=body, headers=headers, timeout=30, trust_env=False
+        )
+    except httpx.TransportError as error:
+        end(f"Sayso does not answer at {settings.base_url()}: {error}. Start it with ./sayso up.")
+    if answer.status_code >= 400:
+        said = (
+            answer.json().get("error", answer.text) if "json" in answer.headers.get("content-type", "") else answer.text
+        )
+        end(f"{answer.status_code}: {said}", DENIED if answer.status_code == 403 else 1)
+    return answer.json()
+
+
+def _show(value: Any, as_json: bool, words: str) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False) if as_json else words)
+
+
+def _came_to(task: dict[str, Any]) -> str:
+    if task["error"]:
+        return f": {task['error']}"
+    result = task["result"] or {}
+    said = result.get("text") or result.get("summary")
+    return f": {said}" if said else ""
+
+
+def _code(task: dict[str, Any]) -> int:
+    if task["status"] == "succeeded":
+        return 0
+    if task["status"] in ("failed", "cancelled"):
+        return 1
+    return DENIED if task["status"] == "abandoned" else WAITING
+
+
+def _in_words(approval: dict[str, Any]) -> str:
+    lines = [approval["id"]]
+    for item in approval["items"]:
+        lines.append(f"  {item['action']['skill']} {json.dumps(item['action']['args'], ensure_ascii=True)}")
+    lines += [f"  because {reason}" for reason in approval["reasons"]]
+    return "\n".join(lines)

@@ -1,0 +1,124 @@
+"""Delivers the outbox: per conversation in order, cards rendered from the rows as they are when they leave.
+
+It claims messages, has the channel's sender post or edit them, and writes down what came of it. It waits for a bell
+and polls behind it. A lost answer is looked up where the vendor allows; an edit is simply sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import asyncpg
+
+from bot.sending import MaybeSent, NotSent, Sender
+from core import cards, config
+from core.db import Pool
+from core.ring import OUTBOX_BELL, Bell
+from core.state import backoff_s
+from core.store import approvals, conversations, tasks
+from core.store.conversations import Outgoing
+
+log = logging.getLogger(__name__)
+
+DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
+
+
+class Courier:
+    def __init__(self, db: Pool, redis_url: str, senders: Sequence[Sender]) -> None:
+        self._db, self._redis_url = db, redis_url
+        self._senders = {sender.channel: sender for sender in senders}
+        self._edited_at: dict[int, float] = {}
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        async with Bell(self._redis_url, OUTBOX_BELL) as bell:
+            while True:
+                try:
+                    while await self.deliver():
+                        continue
+                except DATABASE_AWAY as error:
+                    log.warning("cannot deliver: %s", type(error).__name__)
+                await bell.wait(config.COURIER_POLL_S)
+
+    async def deliver(self) -> int:
+        """One round over all conversations; answers how many messages were claimed."""
+        channels = list(self._senders)
+        for message in await conversations.unknown_messages(self._db, channels):
+            await self._look_up(message)
+        claimed = await conversations.claim_messages(self._db, channels, config.MESSAGES_BATCH, config.MESSAGE_LEASE_S)
+        await asyncio.gather(*(self._send(message) for message in claimed))
+        return len(claimed)
+
+    async def _send(self, message: Outgoing) -> None:
+        sender = self._senders[message.conversation.channel]
+        if message.card_ref is not None and (early_s := self._must_wait_s(message)):
+            await conversations.not_sent(self._db, message.id, "edited a moment ago", early_s)
+            return
+        try:
+            async with asyncio.timeout(config.SEND_TIMEOUT_S):
+                ref = await self._hand_over(sender, message)
+        except NotSent as error:
+            await self._put_back(message, error)
+        except (MaybeSent, TimeoutError) as error:
+            await conversations.maybe_sent(self._db, message.id, str(error) or "no answer in time")
+        except Exception as error:
+            log.exception("message %s could not be sent", message.id)
+            await self._put_back(message, NotSent(type(error).__name__, config.MESSAGE_RETRY_MOST_S))
+        else:
+            await conversations.sent(self._db, message.id, ref, message.wanted)
+
+    async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
+        if message.kind == "text":
+            return await sender.post(message.conversation, str((message.body or {}).get("text", "")), message.id)
+        card = await self._render(message)
+        if card is None:
+            raise NotSent("its subject is gone", None)
+        if message.card_ref is None:
+            return await sender.post(message.conversation, card, message.id)
+        await sender.edit(message.conversation, message.card_ref, card)
+        return message.card_ref
+
+    async def _render(self, message: Outgoing) -> cards.Card | None:
+        if message.subject == "approval" and message.approval_id:
+            approval = await approvals.whole(self._db, message.approval_id)
+            return cards.approval_card(approval) if approval else None
+        task = await tasks.whole(self._db, message.task_id or 0)
+        return cards.task_card(task) if task else None
+
+    def _must_wait_s(self, message: Outgoing) -> float:
+        """Seconds until this card may be edited: vendors refuse more than one edit a second of one message."""
+        card, now = message.card_id or 0, time.monotonic()
+        early_s = self._edited_at.get(card, 0.0) + config.CARD_EDIT_GAP_S - now
+        if early_s > 0 and message.conversation.channel != "web":
+            return early_s
+        if len(self._edited_at) > config.CARDS_REMEMBERED:
+            self._edited_at.clear()
+        self._edited_at[card] = now
+        return 0.0
+
+    async def _put_back(self, message: Outgoing, error: NotSent) -> None:
+        if error.retry_s is None or message.attempts >= config.MESSAGE_ATTEMPTS:
+            log.error("message %s is given up: %s", message.id, error.why)
+            await conversations.not_sent(self._db, message.id, error.why, None)
+            return
+        pause_s = backoff_s(message.attempts, first_s=config.MESSAGE_RETRY_FIRST_S, most_s=config.MESSAGE_RETRY_MOST_S)
+        await conversations.not_sent(self._db, message.id, error.why, max(error.retry_s, pause_s))
+
+    async def _look_up(self, message: Outgoing) -> None:
+        """It is not known whether the chat has it: found, sent again when it is a card's edit, or sent anew."""
+        sender = self._senders[message.conversation.channel]
+        if message.card_ref is None:
+            try:
+                ref = await sender.find(message.conversation, message.id)
+            except (NotSent, MaybeSent) as error:
+                log.info("message %s cannot be looked up yet: %s", message.id, error)
+                return
+            if ref is not None:
+                await conversations.sent(self._db, message.id, ref, 0)
+                if message.card_id is not None:
+                    await conversations.show_again(self._db, message.card_id)
+                return
+        await conversations.not_sent(self._db, message.id, "its answer was lost", 0.0)

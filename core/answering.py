@@ -1,0 +1,202 @@
+"""What follows from a person's words, inside the commit that records them: a task, a hand on one, or a reply.
+
+`core.commands` reads the words; the wording of replies is in `core.cards`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from core import cards, commands, config
+from core.db import Connection
+from core.deps import Deps
+from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
+from core.organisation import BadInputs, runbook_steps, sees_all, sees_conversation
+from core.store import approvals, conversations, events, memories, people, skills, tasks
+from core.store.people import Principal
+
+NO_MODEL = (
+    "I have no language model here, so I understand commands only. Say help for all of them,"
+    " or do <skill> name=value to run one skill."
+)
+NO_TASK = "There is no such task, or you may not see it."
+NONE_HERE = "You have no task here that this could mean. Say tasks to see them all, then e.g. {verb} 12."
+ONLY_OWNERS = "Only an owner may let people in."
+NO_CODE = "That code is not known, was used, or is older than an hour; or there is no such person to link it to."
+RECALLED = 5
+
+
+async def answer(
+    tx: Connection, deps: Deps, text: str, person: Principal, *, inbound: int, conversation: int
+) -> Received:
+    """Do what the words say; a reply goes into the outbox of the conversation."""
+    manifests = await skills.manifests(tx)
+    command = commands.parse(text, manifests, deps.organisation.runbooks)
+    turn = _Turn(tx, deps, person, inbound, conversation, manifests)
+    match command:
+        case commands.Do(skill, args):
+            return await turn.start(text, "do", (act_step(manifests[skill], args),))
+        case commands.Run(runbook, inputs):
+            try:
+                steps = runbook_steps(deps.organisation, runbook, inputs, manifests)
+            except BadInputs as error:
+                return await turn.say(str(error))
+            return await turn.start(text, "run", steps)
+        case commands.OnTask(verb, task):
+            return await turn.on_task(verb, task)
+        case commands.Show(what):
+            return await turn.say(await turn.shown(what))
+        case commands.Remember(note):
+            if "note.remember" in manifests:
+                return await turn.start(text, "do", (act_step(manifests["note.remember"], {"text": note}),))
+            return await turn.say("No worker here can keep notes.")
+        case commands.Recall(words):
+            return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED)))
+        case commands.Pair(code, other, roles):
+            return await turn.say(await turn.let_in(code, other, roles))
+        case commands.Wrong(say):
+            return await turn.say(say)
+        case commands.PlainText():
+            if not deps.settings.has_model(deps.organisation.models):
+                return await turn.say(NO_MODEL)
+            return await turn.start(text, "plan", (plan_step(),))
+        case _:
+            assert_never(command)
+
+
+def act_step(manifest: SkillManifest, args: dict[str, object]) -> PlannedStep:
+    """One call that a person spelled out."""
+    return PlannedStep(
+        n=1,
+        kind="act",
+        skill=manifest.name,
+        args=args,
+        origins={name: ArgumentOrigin(origin=Origin.REQUESTER) for name in args},
+        title=cards.action_title(manifest.card, args) or manifest.name,
+        effect_class=manifest.effect_class,
+        timeout_s=manifest.timeout_s,
+        max_attempts=config.STEP_ATTEMPTS,
+    )
+
+
+def plan_step() -> PlannedStep:
+    return PlannedStep(
+        n=1, kind="plan", title="Work out what to do", effect_class=EffectClass.PURE, timeout_s=config.TURN_TIMEOUT_S
+    )
+
+
+async def lay_hand(
+    tx: Connection, deps: Deps, person: Principal, verb: str, task: int, *, inbound: int | None
+) -> tuple[str, int | None]:
+    """Stop, pause, resume, retry or undo a task that the person may see: (what to say, a task that was started)."""
+    if verb == "undo":
+        return await _undo(tx, person, task, inbound)
+    moves = {"stop": _stop, "pause": tasks.pause, "resume": tasks.resume, "retry": tasks.retry}
+    if verb not in moves:
+        return f"A task can't be {verb!r}; say stop, pause, resume, retry or undo.", None
+    status = await moves[verb](tx, task, person.actor)
+    return f"Task {task} is {status}.", None
+
+
+async def _stop(tx: Connection, task: int, actor: str) -> str:
+    return await tasks.cancel(tx, task, actor, "stopped by " + actor.removeprefix("person:"))
+
+
+async def _undo(tx: Connection, person: Principal, task: int, inbound: int | None) -> tuple[str, int | None]:
+    n = await tasks.undoable_step(tx, task)
+    shown = await tasks.whole(tx, task)
+    if n is None or shown is None:
+        return f"Nothing in task {task} can be undone.", None
+    manifests = await skills.manifests(tx)
+    skill = next(s["skill"] for s in shown["steps"] if s["n"] == n) + ".undo"
+    if skill not in manifests:
+        return "No worker here can undo that.", None
+    step = act_step(manifests[skill], {"task": str(task), "step": n})
+    conversation = await tasks.conversation_of(tx, task)
+    started = await tasks.create(
+        tx, requester=person.id, goal=f"undo {task}", kind="do", steps=(step,), actor=person.actor, inbound=inbound,
+        conversation=conversation,
+    )  # fmt: skip
+    return f"Undoing step {n} of task {task}.", started
+
+
+class _Turn:
+    """One message of one person, within its transaction."""
+
+    def __init__(
+        self,
+        tx: Connection,
+        deps: Deps,
+        person: Principal,
+        inbound: int,
+        conversation: int,
+        manifests: dict[str, SkillManifest],
+    ) -> None:
+        self.tx, self.deps, self.person, self.inbound = tx, deps, person, inbound
+        self.conversation, self.manifests = conversation, manifests
+
+    async def say(self, text: str) -> Received:
+        await conversations.say(self.tx, self.conversation, text)
+        return Received(self.inbound, None, "answered")
+
+    async def start(self, goal: str, kind: str, steps: tuple[PlannedStep, ...]) -> Received:
+        task = await tasks.create(
+            self.tx, requester=self.person.id, goal=goal, kind=kind, steps=steps, actor=self.person.actor,
+            inbound=self.inbound, conversation=self.conversation,
+        )  # fmt: skip
+        return Received(self.inbound, task, "task")
+
+    async def on_task(self, verb: commands.TaskVerb, number: int | None) -> Received:
+        task = number or await self._meant(verb)
+        if task is None:
+            return await self.say(NONE_HERE.format(verb=verb))
+        roles = self.person.roles
+        shown = await tasks.shown(
+            self.tx, task, self.person.id, sees_all=sees_all(self.deps.organisation, roles),
+            sees_conversation=sees_conversation(self.deps.organisation, roles),
+        )  # fmt: skip
+        if shown is None:
+            return await self.say(NO_TASK)
+        if verb == "status":
+            return await self.say(cards.status_text(shown))
+        if verb == "why":
+            history = await events.of_task(self.tx, task)
+            asked = await approvals.of_task(self.tx, task)
+            return await self.say(cards.why_text(shown, history, asked))
+        if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, roles):
+            return await self.say("Only who asked for a task, or an owner, may do that.")
+        said, started = await lay_hand(self.tx, self.deps, self.person, verb, task, inbound=self.inbound)
+        await conversations.say(self.tx, self.conversation, said)
+        return Received(self.inbound, started or task, "task" if started else "steered")
+
+    async def _meant(self, verb: commands.TaskVerb) -> int | None:
+        """Without a number: the person's newest task here that the verb makes sense for."""
+        if verb == "undo":
+            found = await tasks.newest_undoable(self.tx, self.conversation, self.person.id)
+            return found[0] if found else None
+        only_open = verb in ("stop", "pause", "resume")
+        return await tasks.newest_in(self.tx, self.conversation, self.person.id, only_open=only_open)
+
+    async def shown(self, what: str) -> str:
+        roles, organisation = self.person.roles, self.deps.organisation
+        everything, here = sees_all(organisation, roles), sees_conversation(organisation, roles)
+        if what == "tasks":
+            return cards.tasks_text(
+                await tasks.listed(self.tx, self.person.id, sees_all=everything, sees_conversation=here, only_open=True)
+            )
+        if what == "approvals":
+            waiting = await approvals.listed(self.tx, self.person.id, sees_all=everything)
+            return cards.approvals_text(waiting, self.deps.settings.base_url())
+        if what == "grants":
+            return "There are no standing permissions."
+        runbooks = {name: book.say for name, book in organisation.runbooks.items()}
+        has_model = self.deps.settings.has_model(organisation.models)
+        return cards.help_text(self.manifests.values(), runbooks, has_model=has_model)
+
+    async def let_in(self, code: str, other: str | None, roles: tuple[str, ...]) -> str:
+        if "owner" not in self.person.roles:
+            return ONLY_OWNERS
+        let_in = await people.confirm_pairing(self.tx, code, self.person, link_to=other, roles=roles)
+        if let_in is None:
+            return NO_CODE
+        return f"{let_in.name} is let in as {let_in.key}, with the roles: {', '.join(let_in.roles) or 'none'}."

@@ -1,0 +1,39 @@
+"""What people read, without any vendor's markup: run cards, approval cards, and the replies to commands.
+
+Pure: rows come in, a `Card` or a text goes out. Every string is plain text in which hidden characters are visible
+already; senders escape it for their markup and shorten nothing of an approval card's `exact` part.
+"""
+
+from core.cards.approval import approval_card, exact_text, press_answer
+from core.cards.card import YES, Button, Card, StepLine, Tone
+from core.cards.replies import (
+    approvals_text,
+    help_text,
+    notes_text,
+    pairing_text,
+    status_text,
+    tasks_text,
+    why_text,
+)
+from core.cards.task import task_card
+from core.cards.title import action_title
+
+__all__ = [
+    "YES",
+    "Button",
+    "Card",
+    "StepLine",
+    "Tone",
+    "action_title",
+    "approval_card",
+    "approvals_text",
+    "exact_text",
+    "help_text",
+    "notes_text",
+    "pairing_text",
+    "press_answer",
+    "status_text",
+    "task_card",
+    "tasks_text",
+    "why_text",
+]

@@ -1,0 +1,64 @@
+"""The shape of a card: what a sender gets and turns into its vendor's markup."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from core.models import Frozen
+
+Tone = Literal["neutral", "busy", "ask", "good", "bad"]
+
+
+class Button(Frozen):
+    """`verb` is a `Verdict`, or `pause resume retry undo` for a task. `confirm`: ask once more, naming the verb."""
+
+    verb: str
+    label: str
+    style: Literal["primary", "danger", "plain"] = "plain"
+    confirm: str = ""
+
+
+class StepLine(Frozen):
+    n: int
+    title: str
+    status: str
+    note: str = ""
+
+
+class Card(Frozen):
+    """One subject as a person sees it.
+
+    `subject_id` is the approval's id or the task's. `headline` is verb + object + place. `lines` are short facts in
+    order of weight. `exact` is everything that will run, whole: where a sender can't show all of it, it sends
+    `card.without_yes()`. `path` is where the web shows the same.
+    """
+
+    subject: Literal["task", "approval"]
+    subject_id: str
+    task_id: str
+    tone: Tone
+    headline: str
+    status: str
+    lines: tuple[str, ...] = ()
+    quote: str = ""
+    exact: str = ""
+    steps: tuple[StepLine, ...] = ()
+    answer: str = ""
+    buttons: tuple[Button, ...] = ()
+    expires_at: datetime | None = None
+    path: str = "/"
+
+    @property
+    def summary(self) -> str:
+        """One line for notifications and screen readers."""
+        return f"{self.headline} ({self.status})"
+
+    def without_yes(self, url: str) -> Card:
+        """The card for a surface that can't show the whole action: no button says yes, and it says where to read it."""
+        kept = tuple(b for b in self.buttons if b.verb not in YES)
+        where = f"The whole action is too long for this chat. Read and decide it at {url}"
+        return self.model_copy(update={"buttons": kept, "exact": "", "lines": (*self.lines, where)})
+
+
+YES = frozenset({"approve", "approve_similar", "grant", "not_happened"})

@@ -1,0 +1,98 @@
+"""What Sayso answers to a command, and to people it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from core.cards.task import status_word
+from core.display import visible
+from core.models import SkillManifest
+
+_LISTED = 15
+
+
+def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *, has_model: bool) -> str:
+    """All that can be said, with the skills and runbooks of this deployment."""
+    lines = ["Tell me what to do in plain words, or use a command:" if has_model else "I understand these commands:"]
+    lines += [
+        "do <skill> name=value: run one skill, e.g. do files.delete paths=old.log",
+        "run <runbook> name=value: run a runbook",
+        "tasks, status [number], why [number]: what is going on, and why",
+        "stop, pause, resume, retry, undo [number]: a hand on a task",
+        "approvals: what waits for your decision; grants: what is allowed for good",
+        "remember <text>, recall <words>: notes",
+    ]
+    skills = sorted(manifests, key=lambda m: m.name)
+    if skills:
+        lines.append("Skills:")
+        lines += [f"  {m.name}: {visible(m.summary)}" for m in skills if not m.name.endswith(".undo")]
+    if runbooks:
+        lines.append("Runbooks:")
+        lines += [f"  {visible(name)}: {visible(say)}" for name, say in sorted(runbooks.items())]
+    return "\n".join(lines)
+
+
+def tasks_text(tasks: Sequence[Mapping[str, Any]]) -> str:
+    if not tasks:
+        return "No tasks."
+    lines = [f"{t['id']}: {visible(t['goal'])} ({t['status']})" for t in tasks[:_LISTED]]
+    if len(tasks) > _LISTED:
+        lines.append(f"… and {len(tasks) - _LISTED} more")
+    return "\n".join(lines)
+
+
+def status_text(task: Mapping[str, Any]) -> str:
+    """One task with its steps."""
+    lines = [f"Task {task['id']}: {visible(task['goal'])} ({status_word(task)})"]
+    for step in task["steps"]:
+        note = f": {visible(step['error'])}" if step["error"] else ""
+        lines.append(
+            f"  {step['n']}. {visible(step['title'] or step['skill'] or step['kind'])}, {step['status']}{note}"
+        )
+    if task["error"]:
+        lines.append(visible(task["error"]))
+    return "\n".join(lines)
+
+
+def why_text(
+    task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], approvals: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why a task is where it is: the rule that asked, and every move with who made it."""
+    lines = [f"Task {task['id']}: {visible(task['goal'])} ({status_word(task)})"]
+    for approval in approvals:
+        reasons = "; ".join(visible(r) for r in approval["card"].get("reasons", []))
+        lines.append(f"  step {approval['n']} was asked because {reasons} ({approval['status']})")
+    for event in events[-_LISTED:]:
+        what = f"step {event['n']}" if event["n"] and event["machine"] == "step" else event["machine"]
+        why = f": {visible(event['why'])}" if event["why"] else ""
+        lines.append(f"  {event['at'][11:19]} {what} {event['from'] or 'new'} → {event['to']} by {event['actor']}{why}")
+    return "\n".join(lines)
+
+
+def approvals_text(approvals: Sequence[Mapping[str, Any]], url: str) -> str:
+    if not approvals:
+        return "Nothing waits for your decision."
+    lines = ["Waiting for a decision:"]
+    for row in approvals[:_LISTED]:
+        title = visible(row["card"].get("title") or row["skill"])
+        lines.append(
+            f"  {title}, asked by {visible(row['requester_name'] or row['requester'])}: {url}/approvals/{row['id']}"
+        )
+    return "\n".join(lines)
+
+
+def notes_text(notes: Sequence[Mapping[str, Any]]) -> str:
+    if not notes:
+        return "I remember nothing about that."
+    return "\n".join(f"{n['id']}: {visible(n['body'])}" for n in notes)
+
+
+def pairing_text(code: str | None) -> str:
+    """What a stranger reads; nothing else is told to them."""
+    if code is None:
+        return "I don't know you, and you have asked for enough codes for now. Ask an owner, or try again in an hour."
+    return (
+        f"I don't know you yet. Give this code to an owner of this Sayso: {code}. They confirm it with:"
+        f" pair {code}. It is good for one hour."
+    )

@@ -1,0 +1,152 @@
+"""Where everything that people say comes in: one commit for a message, one for a decision.
+
+Adapters call `receive`, `press` and `control` and acknowledge after they return. What a text means is decided by
+`core.commands` (pure) and answered by `core.answering`; rings come after the commit and may be lost.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from core import answering, cards, config
+from core.db import Connection, transaction
+from core.deps import Deps
+from core.models import (
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    Decided,
+    Duplicate,
+    Inbound,
+    NotAllowed,
+    NotFound,
+    Press,
+    Received,
+    TooLate,
+)
+from core.store import approvals, conversations, people, tasks
+from core.store.people import Principal
+
+FOREIGN_ONLY = (
+    "I don't act on forwarded or quoted text. Tell me in your own words what to do with it, and quote it again."
+)
+TOO_LONG = f"That is too long for me: at most {config.INBOUND_CHARS:,} characters, please."
+EMPTY = "There was nothing in that message. Say help to see what I can do."
+NOT_HERE = "I don't know you. Write me a direct message and I will tell you how to be let in."
+
+
+class NotVisible(Exception):
+    """No such task, or not one that this person may see: the same answer."""
+
+
+# ---------------------------------------------------------------- messages
+
+
+async def receive(deps: Deps, inbound: Inbound) -> Received | Duplicate:
+    """Write the message and what follows from it in one commit, then ring.
+
+    Raises only when the database does: then the adapter must not acknowledge, and the vendor delivers again.
+    """
+    async with transaction(deps.db) as tx:
+        received = await _receive(tx, deps, inbound)
+    if isinstance(received, Received):
+        if received.task_id is not None:
+            deps.ring.task(received.task_id)
+        elif received.kind != "ignored":
+            deps.ring.outbox()
+    return received
+
+
+async def _receive(tx: Connection, deps: Deps, inbound: Inbound) -> Received | Duplicate:
+    conversation = await conversations.ensure(tx, inbound.place)
+    if not inbound.addressed and not await tasks.owns_thread(tx, conversation):
+        return Received(0, None, "ignored")
+    person = await people.behind(tx, inbound.sender)
+    made = await conversations.record(tx, inbound, person.id if person else None, conversation)
+    if made is None:
+        return Duplicate(await conversations.task_of_delivery(tx, inbound.channel, inbound.delivery_id))
+    if person is None:
+        return await _greet_stranger(tx, inbound, made, conversation)
+    text = inbound.text.strip()
+    if len(text) > config.INBOUND_CHARS:
+        answer = TOO_LONG
+    elif not text:
+        answer = FOREIGN_ONLY if inbound.foreign else EMPTY
+    else:
+        return await answering.answer(tx, deps, text, person, inbound=made, conversation=conversation)
+    await conversations.say(tx, conversation, answer)
+    return Received(made, None, "answered")
+
+
+async def _greet_stranger(tx: Connection, inbound: Inbound, made: int, conversation: int) -> Received:
+    """A pairing code and nothing else; in a shared place not even that."""
+    if not inbound.addressed:
+        return Received(made, None, "ignored")
+    if inbound.place.private:
+        code = await people.offer_pairing(tx, inbound.sender)
+        said_once = None if code else f"enough codes:{inbound.sender.channel}:{inbound.sender.external_id}:{made // 50}"
+        await conversations.say(tx, conversation, cards.pairing_text(code), dedup=said_once)
+    else:
+        stranger = f"{inbound.sender.channel}:{inbound.sender.external_id}"
+        await conversations.say(tx, conversation, NOT_HERE, dedup=f"stranger:{conversation}:{stranger}")
+    return Received(made, None, "pairing")
+
+
+# ---------------------------------------------------------------- decisions
+
+
+async def press(deps: Deps, pressed: Press) -> Decided:
+    """One decision in one commit: who may, which card, still open, one vote a person."""
+    person = await people.behind(deps.db, pressed.sender)
+    if person is None:
+        return NotAllowed(pressed.approval_id, "I don't know you")
+    answer = await approvals.decide(
+        deps.db,
+        principal=person.id,
+        approval=pressed.approval_id,
+        verdict=pressed.verdict,
+        digest=pressed.digest,
+        reason=pressed.reason[: config.REASON_CHARS],
+        channel=pressed.channel,
+        delivery_id=pressed.delivery_id,
+    )
+    decided = _decided(answer, pressed.approval_id, person)
+    if isinstance(decided, Accepted):
+        deps.ring.task(decided.task_id)
+    elif isinstance(decided, TooLate):
+        deps.ring.task(int(answer["task_id"]))
+    return decided
+
+
+def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decided:
+    match answer["kind"]:
+        case "accepted":
+            return Accepted(approval, answer["status"], answer["task_id"], tuple(answer["decisions"]))
+        case "duplicate" if any(vote["key"] == person.key for vote in answer["decisions"]):
+            return Accepted(approval, answer["status"], answer["task_id"], tuple(answer["decisions"]))
+        case "already" | "duplicate":
+            at = answer["decided_at"]
+            return AlreadyDecided(approval, answer["status"], answer["by"], datetime.fromisoformat(at) if at else None)
+        case "not_allowed":
+            return NotAllowed(approval, answer["why"])
+        case "too_late":
+            return TooLate(approval, datetime.fromisoformat(answer["at"]))
+        case "changed":
+            return Changed(approval)
+        case _:
+            return NotFound()
+
+
+# ---------------------------------------------------------------- a hand on a task
+
+
+async def control(deps: Deps, person: Principal, task: int, verb: str) -> str:
+    """`stop pause resume retry undo` from a button; answers the sentence to show. Raises `NotVisible`."""
+    async with transaction(deps.db) as tx:
+        found = await tasks.shown(tx, task, person.id, sees_all="owner" in person.roles, sees_conversation=False)
+        if found is None:
+            raise NotVisible(task)
+        said, started = await answering.lay_hand(tx, deps, person, verb, task, inbound=None)
+    deps.ring.task(started or task)
+    return said

@@ -1,0 +1,40 @@
+"""sayso.yaml: people, roles, rules, approvers, models, skills, runbooks, hooks.
+
+`load` reads and checks the whole file; an error names every line with its fix. Everything is optional: an empty file
+is a valid organisation of one owner.
+"""
+
+from core.organisation.reading import OrganisationError, load, parse
+from core.organisation.rights import may, sees_all, sees_conversation
+from core.organisation.runbooks import BadInputs, runbook_steps
+from core.organisation.schema import (
+    ApproverGroup,
+    Hook,
+    ModelsPart,
+    Organisation,
+    Person,
+    PolicyPart,
+    Role,
+    Rule,
+    Runbook,
+)
+
+__all__ = [
+    "ApproverGroup",
+    "BadInputs",
+    "Hook",
+    "ModelsPart",
+    "Organisation",
+    "OrganisationError",
+    "Person",
+    "PolicyPart",
+    "Role",
+    "Rule",
+    "Runbook",
+    "load",
+    "may",
+    "parse",
+    "runbook_steps",
+    "sees_all",
+    "sees_conversation",
+]

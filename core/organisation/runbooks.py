@@ -1,0 +1,93 @@
+"""A runbook with its inputs, as the steps of a task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from core import config, templates
+from core.cards.title import action_title
+from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
+from core.organisation.schema import Input, Organisation, Runbook
+
+
+class BadInputs(ValueError):
+    """The runbook can't be run like this; the message says why."""
+
+
+def runbook_steps(
+    organisation: Organisation, name: str, given: Mapping[str, Any], manifests: Mapping[str, SkillManifest]
+) -> tuple[PlannedStep, ...]:
+    """Raises `BadInputs`. `{{ inputs.x }}` is put in now; `{{ find.paths }}` becomes `{{ 1.paths }}`."""
+    runbook = organisation.runbooks.get(name)
+    if runbook is None:
+        close = difflib.get_close_matches(name, list(organisation.runbooks), n=1)
+        fix = f" Did you mean {close[0]}?" if close else f" There are: {', '.join(organisation.runbooks) or 'none'}."
+        raise BadInputs(f"There is no runbook {name!r}.{fix}")
+    inputs = _inputs(name, runbook, given)
+    numbers = {step.id: n for n, step in enumerate(runbook.steps, start=1)}
+    return tuple(_step(step.id, runbook, inputs, set(given), numbers, manifests) for step in runbook.steps)
+
+
+def _step(
+    step_id: str,
+    runbook: Runbook,
+    inputs: Mapping[str, Any],
+    given: set[str],
+    numbers: Mapping[str, int],
+    manifests: Mapping[str, SkillManifest],
+) -> PlannedStep:
+    step = next(s for s in runbook.steps if s.id == step_id)
+    manifest = manifests.get(step.skill)
+    if manifest is None:
+        raise BadInputs(f"Step {step.id!r} needs the skill {step.skill!r}, which no worker has.")
+    needs = {numbers[need] for need in step.needs}
+
+    def put_in(_: str, source: str, path: tuple[str, ...]) -> Any:
+        if source == "inputs":
+            return inputs[path[0]]
+        needs.add(numbers[source])
+        return "{{ " + ".".join((str(numbers[source]), *path)) + " }}"
+
+    args = templates.rewrite(dict(step.args), put_in)
+    return PlannedStep(
+        n=numbers[step.id],
+        kind="act",
+        skill=step.skill,
+        args=args,
+        needs=tuple(sorted(needs)),
+        origins={name: _origin(value, given) for name, value in step.args.items()},
+        title=action_title(manifest.card, args) or step.skill,
+        effect_class=EffectClass(manifest.effect_class),
+        timeout_s=manifest.timeout_s,
+        max_attempts=config.STEP_ATTEMPTS,
+    )
+
+
+def _origin(value: Any, given: set[str]) -> ArgumentOrigin:
+    """Written in the runbook, or filled by an input that the person gave."""
+    from_person = any(source == "inputs" and path and path[0] in given for source, path in templates.references(value))
+    return ArgumentOrigin(origin=Origin.REQUESTER if from_person else Origin.CONFIG)
+
+
+def _inputs(name: str, runbook: Runbook, given: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(given) - set(runbook.inputs))
+    if unknown:
+        raise BadInputs(f"{name} has no input {unknown[0]!r}. It takes: {', '.join(runbook.inputs) or 'none'}.")
+    filled = {key: _typed(name, key, spec, given.get(key, spec.default)) for key, spec in runbook.inputs.items()}
+    missing = [key for key, value in filled.items() if value is None]
+    if missing:
+        raise BadInputs(f"{name} needs {', '.join(missing)}. Say: run {name} {missing[0]}=…")
+    return filled
+
+
+def _typed(name: str, key: str, spec: Input, value: Any) -> Any:
+    if value is None or spec.type == "string":
+        return value if value is None else str(value)
+    try:
+        if spec.type == "boolean":
+            return {"true": True, "yes": True, "false": False, "no": False}[str(value).lower()]
+        return int(str(value)) if spec.type == "integer" else float(str(value))
+    except (ValueError, KeyError) as error:
+        raise BadInputs(f"{name}: {key}={value!r} is no {spec.type}.") from error

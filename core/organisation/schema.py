@@ -1,0 +1,195 @@
+"""The shape of sayso.yaml. Durations are written `5m` or `3d` and become seconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from core.expressions import BadExpression, Expression
+from core.models import Channel, Risk
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(value: Any) -> Any:
+    """`90`, `90s`, `5m`, `2h`, `3d` → seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*([smhd])", value.strip())
+        if not match:
+            raise ValueError(f"{value!r} is no duration; write it like 30s, 5m, 2h or 3d")
+        return int(match.group(1)) * _UNITS[match.group(2)]
+    return value
+
+
+Duration = Annotated[int, BeforeValidator(seconds), Field(ge=0, le=366 * 86400)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OutOfOffice(Part):
+    until: date
+    delegate: str
+
+
+class SmsConsent(Part):
+    opted_in_at: datetime
+
+
+class Person(Part):
+    name: str = ""
+    roles: list[str] = []
+    identities: dict[Literal["slack", "telegram", "phone", "web"], str] = {}
+    sms: SmsConsent | None = None
+    out_of_office: OutOfOffice | None = None
+    service: bool = False
+
+
+class Role(Part):
+    """Patterns such as `skill:files.*` or `see:task:*`; `may_not` wins. `see` says whose tasks."""
+
+    may: list[str] = []
+    may_not: list[str] = []
+    see: list[Literal["own", "conversation", "all"]] = ["own"]
+
+
+class ApproverGroup(Part):
+    people: list[str] = []
+    roles: list[str] = []
+    slack_usergroups: list[str] = []
+    needed: int = Field(default=1, ge=1, le=20)
+    four_eyes: bool = False
+    veto: bool = True
+
+
+class Rung(Part):
+    after: Duration
+    to: Literal["conversation", "direct", "sms", "expire"]
+    max_risk: Risk | None = None
+
+
+class Rule(Part):
+    """First match wins. `skill` is a glob; `when` is CEL; `say` is told to the person."""
+
+    name: str
+    skill: str = "*"
+    when: str | None = None
+    then: Literal["allow", "ask", "deny"]
+    approvers: str | None = None
+    ladder: str = "default"
+    risk: Risk | None = None
+    expires_in: Duration | None = None
+    say: str = ""
+
+    @field_validator("when")
+    @classmethod
+    def _compiles(cls, when: str | None) -> str | None:
+        if when is not None:
+            try:
+                Expression(when)
+            except BadExpression as error:
+                raise ValueError(f"the condition does not compile: {error}") from error
+        return when
+
+
+class Budget(Part):
+    usd: float | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    steps: int | None = Field(default=None, ge=0)
+    minutes: float | None = Field(default=None, ge=0)
+
+
+class PolicyPart(Part):
+    version: int = 1
+    rules: list[Rule] = []
+    budgets: dict[Literal["task", "person_day"], Budget] = {}
+
+
+class Provider(Part):
+    kind: Literal["openai", "anthropic"]
+    base_url: str | None = None
+    key: str | None = None
+
+
+class ModelsPart(Part):
+    providers: dict[str, Provider] = {}
+    routes: dict[Literal["intent", "plan", "act", "reflect", "summarise", "embed", "transcribe"], list[str]] = {}
+
+
+class Input(Part):
+    type: Literal["string", "number", "integer", "boolean"] = "string"
+    default: Any = None
+
+
+class RunbookStep(Part):
+    id: str = Field(pattern=r"^[A-Za-z_][\w-]{0,40}$")
+    skill: str
+    args: dict[str, Any] = {}
+    needs: list[str] = []
+
+
+class Runbook(Part):
+    say: str = ""
+    inputs: dict[str, Input] = {}
+    steps: list[RunbookStep] = Field(min_length=1)
+
+
+class Hook(Part):
+    secret_env: str
+    as_: str = Field(alias="as")
+    intent: str
+    conversation: str | None = None
+
+
+class Schedule(Part):
+    name: str
+    cron: str
+    run: str
+    as_: str = Field(alias="as")
+    missed: Literal["skip", "run_once"] = "skip"
+
+
+class Alert(Part):
+    metric: str
+    above: float | None = None
+    below: float | None = None
+    for_: Duration = Field(default=0, alias="for")
+    to: str
+
+
+class Organisation(Part):
+    organisation: str = "Sayso"
+    timezone: str = "UTC"
+    people: dict[str, Person] = {}
+    roles: dict[str, Role] = {}
+    approvers: dict[str, ApproverGroup] = {}
+    ladders: dict[str, list[Rung]] = {}
+    policy: PolicyPart = PolicyPart()
+    models: ModelsPart = ModelsPart()
+    skills: dict[str, dict[str, Any]] = {}
+    runbooks: dict[str, Runbook] = {}
+    hooks: dict[str, Hook] = {}
+    schedules: list[Schedule] = []
+    alerts: list[Alert] = []
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin") from error
+        return name
+
+
+def place_parts(text: str) -> tuple[Channel, str]:
+    """`slack/T0ACME/C0OPS` → channel and the vendor's place. Raises ValueError."""
+    channel, _, external_id = text.partition("/")
+    if channel not in list(Channel) or not external_id:
+        raise ValueError(f"{text!r} is no conversation; write it like slack/T0ACME/C0OPS")
+    return Channel(channel), external_id

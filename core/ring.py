@@ -1,0 +1,179 @@
+"""Rings: "look at this task", said after the commit, best effort, never waited for.
+
+A ring is an arq job that carries ids only and a bell published beside it, both in one Lua call. It may be lost or
+doubled without harm: executors also poll Postgres. This module and the worker's entry point are the only ones that
+know arq.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+from arq.constants import job_key_prefix, result_key_prefix
+from arq.jobs import serialize_job
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+from core import config
+
+log = logging.getLogger(__name__)
+
+JOB: Final = "ring"
+OUTBOX_BELL: Final = "sayso:bell:outbox"
+EVENTS_BELL: Final = "sayso:bell:events"
+
+# arq's own wire format, in one round trip: unless the job is known, store it, queue it; ring the bells either way.
+_ENQUEUE: Final = """
+if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
+    redis.call('PSETEX', KEYS[1], ARGV[2], ARGV[1])
+    redis.call('ZADD', KEYS[3], ARGV[3], ARGV[4])
+end
+for i = 5, #ARGV do redis.call('PUBLISH', ARGV[i], '') end
+return 1
+"""
+
+
+def queue_name(lane: str) -> str:
+    """The arq queue of a lane."""
+    return f"sayso:ring:{lane}"
+
+
+def bell_name(lane: str) -> str:
+    """The channel on which a lane's bell is published."""
+    return f"sayso:bell:{lane}"
+
+
+def dump(value: Any) -> bytes:
+    """JSON on both sides: arq's default unpickles what it finds."""
+    return json.dumps(value, default=str).encode()
+
+
+def load(data: bytes) -> Any:
+    return json.loads(data)
+
+
+def open_redis(url: str, *, queue: str = queue_name("default")) -> ArqRedis:
+    """A pool with socket timeouts: with none, a frozen Redis hangs its callers."""
+    pool: Any = ConnectionPool.from_url(
+        url,
+        socket_connect_timeout=config.REDIS_TIMEOUT_S,
+        socket_timeout=config.REDIS_TIMEOUT_S,
+        health_check_interval=15,
+    )
+    return ArqRedis(connection_pool=pool, job_serializer=dump, job_deserializer=load, default_queue_name=queue)
+
+
+class Ring:
+    """The producing side. Every call returns at once; what goes wrong is logged and forgotten."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self._redis = redis
+        self._pending: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def open(cls, url: str) -> Ring:
+        return cls(open_redis(url))
+
+    def task(self, task: int, *, n: int = 0, fence: int = 0, lane: str = "default") -> None:
+        """Have some worker look at the task, the courier at the outbox, and open pages at the events."""
+        self._soon(self._enqueue(f"{task}.{n}.{fence}.{time.time_ns() // 1_000_000}", lane, task))
+
+    def outbox(self) -> None:
+        """Have the courier look at the outbox and open pages at the events."""
+        self._soon(self._publish(OUTBOX_BELL, EVENTS_BELL))
+
+    async def _enqueue(self, job: str, lane: str, task: int) -> None:
+        now_ms = int(time.time() * 1000)
+        body = serialize_job(JOB, (lane, task), {}, None, now_ms, serializer=dump)
+        await self._redis.eval(  # type: ignore[misc]  # redis-py types the async client's eval as possibly synchronous
+            _ENQUEUE, 3, job_key_prefix + job, result_key_prefix + job, queue_name(lane),
+            body, config.RING_JOB_EXPIRES_MS, now_ms, job, bell_name(lane), OUTBOX_BELL, EVENTS_BELL,
+        )  # fmt: skip
+
+    async def _publish(self, *bells: str) -> None:
+        for bell in bells:
+            await self._redis.publish(bell, "")
+
+    def _soon(self, ringing: Any) -> None:
+        ring = asyncio.create_task(self._capped(ringing))
+        self._pending.add(ring)
+        ring.add_done_callback(self._pending.discard)
+
+    async def _capped(self, ringing: Any) -> None:
+        try:
+            async with asyncio.timeout(config.RING_CAP_S):
+                await ringing
+        except (RedisError, OSError, TimeoutError) as error:
+            log.debug("a ring was lost: %s", type(error).__name__)
+
+    async def close(self) -> None:
+        """Let the last rings out, then close."""
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=config.RING_CAP_S)
+        await self._redis.aclose()
+
+
+class Bell:
+    """The listening side: `wait` returns when one of the bells was rung, or after `poll_s`.
+
+    A lost connection is mended in the background; meanwhile `wait` only polls.
+    """
+
+    def __init__(self, url: str, *names: str, on_ring: Callable[[], None] | None = None) -> None:
+        self._url, self._names, self._on_ring = url, names, on_ring
+        self._rung = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Bell:
+        self._listener = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._listener:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+
+    def ring(self) -> None:
+        """Ring it from this process."""
+        self._rung.set()
+        if self._on_ring:
+            self._on_ring()
+
+    async def wait(self, poll_s: float) -> bool:
+        """True when it rang, False when `poll_s` went by."""
+        try:
+            async with asyncio.timeout(poll_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for _ in self._messages():
+                    self.ring()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.debug("the bell is silent: %s", type(error).__name__)
+            await asyncio.sleep(config.BELL_POLL_S)
+
+    async def _messages(self) -> AsyncIterator[object]:
+        redis = open_redis(self._url)
+        try:
+            async with redis.pubsub() as channel:
+                await channel.subscribe(*self._names)
+                while True:
+                    message = await channel.get_message(
+                        ignore_subscribe_messages=True, timeout=config.REDIS_TIMEOUT_S / 2
+                    )
+                    if message is not None:
+                        yield message
+        finally:
+            await redis.aclose()

@@ -1,0 +1,214 @@
+"""What an operator sets: environment, `NAME_FILE` secrets and `.env`, checked whole at start.
+
+Frozen. A wrong environment ends the program with one message that lists every problem. Limits that nobody sets live in
+`core.config`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from core.organisation import ModelsPart
+
+SECRETS = frozenset(
+    {
+        "DATABASE_URL", "REDIS_URL", "SAYSO_SECRET_KEY", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET",
+        "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SMTP_URL",
+    }
+)  # fmt: skip
+
+
+class SettingsError(Exception):
+    """Every problem of the environment, one a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseModel):
+    """One field per environment name, in lower case. A channel is on when its token is set."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_base_url: str | None = None
+    sayso_home: Path = Path(".sayso")
+    sayso_config: Path = Path("sayso.yaml")
+    sayso_secret_key: SecretStr | None = None
+    sayso_test_clock: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    slack_bot_token: SecretStr | None = None
+    slack_app_token: SecretStr | None = None
+    slack_signing_secret: SecretStr | None = None
+    slack_mode: Literal["socket", "http"] | None = None
+    slack_api_url: str = "https://slack.com/api/"
+
+    telegram_bot_token: SecretStr | None = None
+    telegram_mode: Literal["polling", "webhook"] = "polling"
+    telegram_webhook_secret: SecretStr | None = None
+    telegram_api_url: str = "https://api.telegram.org"
+
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    smtp_url: SecretStr | None = None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("public_base_url", "slack_api_url", "telegram_api_url", "openai_base_url", "anthropic_base_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
+            raise ValueError(f"{value!r} is no web address; write it with https://")
+        return value
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+        """From the environment, `.env` beneath it, and files named by `NAME_FILE`. Raises `SettingsError`."""
+        problems: list[str] = []
+        values = dict(_dotenv((folder or Path.cwd()) / ".env", problems))
+        values.update(environ if environ is not None else os.environ)
+        for name in SECRETS:
+            path = values.get(f"{name}_FILE")
+            if path and not values.get(name):
+                try:
+                    values[name] = Path(path).read_text(encoding="utf-8").strip()
+                except (OSError, UnicodeDecodeError) as error:
+                    problems.append(f"{name}_FILE={path!r} cannot be read: {error}")
+        given = {k.lower(): v for k, v in values.items() if v != "" and k.lower() in cls.model_fields}
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            for e in error.errors(include_url=False, include_input=False):
+                problems.append(f"{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}")
+        else:
+            problems += settings._contradictions()
+            if not problems:
+                return settings
+        raise SettingsError(problems)
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.slack_bot_token:
+            if self.slack_how == "http" and not self.slack_signing_secret:
+                yield "SLACK_SIGNING_SECRET is missing: Slack over HTTP is verified with it (or set SLACK_APP_TOKEN for Socket Mode)"
+            if self.slack_how == "socket" and not self.slack_app_token:
+                yield "SLACK_APP_TOKEN is missing: Socket Mode needs it (or set SLACK_MODE=http)"
+        if self.telegram_bot_token and self.telegram_mode == "webhook":
+            if len(self.secret_of(self.telegram_webhook_secret)) < 32:
+                yield "TELEGRAM_WEBHOOK_SECRET is missing or shorter than 32 characters: without it anyone can pose as Telegram"
+            if not self.public_base_url:
+                yield "PUBLIC_BASE_URL is missing: Telegram has to be told where the webhook is"
+
+    # ------------------------------------------------------------ derived
+
+    @property
+    def home(self) -> Path:
+        return self.sayso_home.expanduser().absolute()
+
+    @property
+    def config_path(self) -> Path:
+        return self.sayso_config.expanduser().absolute()
+
+    @property
+    def slack_on(self) -> bool:
+        return self.slack_bot_token is not None
+
+    @property
+    def slack_how(self) -> Literal["socket", "http"]:
+        return self.slack_mode or ("socket" if self.slack_app_token else "http")
+
+    @property
+    def telegram_on(self) -> bool:
+        return self.telegram_bot_token is not None
+
+    def has_model(self, models: ModelsPart) -> bool:
+        """Whether plain words can be planned: a key, or an endpoint that needs none."""
+        return bool(self.openai_api_key or self.openai_base_url or self.anthropic_api_key or models.providers)
+
+    def base_url(self) -> str:
+        """Where people find the web pages, without a slash at the end."""
+        return (self.public_base_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def database_dsn(self) -> str:
+        """Raises `SettingsError` when no database is named."""
+        if self.database_url is None:
+            raise SettingsError(["DATABASE_URL is not set; ./sayso up starts an embedded Postgres and sets it"])
+        return self.database_url.get_secret_value()
+
+    def redis_address(self) -> str:
+        """Raises `SettingsError` when no Redis is named."""
+        if self.redis_url is None:
+            raise SettingsError(["REDIS_URL is not set; ./sayso up starts an embedded Valkey and sets it"])
+        return self.redis_url.get_secret_value()
+
+    @staticmethod
+    def secret_of(value: SecretStr | None) -> str:
+        return value.get_secret_value() if value else ""
+
+    def smtp(self) -> str | None:
+        return self.smtp_url.get_secret_value() if self.smtp_url else None
+
+    def secret(self, name: str) -> str | None:
+        """A secret that sayso.yaml names by its environment name (`from: DEPLOY_TOKEN`), or its file."""
+        value = os.environ.get(name)
+        path = os.environ.get(f"{name}_FILE")
+        if not value and path:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        return value or None
+
+    def secret_values(self) -> list[str]:
+        """Every secret we hold, for masking. Whole addresses are in it, and the password inside each."""
+        found = [v.get_secret_value() for v in self.__dict__.values() if isinstance(v, SecretStr)]
+        passwords = [urlsplit(v).password for v in found if "://" in v]
+        return [v for v in (*found, *passwords) if v]
+
+    def secret_key(self) -> bytes:
+        """The key of our own signatures: SAYSO_SECRET_KEY, else one made once in `$SAYSO_HOME/secret-key`."""
+        if self.sayso_secret_key:
+            return self.sayso_secret_key.get_secret_value().encode()
+        path = self.home / "secret-key"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+        except FileExistsError:
+            pass
+        for _ in range(50):  # another process may be writing it just now
+            key = path.read_text(encoding="ascii").strip()
+            if len(key) == 64:
+                return key.encode()
+        raise SettingsError([f"{path} is damaged; delete it to have a new key made (everyone has to log in again)"])
+
+
+def _dotenv(path: Path, problems: list[str]) -> Iterator[tuple[str, str]]:
+    """`NAME=value` lines; quotes around a value are taken off, nothing is expanded."""
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        line = line.strip().removeprefix("export ")
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip().isidentifier():
+            problems.append(f".env:{number}: {line.split('=')[0]!r} is no NAME=value line")
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        yield name.strip(), value

@@ -1,0 +1,426 @@
+"""The engine's SQL against the pure rules of core/state.py, on a real Postgres, under random operations.
+
+Hypothesis draws operations (people, workers, crashes, time) and after each one every invariant that can be seen in the
+database is checked. "The world" is a ledger of the calls that were really made, so a repeated effect is seen there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from core import state
+from core.db import open_pool
+from core.models import Claimed, EffectClass, PlannedStep
+from core.state import StepView
+from core.store import approvals, clock, people, steps, tasks
+from core.store.steps import LeaseLost
+
+LEGAL = {(machine, source, target) for machine, source, target in state.transitions()}
+LANES = itertools.count()
+
+
+class Engine(RuleBasedStateMachine):
+    dsn: str
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, coroutine: Any) -> Any:
+        return self.loop.run_until_complete(coroutine)
+
+    # ------------------------------------------------------------ the world
+
+    @initialize()
+    def start(self) -> None:
+        self.lane = f"lane{next(LANES)}"
+        self.db = self.run(open_pool(self.dsn, most=2))
+        self.owner = self.run(people.ensure_owner(self.db))
+        self.stranger = self.run(
+            self.db.fetchval(
+                "insert into principals (key) values ('guest') on conflict (key) do update set name = 'Guest' returning id"
+            )
+        )
+        self.hours = self.run(
+            self.db.fetchval("select coalesce(extract(epoch from max(ahead)) / 3600, 0)::int from clock")
+        )
+        self.tasks: list[int] = []
+        self.workers: list[int] = []
+        self.held: list[tuple[int, Claimed]] = []
+        self.begun: dict[tuple[int, int], str] = {}
+        self.calls: Counter[str] = Counter()
+        self.happened: set[str] = set()
+        self.presses = itertools.count()
+        self.highest: dict[tuple[int, int], tuple[int, int]] = {}
+        self.enrol()
+
+    def teardown(self) -> None:
+        if hasattr(self, "db"):
+            for worker in self.workers:
+                self.run(steps.leave(self.db, worker))
+            self.run(self.db.close())
+
+    @rule()
+    @precondition(lambda self: len(self.workers) < 3)
+    def enrol(self) -> None:
+        self.workers.append(self.run(steps.enrol(self.db, "host", 1, "test", 3600)))
+
+    @precondition(lambda self: len(self.tasks) < 4)
+    @rule(
+        shape=st.lists(
+            st.tuples(
+                st.sampled_from(["act", "plan", "think"]),
+                st.sampled_from(list(EffectClass)),
+                st.sampled_from(["success", "settled"]),
+                st.sets(st.integers(0, 4), max_size=3),
+            ),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    def create(self, shape: list[tuple[str, EffectClass, Any, set[int]]]) -> None:
+        planned = [
+            PlannedStep(
+                n=i,
+                kind=kind,  # type: ignore[arg-type]  # drawn from the kinds
+                skill="x.y",
+                needs=tuple(sorted({n % i for n in needs} - {0})) if i > 1 else (),
+                after=after,
+                effect_class=EffectClass.PURE if kind != "act" else effect,
+                max_attempts=3,
+            )
+            for i, (kind, effect, after, needs) in enumerate(shape, start=1)
+        ]
+        task = self.run(
+            tasks.create(
+                self.db,
+                requester=self.owner.id,
+                goal="g",
+                kind="do",
+                steps=planned,
+                actor="person:owner",
+                lane=self.lane,
+            )
+        )
+        self.tasks.append(task)
+
+    # ------------------------------------------------------------ workers
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.workers)
+    def claim(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        for step in self.run(steps.claim(self.db, worker, self.lane, 3)):
+            self.held.append((worker, step))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.workers and self.tasks)
+    def work_a_while(self, data: st.DataObject) -> None:
+        """Several steps in a row, so that tasks also come to an end."""
+        for _ in range(data.draw(st.integers(1, 6))):
+            if not self.held:
+                self.claim(data)
+            if not self.held:
+                return
+            what = data.draw(st.sampled_from(["finish", "finish", "finish", "park", "fail", "lose", "approve"]))
+            if what == "finish":
+                self.begin_and_call(data)
+                self.complete(data)
+            elif what == "park":
+                self.park(data)
+            elif what == "fail":
+                self.fail(data, None)
+            elif what == "lose":
+                self.begin_and_call(data)
+                self.lose_the_answer(data)
+            else:
+                self.decide(data, "approve", False)
+
+    def a_step(self, data: st.DataObject) -> tuple[int, Claimed]:
+        return data.draw(st.sampled_from(self.held))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def begin_and_call(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        if step.effect_class == "pure" or (step.task_id, step.n) in self.begun:
+            return
+        key = f"sayso:{step.task_id}:{step.n}:{step.gen}"
+        approval = step.approval_id
+        answer = self.run(
+            steps.begin(
+                self.db, worker, step, key=key, digest=f"d{step.n}", action={"a": 1}, approval=approval, grant=None
+            )
+        )
+        if answer == "go" and data.draw(st.booleans(), label="the call is made"):
+            self.calls[key] += 1
+            if step.effect_class == "idempotent":
+                self.calls[key] = 1  # the vendor sees the same key
+            if data.draw(st.booleans(), label="it happened"):
+                self.happened.add(key)
+        if answer == "go":
+            self.begun[step.task_id, step.n] = key
+
+    def let_go(self, worker: int, step: Claimed) -> None:
+        self.held.remove((worker, step))
+        self.begun.pop((step.task_id, step.n), None)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def complete(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        if step.effect_class != "pure" and (step.task_id, step.n) not in self.begun:
+            return
+        self.let_go(worker, step)
+        added = []
+        if step.kind == "plan" and data.draw(st.booleans(), label="plans more"):
+            last = self.run(steps.last_number(self.db, step.task_id))
+            added = [PlannedStep(n=last + 1, kind="act", needs=(step.n,), effect_class=EffectClass.PURE)]
+        done = self.run(steps.complete(self.db, worker, step, {"summary": "done"}, added))
+        again = self.run(steps.complete(self.db, worker, step, {"summary": "done"}, added))
+        assert not again.ok, "a completed step was completed again"
+        if done.next is not None:
+            self.held.append((worker, done.next))
+
+    @rule(data=st.data(), retry=st.sampled_from([None, 0.0]))
+    @precondition(lambda self: self.held)
+    def fail(self, data: st.DataObject, retry: float | None) -> None:
+        worker, step = self.a_step(data)
+        key = self.begun.get((step.task_id, step.n))
+        if key in self.happened:
+            return
+        self.let_go(worker, step)
+        if key:
+            self.calls[key] = 0  # known not to have been done
+        self.run(steps.fail(self.db, worker, step, "it did not work", "error", retry))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def release(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        if (step.task_id, step.n) not in self.begun:
+            self.let_go(worker, step)
+            self.run(steps.release(self.db, worker, step, "shutting down"))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def park(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        if (step.task_id, step.n) in self.begun:
+            return
+        self.let_go(worker, step)
+        item = {"task": str(step.task_id), "step": step.n, "digest": f"d{step.n}", "action": {"a": 1}}
+        ask = {
+            "kind": "action", "items": [item], "digest": f"d{step.n}", "action_hash": "h",
+            "card": {"title": "x", "reasons": ["r"]}, "ladder": "default", "expires_in_s": 1800,
+            "approvers": {"people": [], "roles": ["owner"], "needed": 1, "veto": True},
+        }  # fmt: skip
+        self.run(steps.park(self.db, worker, step, ask, [], "risky"))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def wait(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        if (step.task_id, step.n) not in self.begun:
+            self.let_go(worker, step)
+            self.run(steps.wait(self.db, worker, step, "timer", 900))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def lose_the_answer(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        had_begun = (step.task_id, step.n) in self.begun
+        self.let_go(worker, step)
+        became = self.run(steps.lose(self.db, worker, step, "no answer"))
+        if became not in ("stale", "failed", "cancelled"):
+            assert became == state.lost_step_becomes(EffectClass(step.effect_class), "intent" if had_begun else None)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.workers)
+    def crash(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        self.workers.remove(worker)
+        self.run(self.db.execute("update workers set lease_until = now() - interval '1 minute' where id = $1", worker))
+        self.run(self.db.execute("update steps set deadline_at = now() - interval '1 s' where worker_id = $1", worker))
+        with pytest.raises(LeaseLost):
+            self.run(steps.heartbeat(self.db, worker, 15))
+        for owner, step in [h for h in self.held if h[0] == worker]:
+            self.let_go(owner, step)
+            answer = self.run(steps.begin(
+                self.db, worker, step, key=f"late:{step.task_id}:{step.n}:{step.fence}", digest="d", action={}, approval=None,
+                grant=None,
+            ))  # fmt: skip
+            assert answer == "stale", "a worker without a lease began an effect"
+
+    # ------------------------------------------------------------ sweeper
+
+    @rule()
+    def sweep(self) -> None:
+        for task, n, fence in self.run(steps.orphans(self.db, [])):
+            self.run(steps.recover(self.db, task, n, fence, []))
+        for task, n in self.run(steps.due_timers(self.db)):
+            self.run(steps.wake(self.db, task, n))
+        for approval in self.run(approvals.due(self.db)):
+            self.run(approvals.expire(self.db, approval))
+
+    @rule(sure=st.booleans())
+    def probe(self, sure: bool) -> None:
+        for found in self.run(steps.due_probes(self.db, 1, 10)):
+            if found.task_id in self.tasks:
+                happened = (found.key in self.happened) if sure else None
+                if happened is False:
+                    self.calls[found.key] = 0
+                self.run(steps.probed(self.db, found, happened, {"summary": "probe"}))
+
+    @rule()
+    def an_hour_goes_by(self) -> None:
+        self.hours += 1
+        self.run(clock.move(self.db, timedelta(hours=self.hours)))
+
+    # ------------------------------------------------------------ people
+
+    @rule(data=st.data(), verdict=st.sampled_from(["approve", "deny", "stop"]), by_stranger=st.booleans())
+    def decide(self, data: st.DataObject, verdict: str, by_stranger: bool) -> None:
+        rows = self.run(
+            self.db.fetch(
+                "select id, kind, task_id, n, expires_at <= sayso_now() as late, items from approvals"
+                " where status = 'pending' and task_id = any ($1) order by created_at",
+                self.tasks,
+            )
+        )
+        if not rows:
+            return
+        row = data.draw(st.sampled_from(rows))
+        if row["kind"] == "unknown":
+            verdict = data.draw(st.sampled_from(["happened", "not_happened", "abandon"]))
+            key = self.run(
+                self.db.fetchval(
+                    "select key from effects where task_id = $1 and n = $2 order by gen desc limit 1",
+                    row["task_id"],
+                    row["n"],
+                )
+            )
+            if verdict == "not_happened":
+                if key in self.happened:
+                    verdict = "happened"  # this person tells the truth
+                else:
+                    self.calls[key] = 0
+        principal = self.stranger if by_stranger else self.owner.id
+        answer = self.run(
+            approvals.decide(
+                self.db, principal=principal, approval=str(row["id"]), verdict=verdict, digest=None, reason="",
+                channel="web", delivery_id=f"{self.lane}:{next(self.presses)}",
+            )
+        )  # fmt: skip
+        if by_stranger:
+            assert answer["kind"] == "not_allowed"
+        elif row["late"] and row["kind"] != "unknown":
+            assert answer["kind"] == "too_late" and answer["status"] == "expired"
+        else:
+            assert answer["kind"] == "accepted", answer
+            again = self.run(
+                approvals.decide(
+                    self.db, principal=principal, approval=str(row["id"]), verdict="deny" if row["kind"] != "unknown" else "abandon",
+                    digest=None, reason="", channel="web", delivery_id=f"{self.lane}:{next(self.presses)}",
+                )
+            )  # fmt: skip
+            assert again["kind"] == "already" and again["status"] == answer["status"]
+
+    @rule(data=st.data(), verb=st.sampled_from(["cancel", "pause", "resume", "resume", "resume", "retry"]))
+    @precondition(lambda self: self.tasks)
+    def lay_hand(self, data: st.DataObject, verb: str) -> None:
+        task = data.draw(st.sampled_from(self.tasks))
+        match verb:
+            case "cancel":
+                self.run(tasks.cancel(self.db, task, "person:owner", "enough"))
+            case "pause":
+                self.run(tasks.pause(self.db, task, "person:owner"))
+            case "resume":
+                self.run(tasks.resume(self.db, task, "person:owner"))
+            case _:
+                self.run(tasks.retry(self.db, task, "person:owner"))
+
+    # ------------------------------------------------------------ what always holds
+
+    @invariant()
+    def everything_holds(self) -> None:
+        if not getattr(self, "tasks", None):
+            return
+        self.run(self.check())
+
+    async def check(self) -> None:
+        rows = await self.db.fetch("select * from tasks where id = any ($1)", self.tasks)
+        all_steps = await self.db.fetch("select * from steps where task_id = any ($1) order by task_id, n", self.tasks)
+        of: dict[int, list[asyncpg.Record]] = {task["id"]: [] for task in rows}
+        for step in all_steps:
+            of[step["task_id"]].append(step)
+            fence, version = self.highest.get((step["task_id"], step["n"]), (0, 0))
+            assert step["fence"] >= fence and step["version"] >= version, "fence or version went down"
+            self.highest[step["task_id"], step["n"]] = (step["fence"], step["version"])
+        for task in rows:
+            mine = of[task["id"]]
+            views = [StepView(s["status"], s["outcome"], kind=s["kind"], handled=s["handled"]) for s in mine]
+            assert task["status"] == state.task_after(task["status"], views), (
+                task["status"],
+                [s["status"] for s in mine],
+            )
+            by_n = {s["n"]: s for s in mine}
+            for s in mine:
+                if s["status"] == "blocked":
+                    open_needs = [n for n in s["needs"] if by_n[n]["outcome"] is None]
+                    assert s["unmet"] == len(open_needs) > 0, "a blocked step waits for nothing or for the wrong number"
+                if s["status"] == "awaiting_approval":
+                    pending = await self.db.fetchval("select status from approvals where id = $1", s["approval_id"])
+                    assert pending == "pending", f"a step waits for an approval that is {pending}"
+                if s["status"] == "unknown":
+                    asked = await self.db.fetchval("select status from approvals where id = $1", s["approval_id"])
+                    assert s["waits_for"] == "probe" or asked == "pending", "nobody will ever resolve this unknown"
+        illegal = [
+            tuple(e)
+            for e in await self.db.fetch(
+                "select distinct machine, from_state, to_state from events where task_id = any ($1)", self.tasks
+            )
+            if tuple(e) not in LEGAL
+        ]
+        assert not illegal, illegal
+        twice = [key for key, calls in self.calls.items() if calls > 1]
+        assert not twice, f"effects repeated without a probe or a person: {twice}"
+        bad = await self.db.fetch(
+            "select e.key from effects e join approvals a on a.id = e.approval_id where e.task_id = any ($1)"
+            " and (a.status <> 'consumed' or not exists (select from decisions d where d.approval_id = a.id"
+            "      and d.verdict in ('approve', 'not_happened')))",
+            self.tasks,
+        )
+        assert not bad, f"effects begun without a yes: {bad}"
+
+
+def test_the_sql_keeps_to_the_rules_of_the_state_machines(database_url: str) -> None:
+    loop = asyncio.new_event_loop()
+    machine = type("BoundEngine", (Engine,), {"dsn": database_url, "loop": loop})
+    try:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=int(os.environ.get("SAYSO_EXAMPLES", "80")),
+                stateful_step_count=60,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        loop.close()

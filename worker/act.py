@@ -1,0 +1,295 @@
+"""One `act` step: freeze the call, have it classified, park it or begin it, make the call, answer what came of it.
+
+This is the only road to a skill. Nothing here writes a step's state: the answer is a frozen outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from core import config, digest, policy, provenance, templates
+from core.cards import action_title
+from core.deps import Deps
+from core.models import (
+    Action,
+    ArgumentOrigin,
+    Claimed,
+    ConversationRef,
+    Dropped,
+    EffectClass,
+    Failed,
+    Origin,
+    Outcome,
+    Parked,
+    Permission,
+    Place,
+    Provenance,
+    Released,
+    Succeeded,
+    Unknown,
+)
+from core.state import backoff_s
+from core.store import approvals, clock, conversations, grants, people, steps
+from core.store.people import Principal
+from worker.context import context_for
+from worker.executor import Hold
+from worker.gate import AskPeople, Go, Refuse, pass_gate
+from worker.lease import Lease
+from worker.outcome import Outcome as StepOutcome
+from worker.skills.context import Handles
+from worker.skills.errors import BadArguments, NotDone, OutcomeUnknown
+from worker.skills.registry import Registry
+from worker.skills.run import Skill
+
+log = logging.getLogger(__name__)
+
+DESTRUCTIVE = frozenset({Permission.DELETE, Permission.SPEND, Permission.EXECUTE, Permission.ADMIN})
+BEGIN_REFUSED = {
+    "cancelled": Failed(error="The task was stopped.", outcome=Outcome.CANCELLED),
+    "paused": Released(why="the task is paused"),
+    "requester": Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED),
+    "stale": Dropped(evidence="the lease was lost before the action began"),
+}
+NO_LONGER = {
+    "drift": "What would run has changed since it was approved",
+    "expired": "The approval had expired before the action began",
+    "approver": "Someone who approved it may no longer decide",
+    "not_approved": "The approval was withdrawn or used up",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """What acting needs; built once per worker."""
+
+    deps: Deps
+    lease: Lease
+    registry: Registry
+    handles: Handles
+
+    async def act(self, hold: Hold) -> StepOutcome:
+        """Carry out the step. Raises only `CancelledError`."""
+        step = hold.step
+        skill = self.registry.get(step.skill)
+        if skill is None:
+            return Failed(error=f"No skill {step.skill!r} is installed on this worker.", outcome=Outcome.REFUSED)
+        try:
+            frozen = await self._freeze(step, skill)
+        except (BadArguments, templates.BadReference, digest.NotCanonical) as error:
+            return Failed(error=str(error), outcome=Outcome.REFUSED)
+        except NotDone as error:
+            return Failed(error=error.message, retry_in_s=_retry_s(step, error))
+        return await self._pass(hold, skill, frozen)
+
+    # ------------------------------------------------------------ freeze
+
+    async def _freeze(self, step: Claimed, skill: Skill) -> _Frozen:
+        """The action exactly as it would run, and where each of its arguments came from."""
+        db = self.deps.db
+        needed = templates.steps_named(step.args)
+        results = await steps.results(db, step.task_id, sorted(needed)) if needed else {}
+        sources = await steps.sources(db, step.task_id, sorted(needed)) if needed else {}
+        args, origins = templates.resolve(step.args, results, _origins(step), _trusted(sources, self.registry))
+        args = skill.validate(args)
+        requester = await people.by_id(db, step.requester_id)
+        if requester is None:
+            raise BadArguments("Who asked for this may no longer do so.")
+        ctx = await context_for(self, step, skill, requester)
+        action = Action(
+            skill=step.skill,
+            version=skill.manifest.version,
+            schema_hash=skill.manifest.schema_hash,
+            args=args,
+            target=skill.target(args),
+            credential=str(args.get("credential") or ""),
+            content_hashes=await skill.content_hashes(ctx, args),
+            task_id=str(step.task_id),
+            step=step.n,
+        )
+        where = provenance.label(args, origins, await conversations.own_words(db, step.task_id))
+        return _Frozen(action, digest.digest(action), where, requester, args)
+
+    # ------------------------------------------------------------ gate
+
+    async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen) -> StepOutcome:
+        step, db = hold.step, self.deps.db
+        now = await clock.now(db)
+        answer = policy.classify(
+            frozen.action,
+            skill.manifest,
+            frozen.provenance,
+            frozen.requester.requester,
+            self.deps.organisation,
+            await grants.of(db, frozen.requester.id, step.task_id, step.skill),
+            now,
+            conversation=await self._where(step),
+            task={"id": str(step.task_id), "goal": step.task_goal, "spent": 0.0},
+        )
+        approval = await approvals.of_step(db, step.approval_id) if step.approval_id else None
+        match pass_gate(answer, approval, frozen.digest):
+            case Refuse(why=why):
+                return Failed(error=f"Refused: {why}", outcome=Outcome.REFUSED)
+            case AskPeople() as asked:
+                return await self._park(step, skill, frozen, asked)
+            case Go() as go:
+                return await self._go(hold, skill, frozen, go)
+            case other:
+                assert_never(other)
+
+    async def _where(self, step: Claimed) -> ConversationRef:
+        if step.conversation_id is None:
+            return ConversationRef()
+        found = await conversations.by_id(self.deps.db, step.conversation_id)
+        return ConversationRef(channel=found.channel, id=found.external_id) if found else ConversationRef()
+
+    async def _park(self, step: Claimed, skill: Skill, frozen: _Frozen, asked: AskPeople) -> StepOutcome:
+        ask, manifest = asked.ask, skill.manifest
+        ctx = await context_for(self, step, skill, frozen.requester)
+        try:
+            preview = await skill.preview(ctx, frozen.args)
+        except (NotDone, OutcomeUnknown, BadArguments, OSError, TimeoutError) as error:
+            # Nobody is asked about what would be refused anyway.
+            return Failed(error=f"It would not work: {error}", outcome=Outcome.ERROR)
+        item = {
+            "task": str(step.task_id),
+            "step": step.n,
+            "digest": frozen.digest,
+            "action": frozen.action.model_dump(mode="json"),
+        }
+        card = {
+            "title": action_title(manifest.card, frozen.args) or manifest.name,
+            "reasons": list(dict.fromkeys([asked.why, *ask.reasons])),
+            "provenance": list(ask.provenance),
+            "risk": ask.risk,
+            "rule": ask.rule,
+            "destructive": manifest.permission in DESTRUCTIVE,
+            "undo": manifest.has_undo,
+            "preview": preview or "",
+        }
+        return Parked(
+            ask={
+                "kind": "action",
+                "items": [item],
+                "digest": frozen.digest,
+                "action_hash": digest.action_hash(frozen.action),
+                "card": card,
+                "approvers": ask.approvers.model_dump(mode="json"),
+                "ladder": ask.ladder,
+                "expires_in_s": ask.expires_in_s,
+            },
+            places=await self._places(step, ask.approvers.model_dump(mode="json")),
+            why=asked.why,
+        )
+
+    async def _places(self, step: Claimed, approvers: Mapping[str, Any]) -> tuple[int, ...]:
+        """The task's conversation; and the direct messages of those who may decide, when the requester may not."""
+        db = self.deps.db
+        places = [step.conversation_id] if step.conversation_id is not None else []
+        deciders = await approvals.deciders(db, approvers, step.requester_id)
+        if all(person["id"] != step.requester_id for person in deciders):
+            for person in deciders:
+                for channel, external_id in person["identities"].items():
+                    if channel in ("slack", "telegram"):
+                        place = Place(channel=channel, external_id=external_id, private=True)
+                        places.append(await conversations.ensure(db, place))
+        return tuple(dict.fromkeys(places))
+
+    # ------------------------------------------------------------ go
+
+    async def _go(self, hold: Hold, skill: Skill, frozen: _Frozen, go: Go) -> StepOutcome:
+        step = hold.step
+        ctx = await context_for(self, step, skill, frozen.requester)
+        if skill.manifest.effect_class is not EffectClass.PURE:
+            hold.may_interrupt = False
+            answer = await self._begin(step, ctx.key, frozen, go)
+            if answer in BEGIN_REFUSED:
+                return BEGIN_REFUSED[answer]
+            if answer != "go":
+                hold.may_interrupt = True
+                return await self._ask_anew(step, skill, frozen, go, answer)
+        if not self.lease.is_good():
+            return Dropped(evidence="the lease ended before the call; it was not made")
+        return await self._call(step, skill, ctx, frozen)
+
+    async def _begin(self, step: Claimed, key: str, frozen: _Frozen, go: Go) -> str:
+        return await steps.begin(
+            self.deps.db,
+            self.lease.worker,
+            step,
+            key=key,
+            digest=frozen.digest,
+            action=frozen.action.model_dump(mode="json"),
+            approval=go.approval,
+            grant=go.grant,
+        )
+
+    async def _ask_anew(self, step: Claimed, skill: Skill, frozen: _Frozen, go: Go, why: str) -> StepOutcome:
+        """The approval was good a moment ago and is no longer."""
+        if go.ask is None:
+            return Released(why=f"no longer allowed as it was: {why}", ready_in_s=config.RETRY_FIRST_S)
+        return await self._park(step, skill, frozen, AskPeople(ask=go.ask, why=NO_LONGER.get(why, why)))
+
+    async def _call(self, step: Claimed, skill: Skill, ctx: Any, frozen: _Frozen) -> StepOutcome:
+        pure = skill.manifest.effect_class is EffectClass.PURE
+        try:
+            async with asyncio.timeout(step.timeout_s):
+                result = await skill.run(ctx, frozen.args)
+        except (NotDone, BadArguments) as error:
+            return Failed(error=str(error), retry_in_s=_retry_s(step, error))
+        except OutcomeUnknown as error:
+            return Unknown(error=error.message)
+        except TimeoutError:
+            why = f"No answer within {step.timeout_s:g} s."
+            return Failed(error=why, retry_in_s=_pause_s(step)) if pure else Unknown(error=why)
+        except Exception as error:
+            log.exception("skill %s raised", step.skill)
+            why = f"{step.skill} broke: {type(error).__name__}: {error}"
+            return Failed(error=why) if pure else Unknown(error=why)
+        return Succeeded(result=bounded(result))
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    action: Action
+    digest: str
+    provenance: Provenance
+    requester: Principal
+    args: dict[str, Any]
+
+
+def _origins(step: Claimed) -> dict[str, ArgumentOrigin]:
+    return {name: ArgumentOrigin.model_validate(value) for name, value in step.origins.items()}
+
+
+def _trusted(sources: Mapping[int, str], registry: Registry) -> dict[int, ArgumentOrigin]:
+    """What a reference to each step's result brings with it."""
+    origins = {}
+    for n, name in sources.items():
+        source = registry.get(name)
+        trusted = source is not None and source.manifest.output_trusted
+        origins[n] = ArgumentOrigin(origin=Origin.TRUSTED if trusted else Origin.UNTRUSTED, step=n, note=name)
+    return origins
+
+
+def _retry_s(step: Claimed, error: Exception) -> float | None:
+    wanted = getattr(error, "retry_in_s", None)
+    return None if wanted is None else max(wanted, _pause_s(step))
+
+
+def _pause_s(step: Claimed) -> float:
+    return backoff_s(step.attempt, first_s=config.RETRY_FIRST_S, most_s=config.RETRY_MOST_S)
+
+
+def bounded(result: dict[str, Any]) -> dict[str, Any]:
+    """A result that fits into a row; a larger one is cut, and says so."""
+    text = digest.plain_json(result)
+    if len(text) <= config.RESULT_BYTES:
+        return result
+    return {
+        "summary": f"The result was too large to keep ({len(text):,} bytes).",
+        "cut": text[: config.RESULT_BYTES // 2],
+    }

@@ -1,0 +1,77 @@
+"""What a skill gets for one call: its key, its handles, the notes of the person asked for, and what an undo needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from core.db import Pool
+from core.models import Claimed
+from core.store import memories, steps
+from core.store.people import Principal
+from worker.skills.context import SkillContext
+from worker.skills.errors import BadArguments
+from worker.skills.run import Skill
+
+if TYPE_CHECKING:
+    from worker.act import Actor
+
+UNDO = ".undo"
+
+
+def effect_key(step: Claimed) -> str:
+    """The same for every attempt of a generation, so that a vendor or a probe recognises the call."""
+    return f"sayso:{step.task_id}:{step.n}:{step.gen}"
+
+
+async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Principal) -> SkillContext:
+    """Raises `BadArguments` when an undo names a step that this person did not have done."""
+    db = actor.deps.db
+    return SkillContext(
+        key=effect_key(step),
+        task_id=str(step.task_id),
+        step=step.n,
+        requester_key=requester.key,
+        handles=replace(actor.handles, notes=PersonNotes(db, requester.id)),
+        deadline=time.monotonic() + step.timeout_s,
+        undo_of=await _undo_of(db, step, requester) if step.skill.endswith(UNDO) else None,
+        settings=actor.registry.settings_of(skill.manifest.name),
+    )
+
+
+async def _undo_of(db: Pool, step: Claimed, requester: Principal) -> tuple[dict[str, Any], dict[str, Any]]:
+    task, number = str(step.args.get("task", "")), step.args.get("step")
+    if not task.isdigit() or not isinstance(number, int):
+        raise BadArguments("An undo names the task and the step that it takes back, e.g. task=12 step=1.")
+    done = await steps.effect_of(db, int(task), number, requester.id, "owner" in requester.roles)
+    if done is None or done["status"] != "succeeded" or done["skill"] + UNDO != step.skill:
+        raise BadArguments(f"There is no done {step.skill.removesuffix(UNDO)} in step {number} of task {task}.")
+    return done["action"]["args"], done["result"] or {}
+
+
+@dataclass(frozen=True, slots=True)
+class PersonNotes:
+    """`Notes` over the long-term memory of one person."""
+
+    db: Pool
+    principal: int
+
+    async def remember(self, text: str, scope: str, key: str) -> str:
+        return str(await memories.remember(self.db, self.principal, text, origin="requester", key=key))
+
+    async def recall(self, query: str, limit: int) -> list[dict[str, Any]]:
+        found = await memories.recall(self.db, self.principal, query, limit)
+        return [
+            {
+                "id": str(n["id"]),
+                "text": n["body"],
+                "scope": "person",
+                "at": n["created_at"].isoformat(),
+                "origin": n["origin"],
+            }
+            for n in found
+        ]
+
+    async def forget(self, note_id: str) -> bool:
+        return note_id.isdigit() and await memories.forget(self.db, self.principal, int(note_id))

@@ -1,0 +1,148 @@
+"""Everything that one worker process is made of, opened and closed together.
+
+A crew holds one lease. `run` ends when the executor was stopped or the lease is lost; the entry point then opens a
+fresh crew or leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from core import __version__, organisation, ring
+from core.db import open_pool
+from core.deps import Deps
+from core.models import Claimed, Failed, Outcome, Released
+from core.settings import Settings
+from core.store import llm_calls, people, skills
+from core.store.steps import Probing
+from worker import outcome
+from worker.act import Actor
+from worker.executor import Executor, Hold
+from worker.lease import Lease, LeaseLost
+from worker.llm import CallRecord, Models
+from worker.skills.context import SkillContext
+from worker.skills.handles import open_handles
+from worker.skills.registry import Registry
+from worker.sweeper import Sweeper
+from worker.think import Thinker
+
+log = logging.getLogger(__name__)
+
+
+class Crew:
+    def __init__(self, deps: Deps, dsn: str, lease: Lease, actor: Actor, thinker: Thinker, redis_url: str) -> None:
+        self.redis_url = redis_url
+        self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
+        self.executor = Executor(deps.db, lease, self._carry)
+        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Carry steps out and sweep, until stopped or without a lease."""
+        sweeping = asyncio.create_task(self._sweeper.run())
+        try:
+            await self.executor.run()
+        except LeaseLost as error:
+            log.error("the lease is lost, starting over: %s", error)
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+    def look_at(self, task: int) -> None:
+        """A ring: something about this task may have changed."""
+        self.executor.poke()
+        if self.executor.holds_task(task):
+            looking = asyncio.create_task(self.executor.check_cancels())
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _carry(self, hold: Hold) -> Claimed | None:
+        try:
+            came = await self._perform(hold)
+        except asyncio.CancelledError:
+            if hold.is_dropped:
+                raise
+            if hold.cancel_asked:
+                came = Failed(error="The task was stopped.", outcome=Outcome.CANCELLED)
+            else:
+                came = Released(why="the worker is shutting down")
+        return await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
+
+    async def _perform(self, hold: Hold) -> outcome.Outcome:
+        if hold.step.kind in ("plan", "think"):
+            return await self._thinker.think(hold.step)
+        if hold.step.kind == "act":
+            return await self._actor.act(hold)
+        return Failed(error=f"This worker cannot do steps of kind {hold.step.kind!r}.", outcome=Outcome.REFUSED)
+
+    async def _probe(self, probing: Probing) -> tuple[bool | None, dict[str, Any]]:
+        """Ask the skill whether the call with this key happened."""
+        skill = self._actor.registry.get(probing.skill)
+        if skill is None:
+            return None, {"summary": f"No skill {probing.skill!r} here to look with."}
+        args = probing.action.get("args", {})
+        ctx = SkillContext(
+            key=probing.key,
+            task_id=str(probing.task_id),
+            step=probing.n,
+            requester_key="",
+            handles=self._actor.handles,
+            settings=self._actor.registry.settings_of(probing.skill),
+            content_hashes=probing.action.get("content_hashes", {}),
+        )
+        found = await skill.probe(ctx, args, probing.key)
+        happened = {"happened": True, "not_happened": False}.get(found.state)
+        evidence: dict[str, Any] = {"summary": found.evidence}
+        if found.result is not None:
+            evidence["result"] = found.result
+        return happened, evidence
+
+
+@asynccontextmanager
+async def open_crew(settings: Settings) -> AsyncIterator[Crew]:
+    """Connect, load sayso.yaml and the skills, publish their manifests, take a lease."""
+    dsn, redis_url = settings.database_dsn(), settings.redis_address()
+    async with AsyncExitStack() as stack:
+        db = await open_pool(dsn, name="sayso worker")
+        stack.push_async_callback(db.close)
+        rings = ring.Ring.open(redis_url)
+        stack.push_async_callback(rings.close)
+        known = organisation.load(settings.config_path)
+        await people.sync(db, people.wanted(known))
+        deps = Deps(settings, known, db, rings)
+        registry = Registry.load(settings.home, known.skills)
+        for problem in registry.problems:
+            log.warning("skill left out: %s: %s", problem.source, problem.why)
+        await skills.publish(db, registry.manifests())
+        handles = open_handles(settings.home, known.skills, settings.secret, settings.smtp())
+        models = Models.open(settings, known.models, record=_recorder(deps))
+        stack.push_async_callback(models.aclose)
+        lease = Lease(db, dsn)
+        await lease.take(__version__)
+        stack.push_async_callback(lease.leave)
+        actor = Actor(deps, lease, registry, handles)
+        yield Crew(deps, dsn, lease, actor, Thinker(deps, registry, models), redis_url)
+
+
+def _recorder(deps: Deps) -> Callable[[CallRecord], Awaitable[None]]:
+    async def record(call: CallRecord) -> None:
+        await llm_calls.record(
+            deps.db,
+            purpose=call.purpose,
+            provider=call.provider,
+            model=call.model,
+            prompt_sha256=call.prompt_sha256,
+            input_tokens=call.usage.input_tokens,
+            output_tokens=call.usage.output_tokens,
+            cached_tokens=call.usage.cached_tokens,
+            usd=call.usd,
+            latency_ms=call.latency_ms,
+            outcome=call.outcome,
+            error_class=call.error_class,
+        )
+
+    return record

@@ -1,0 +1,191 @@
+"""Takes ready steps from Postgres while it has free slots and carries each to its outcome.
+
+It is woken by rings and polls every second without them. It knows nothing of skills or models: `carry` does the work
+and answers the step that was claimed with the outcome, if any. Cancelling is cooperative: a step says through `Hold`
+whether it may be interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from core import config
+from core.db import Pool
+from core.models import Claimed
+from core.store import steps
+from core.store.steps import Running
+from worker.lease import Lease, LeaseLost
+
+log = logging.getLogger(__name__)
+
+Carry = Callable[["Hold"], Awaitable[Claimed | None]]
+DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
+
+
+@dataclass(eq=False)
+class Hold:
+    """A step that runs here. `may_interrupt` is false from the moment its effect has begun.
+
+    When it is interrupted, `cancel_asked` says that people want it stopped, `is_dropped` that the lease is lost; else
+    the worker is shutting down.
+    """
+
+    step: Claimed
+    may_interrupt: bool = True
+    cancel_asked: bool = False
+    is_dropped: bool = False
+    running: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Executor:
+    def __init__(self, db: Pool, lease: Lease, carry: Carry, *, slots: int = config.WORKER_SLOTS) -> None:
+        self._db, self._lease, self._carry, self._slots = db, lease, carry, slots
+        self._holds: dict[tuple[int, int], Hold] = {}
+        self._seen_unknown: set[tuple[int, int, int]] = set()
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._poked = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def busy(self) -> int:
+        return len(self._holds)
+
+    def holds_task(self, task: int) -> bool:
+        """Whether a step of the task runs here."""
+        return any(key[0] == task for key in self._holds)
+
+    def poke(self) -> None:
+        """Something may be ready: look now."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Claim and beat until `stop`. Raises `LeaseLost` when the lease is gone."""
+        beating = asyncio.create_task(self._beat())
+        claiming = asyncio.create_task(self._claim())
+        done, rest = await asyncio.wait((beating, claiming), return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for task in done:
+            if task.exception() is not None:
+                self.drop_everything()
+            task.result()
+
+    async def stop(self, grace_s: float = config.GRACE_S) -> None:
+        """Claim no more; let what runs end within the grace, hand back what may be interrupted, then return."""
+        self._stopping = True
+        self.poke()
+        running = [hold.running for hold in self._holds.values() if hold.running]
+        if running:
+            await asyncio.wait(running, timeout=grace_s)
+        for hold in list(self._holds.values()):
+            if hold.may_interrupt and hold.running:
+                hold.running.cancel()
+        running = [hold.running for hold in self._holds.values() if hold.running]
+        if running:
+            await asyncio.wait(running, timeout=grace_s)
+
+    def drop_everything(self) -> None:
+        """The lease is lost: nothing here may write any more."""
+        for hold in list(self._holds.values()):
+            hold.is_dropped = True
+            if hold.running:
+                hold.running.cancel()
+
+    async def check_cancels(self) -> None:
+        """Ask the database which of our steps people want stopped."""
+        if self._holds:
+            self._heed(await self._lease.beat())
+
+    # ---------------------------------------------------------------- claiming
+
+    async def _claim(self) -> None:
+        while not self._stopping:
+            self._poked.clear()
+            took = 0
+            try:
+                for lane in config.LANES:
+                    took += await self._claim_lane(lane)
+            except DATABASE_AWAY as error:
+                log.warning("cannot claim: %s", type(error).__name__)
+            if not took:
+                await self._rest()
+
+    async def _claim_lane(self, lane: str) -> int:
+        kept_free = 0 if lane == "urgent" else config.URGENT_SLOTS
+        room = min(self._slots - kept_free - len(self._holds), config.CLAIM_BATCH)
+        if room <= 0 or not self._lease.is_good():
+            return 0
+        claimed = await steps.claim(self._db, self._lease.worker, lane, room)
+        for step in claimed:
+            self._start(step)
+        return len(claimed)
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(config.IDLE_POLL_S):
+                await self._poked.wait()
+        except TimeoutError:
+            return
+
+    def _start(self, step: Claimed) -> None:
+        hold = Hold(step)
+        self._holds[step.task_id, step.n] = hold
+        hold.running = asyncio.create_task(self._carry_chain(hold))
+
+    async def _carry_chain(self, hold: Hold) -> None:
+        """The step, then the one claimed with its outcome, and so on."""
+        try:
+            while True:
+                following = await self._carry(hold)
+                del self._holds[hold.step.task_id, hold.step.n]
+                if following is None:
+                    return
+                running = hold.running
+                hold = Hold(following, running=running)
+                self._holds[following.task_id, following.n] = hold
+        except Exception:
+            log.exception("step %s.%s could not be carried; the sweeper will find it", hold.step.task_id, hold.step.n)
+        finally:
+            self._holds.pop((hold.step.task_id, hold.step.n), None)
+            self.poke()
+
+    # ---------------------------------------------------------------- heartbeat
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(config.HEARTBEAT_S)
+            try:
+                self._heed(await self._lease.beat())
+            except DATABASE_AWAY as error:
+                log.warning("no heartbeat: %s", type(error).__name__)
+                if not self._lease.is_good():
+                    raise LeaseLost("no heartbeat reached the database in time") from error
+
+    def _heed(self, rows: list[Running]) -> None:
+        unknown = set()
+        for row in rows:
+            hold = self._holds.get((row.task_id, row.n))
+            if hold is None or hold.step.fence != row.fence:
+                unknown.add((row.task_id, row.n, row.fence))
+            elif row.cancel_asked and not hold.cancel_asked:
+                hold.cancel_asked = True
+                if hold.may_interrupt and hold.running:
+                    hold.running.cancel()
+        # Seen twice in a row, so not merely on its way: a claim whose reply was lost.
+        for task, n, fence in unknown & self._seen_unknown:
+            adopting = asyncio.create_task(self._adopt(task, n, fence))
+            self._adopting.add(adopting)
+            adopting.add_done_callback(self._adopting.discard)
+        self._seen_unknown = unknown
+
+    async def _adopt(self, task: int, n: int, fence: int) -> None:
+        step = await steps.adopt(self._db, self._lease.worker, task, n, fence)
+        if step is not None and (task, n) not in self._holds:
+            log.info("adopted step %s.%s", task, n)
+            self._start(step)

@@ -1,0 +1,64 @@
+"""Writes an outcome: the only place where the worker changes a step's state.
+
+`perform` code answers a frozen value; each kind has one store call. A connection lost in the middle is tried again
+while the lease lasts: the fence makes the repetition harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import assert_never
+
+from core import config
+from core.db import Pool
+from core.models import Claimed, Dropped, Failed, Parked, Released, Succeeded, Unknown, Waiting
+from core.ring import Ring
+from core.store import steps
+from worker.executor import DATABASE_AWAY
+from worker.lease import Lease
+
+log = logging.getLogger(__name__)
+
+Outcome = Succeeded | Failed | Unknown | Parked | Released | Waiting | Dropped
+
+
+async def write(db: Pool, ring: Ring, lease: Lease, step: Claimed, outcome: Outcome) -> Claimed | None:
+    """Write it, ring for what it made ready, and answer the step claimed in the same commit."""
+    pause_s = 0.05
+    while True:
+        try:
+            return await _write_once(db, ring, lease.worker, step, outcome)
+        except DATABASE_AWAY as error:
+            if not lease.is_good():
+                raise
+            log.warning("outcome of step %s.%s not written yet: %s", step.task_id, step.n, type(error).__name__)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, config.RETRY_FIRST_S)
+
+
+async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome: Outcome) -> Claimed | None:
+    match outcome:
+        case Succeeded(result=result, added=added):
+            done = await steps.complete(db, worker, step, result, added)
+            if done.freed:
+                ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
+            else:
+                ring.outbox()
+            return done.next
+        case Failed(error=error, outcome=why, retry_in_s=retry_s, added=added):
+            await steps.fail(db, worker, step, error, why, retry_s, added)
+        case Unknown(error=error):
+            await steps.lose(db, worker, step, error)
+        case Parked(ask=ask, places=places, why=why):
+            await steps.park(db, worker, step, ask, places, why)
+        case Released(why=why, ready_in_s=ready_s):
+            await steps.release(db, worker, step, why, ready_s)
+        case Waiting(reason=reason, seconds=seconds):
+            await steps.wait(db, worker, step, reason, seconds)
+        case Dropped(evidence=evidence):
+            await steps.file_evidence(db, step, {"said": evidence})
+        case _:
+            assert_never(outcome)
+    ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
+    return None

@@ -1,0 +1,79 @@
+"""Finds what nobody else would: steps of dead workers, timers and approvals whose time has come, outcomes to be probed.
+
+One worker sweeps at a time, elected by an advisory lock; every move it makes is a guarded commit of its own, so a
+second sweeper would do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from core import config
+from core.db import Pool
+from core.ring import Ring
+from core.store import approvals, conversations, locks, steps
+from core.store.steps import Probing
+from worker.executor import DATABASE_AWAY
+
+log = logging.getLogger(__name__)
+
+Probe = Callable[[Probing], Awaitable[tuple[bool | None, dict[str, object]]]]
+
+
+class Sweeper:
+    """`probe` asks a skill whether an action happened: True, False, or None when it can't tell, with the evidence."""
+
+    def __init__(self, db: Pool, dsn: str, ring: Ring, probe: Probe) -> None:
+        self._db, self._dsn, self._ring, self._probe = db, dsn, ring, probe
+
+    async def run(self) -> None:
+        """Sweep for ever; stand by while another worker does."""
+        while True:
+            try:
+                connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "sayso sweeper"})
+                try:
+                    while not await locks.try_hold(connection, config.SWEEPER_LOCK):
+                        await asyncio.sleep(config.SWEEP_EVERY_S)
+                    while not connection.is_closed():
+                        await self.sweep()
+                        await asyncio.sleep(config.SWEEP_EVERY_S)
+                finally:
+                    connection.terminate()
+            except DATABASE_AWAY as error:
+                log.warning("cannot sweep: %s", type(error).__name__)
+                await asyncio.sleep(config.SWEEP_EVERY_S)
+
+    async def sweep(self) -> int:
+        """One round; answers how many things moved. A thing that cannot be moved does not stop the others."""
+        moved = 0
+        hinted = await steps.silent_workers(self._db, config.WORKER_LOCK)
+        for task, n, fence in await steps.orphans(self._db, hinted):
+            moved += await self._move(task, steps.recover(self._db, task, n, fence, hinted))
+        for task, n in await steps.due_timers(self._db):
+            moved += await self._move(task, steps.wake(self._db, task, n))
+        for approval in await approvals.due(self._db):
+            moved += await self._move(0, approvals.expire(self._db, approval))
+        for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
+            moved += await self._move(probing.task_id, self._find_out(probing))
+        await conversations.strand(self._db)
+        await steps.forget_dead_workers(self._db)
+        return moved
+
+    async def _find_out(self, probing: Probing) -> str:
+        happened, evidence = await self._probe(probing)
+        return await steps.probed(self._db, probing, happened, evidence)
+
+    async def _move(self, task: int, moving: Awaitable[str | bool]) -> int:
+        try:
+            answer = await moving
+        except asyncpg.PostgresError:
+            log.exception("a row of task %s could not be moved; the others go on", task)
+            return 0
+        if answer in (False, "stale"):
+            return 0
+        self._ring.task(task)
+        return 1
