@@ -19,9 +19,7 @@ def context(handles: Handles, key: str = KEY, **more: Any) -> SkillContext:
 
 
 def file_context(home: Path, key: str = KEY, **more: Any) -> SkillContext:
-    return context(
-        Handles(files=Workspace.under(home), mail=Mailer(home / "mail", "bot@acme.example")), key, **more
-    )
+    return context(Handles(files=Workspace.under(home), mail=Mailer(home / "mail", "bot@acme.example")), key, **more)
 
 
 def built_in(name: str) -> Skill:

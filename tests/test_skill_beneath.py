@@ -93,9 +93,7 @@ def test_one_file_has_one_spelling() -> None:
     assert clean_path("..a/b..") == "..a/b.."
 
 
-@pytest.mark.parametrize(
-    "char", ["\u202e", "\u200b", "\u2066", "\n", "\x1b", "\u2028", "\U000e0041", "\ufeff"]
-)
+@pytest.mark.parametrize("char", ["\u202e", "\u200b", "\u2066", "\n", "\x1b", "\u2028", "\U000e0041", "\ufeff"])
 def test_new_names_must_be_readable_but_old_ones_may_be_odd(char: str) -> None:
     assert clean_path(f"in{char}voice.txt") == f"in{char}voice.txt"
     with pytest.raises(BadPath, match="unreadable"):

@@ -116,9 +116,7 @@ def sweep(verb: str) -> dict[str, Any]:
         assert files.hashes(KEY, NAMED[verb]) == approved, points
         probes[checked_probe(files, verb, files.outcome(KEY), reference)] += 1
         assert change(files) == reference and state(files) == AFTER[verb], points
-        assert files.outcome(KEY) == Probe.happened(
-            f"recorded as complete: {reference['summary']}", reference
-        )
+        assert files.outcome(KEY) == Probe.happened(f"recorded as complete: {reference['summary']}", reference)
         assert change(files) == reference and state(files) == AFTER[verb], points
         files.undo(KEY)
         assert state(files) == BEFORE, points
@@ -186,9 +184,7 @@ def contents_are_whole(files: Workspace, verb: str) -> None:
     """What was there is in the workspace or in the trash, once, apart from a link that is about to go."""
     trash = files.root.parent / "trash"
     kept = [p for p in trash.rglob("*") if p.is_file() and p.name not in ("entry.json", "entry.tmp")]
-    inodes = {
-        p.stat().st_ino: p.read_text() for p in [*kept, *(p for p in files.root.rglob("*") if p.is_file())]
-    }
+    inodes = {p.stat().st_ino: p.read_text() for p in [*kept, *(p for p in files.root.rglob("*") if p.is_file())]}
     counted = Counter(inodes.values())
     assert (counted["one"], counted["two"]) == (1, 1), (verb, counted)
     assert counted["new"] <= 1, (verb, counted)
@@ -206,8 +202,8 @@ def checked_probe(files: Workspace, verb: str, found: Probe, reference: dict[str
 
 def by_hand() -> None:
     """As on a system without openat2 and without renameat2."""
-    beneath.kernel_can = lambda: False
-    renames._call = lambda: None
+    vars(beneath)["kernel_can"] = lambda: False
+    vars(renames)["_call"] = lambda: None
 
 
 if __name__ == "__main__":

@@ -193,10 +193,11 @@ def test_an_undo_makes_a_skill_reversible_and_must_not_be_denied() -> None:
     assert one.finished().manifest.reversible
     with pytest.raises(BadDeclaration, match="two undo functions"):
         one.undo(undo)
-    for terms, words in [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"reversible": False}, "drop one of the two"),
         ({"effect": "pure"}, "nothing to undo"),
-    ]:
+    ]
+    for terms, words in refused:
         other = declared(**terms)
         other.undo(undo)
         with pytest.raises(BadDeclaration, match=words):
@@ -213,10 +214,7 @@ async def test_the_registry_derives_an_undo_skill() -> None:
     registry.add(one, "test")
     found = registry.get("thing.do.undo")
     assert found is not None
-    assert (
-        found.manifest.permission is Permission.WRITE
-        and found.manifest.effect_class is EffectClass.IDEMPOTENT
-    )
+    assert found.manifest.permission is Permission.WRITE and found.manifest.effect_class is EffectClass.IDEMPOTENT
     assert found.manifest.card == "Undo: thing.do in step {step} of task {task}"
     args = {"task": "7", "step": 3}
     recorded = ({"what": "cat"}, {"what": "cat"})
@@ -256,9 +254,7 @@ async def test_a_preview_is_cut_to_what_a_card_can_hold() -> None:
 
 
 def test_every_built_in_skill_has_a_probe_where_it_is_checkable_and_marks_its_roles() -> None:
-    manifests = {
-        one.name: one for one in Registry.load(__import__("pathlib").Path("/nonexistent")).manifests()
-    }
+    manifests = {one.name: one for one in Registry.load(__import__("pathlib").Path("/nonexistent")).manifests()}
     assert set(manifests) == {
         *("files.list", "files.read", "files.write", "files.move", "files.delete"),
         *("files.write.undo", "files.move.undo", "files.delete.undo"),

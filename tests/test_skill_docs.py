@@ -44,9 +44,7 @@ async def test_the_first_sample_runs(registry: Registry) -> None:
     skill = found(registry, "lamp.switch")
     result = await skill.run(context(Handles()), skill.validate({"room": "hall", "on": "true"}))
     assert result == {"room": "hall", "is_on": True, "summary": "The lamp in hall is on"}
-    assert (
-        skill.manifest.card == "Switch the lamp in {room}" and skill.target({"room": "hall"}) == "lamp:hall"
-    )
+    assert skill.manifest.card == "Switch the lamp in {room}" and skill.target({"room": "hall"}) == "lamp:hall"
 
 
 async def test_the_second_sample_previews_probes_and_undoes(registry: Registry) -> None:
@@ -68,9 +66,7 @@ def test_the_settings_of_the_page_open_the_handles(tmp_path: Path) -> None:
     settings = yaml.safe_load(samples("yaml")[0])["skills"]
     handles = open_handles(tmp_path, settings, {"DEPLOY_TOKEN": "t0ken"}.get)
     assert handles.files is not None and handles.files.root == tmp_path.resolve() / "workspace"
-    assert (
-        handles.mail is not None and handles.mail.sender == "sayso@acme.example" and handles.http is not None
-    )
+    assert handles.mail is not None and handles.mail.sender == "sayso@acme.example" and handles.http is not None
 
 
 def test_the_page_lists_every_built_in_skill() -> None:

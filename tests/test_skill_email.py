@@ -38,9 +38,7 @@ class SmtpServer:
             while line := (await reader.readline()).decode().strip():
                 self.said.append(line)
                 verb = line.split(":")[0].split(" ")[0].upper()
-                if verb in ("DATA", "RCPT", "MAIL", "EHLO") and self.fail_at == (
-                    line if verb == "RCPT" else verb
-                ):
+                if verb in ("DATA", "RCPT", "MAIL", "EHLO") and self.fail_at == (line if verb == "RCPT" else verb):
                     writer.write(f"{self.answer}\r\n".encode())
                 elif verb == "DATA":
                     await self.take(reader, writer)
@@ -119,9 +117,7 @@ async def test_without_smtp_the_message_lands_in_the_mailbox_once(tmp_path: Path
 async def test_smtp_delivers_the_message_as_approved(tmp_path: Path) -> None:
     body = "Grüße ☕\n.\n..\nRCPT TO:<eve@evil.example>\n" + "x" * 2000
     async with smtp() as server:
-        result = await send(
-            by_smtp(tmp_path, server.port), subject="Grüße", body=body, cc=["bob@acme.example"]
-        )
+        result = await send(by_smtp(tmp_path, server.port), subject="Grüße", body=body, cc=["bob@acme.example"])
     assert result["by"] == "smtp" and len(server.texts) == 1
     assert [s for s in server.said if s.startswith(("MAIL", "RCPT"))] == [
         "MAIL FROM:<bot@acme.example>",
@@ -164,9 +160,7 @@ async def test_a_refusal_at_any_command_means_nothing_was_sent(
 
 
 @pytest.mark.parametrize(("fail_at", "answer"), [("hang up", ""), ("text", "gibberish")])
-async def test_a_line_that_breaks_after_the_text_is_unknown(
-    tmp_path: Path, fail_at: str, answer: str
-) -> None:
+async def test_a_line_that_breaks_after_the_text_is_unknown(tmp_path: Path, fail_at: str, answer: str) -> None:
     async with smtp(fail_at, answer) as server:
         with pytest.raises(OutcomeUnknown):
             await send(by_smtp(tmp_path, server.port))
@@ -185,9 +179,7 @@ async def test_a_password_is_not_sent_without_tls(tmp_path: Path) -> None:
         mail = by_smtp(tmp_path, server.port, "bot:hunter2@")
         assert mail.server is not None and "hunter2" not in repr(mail)
         # 127.1.2.3 is this machine too, but not one of the names that count as local.
-        elsewhere = Mailer(
-            mail.mailbox, mail.sender, Server("127.1.2.3", server.port, False, "bot", "hunter2")
-        )
+        elsewhere = Mailer(mail.mailbox, mail.sender, Server("127.1.2.3", server.port, False, "bot", "hunter2"))
         listener = await asyncio.start_server(server.serve, "127.1.2.3", server.port)
         try:
             with pytest.raises(NotDone, match="offers no TLS"):

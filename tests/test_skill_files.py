@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,7 @@ def put(home: Path, path: str, text: str = "x") -> Path:
 
 def everything(home: Path) -> dict[str, str]:
     root = home / "workspace"
-    return {
-        str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file() and not p.is_symlink()
-    }
+    return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file() and not p.is_symlink()}
 
 
 async def run(home: Path, name: str, args: Args, key: str = KEY) -> Args:
@@ -125,10 +124,7 @@ async def test_delete_moves_to_the_trash_and_undo_brings_it_back(tmp_path: Path)
     args = {"paths": ["old.log", "a/b.log"]}
     assert await state(tmp_path, "files.delete", args) == "not_happened"
     result = await run(tmp_path, "files.delete", args)
-    assert (
-        result["deleted"] == ["old.log", "a/b.log"]
-        and result["summary"] == "Deleted 2 files: old.log, a/b.log"
-    )
+    assert result["deleted"] == ["old.log", "a/b.log"] and result["summary"] == "Deleted 2 files: old.log, a/b.log"
     assert everything(tmp_path) == {} and await state(tmp_path, "files.delete", args) == "happened"
     assert (tmp_path / "trash").stat().st_mode & 0o777 == 0o700
     (tmp_path / "workspace" / "a").rmdir()
@@ -217,10 +213,7 @@ async def test_write_makes_and_undo_removes(tmp_path: Path) -> None:
     args = {"path": "a/b/new.txt", "content": "hello"}
     result = await run(tmp_path, "files.write", args)
     assert result["created"] and result["summary"] == "Wrote a/b/new.txt (5 bytes)"
-    assert (
-        everything(tmp_path) == {"a/b/new.txt": "hello"}
-        and await state(tmp_path, "files.write", args) == "happened"
-    )
+    assert everything(tmp_path) == {"a/b/new.txt": "hello"} and await state(tmp_path, "files.write", args) == "happened"
     assert await run(tmp_path, "files.write", args) == result
     await undo(tmp_path, "files.write", args, result)
     assert everything(tmp_path) == {}
@@ -308,9 +301,7 @@ async def test_hashes_bind_the_contents_that_the_arguments_name(
         ("files.write", {"path": "new.txt", "content": "new"}),
     ],
 )
-async def test_a_call_that_has_run_is_still_the_action_that_was_approved(
-    tmp_path: Path, name: str, args: Args
-) -> None:
+async def test_a_call_that_has_run_is_still_the_action_that_was_approved(tmp_path: Path, name: str, args: Args) -> None:
     put(tmp_path, "a.txt", "one")
     put(tmp_path, "d/b.txt", "two")
     skill, ctx = built_in(name), file_context(tmp_path)
@@ -352,13 +343,14 @@ async def test_a_handle_does_only_what_the_skill_declared(tmp_path: Path) -> Non
     files = Workspace.under(tmp_path)
     reader = Handles(files=files).narrowed({"files": frozenset({Permission.READ})}).files
     assert reader is not None and reader.read("a.txt") == (b"x", 1)
-    for change in (
+    changes: list[Callable[[], Args]] = [
         lambda: reader.delete(KEY, ["a.txt"]),
         lambda: reader.write(KEY, "b", b""),
         lambda: reader.move(KEY, "a.txt", "b"),
         lambda: reader.undo(KEY),
         lambda: reader.narrowed(frozenset(Permission)).delete(KEY, ["a.txt"]),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(NotDone, match="declares no"):
             change()
     writer = files.narrowed(frozenset({Permission.WRITE}))

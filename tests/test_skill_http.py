@@ -47,9 +47,7 @@ class Server:
         self.connections += 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = next(
-                (int(x.split(":")[1]) for x in head.lower().split("\r\n") if "content-length" in x), 0
-            )
+            length = next((int(x.split(":")[1]) for x in head.lower().split("\r\n") if "content-length" in x), 0)
             self.seen.append(head + (await reader.readexactly(length)).decode())
             if isinstance(self.reply, bytes):
                 writer.write(self.reply)
@@ -206,9 +204,7 @@ async def test_a_name_that_changes_its_mind_is_resolved_once_and_pinned() -> Non
         route = respx.get(f"https://{PUBLIC}/x").mock(return_value=httpx.Response(200, text="hi"))
         answer = await HttpClient(resolve=rebinding).request("GET", "https://rebind.example/x")
     request = route.calls.last.request
-    assert (
-        answer.body == b"hi" and asked == ["rebind.example"] and answer.hops == ("https://rebind.example/x",)
-    )
+    assert answer.body == b"hi" and asked == ["rebind.example"] and answer.hops == ("https://rebind.example/x",)
     assert request.headers["host"] == "rebind.example"
     assert request.extensions["sni_hostname"] == "rebind.example"
     assert request.headers["accept-encoding"] == "identity"
@@ -218,9 +214,7 @@ async def test_an_ipv6_address_is_pinned_too() -> None:
     six = "2606:2800:220:1:248:1893:25c8:1946"
     with respx.mock:
         route = respx.get(f"http://[{six}]:8080/").mock(return_value=httpx.Response(204))
-        answer = await HttpClient(resolve=names({"six.example": [six]})).request(
-            "GET", "http://six.example:8080/"
-        )
+        answer = await HttpClient(resolve=names({"six.example": [six]})).request("GET", "http://six.example:8080/")
     assert answer.status == 204 and route.calls.last.request.headers["host"] == "six.example:8080"
 
 
@@ -328,9 +322,7 @@ async def test_credentials_do_not_go_over_plain_http_on_the_internet() -> None:
 async def test_an_echoed_credential_is_not_in_the_result() -> None:
     async def echo(head: str, writer: asyncio.StreamWriter) -> None:
         body = head.encode()
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nETag: s3cr3t-token\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nETag: s3cr3t-token\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 
     async with serving(echo) as server:
@@ -379,9 +371,7 @@ def peak_bytes() -> int:
 async def test_bombs_are_cut_without_being_held(encoding: str) -> None:
     size = 200_000_000
     compressor = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
-    bomb = b"".join(
-        [*(compressor.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)), compressor.flush()]
-    )
+    bomb = b"".join([*(compressor.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)), compressor.flush()])
 
     async def explode(_head: str, writer: asyncio.StreamWriter) -> None:
         coded = f"Content-Encoding: {encoding}\r\n" if encoding != "identity" else ""
@@ -404,8 +394,7 @@ async def test_compressed_answers_are_read_though_not_asked_for() -> None:
         assert (await to_loopback("a.test").request("GET", f"http://a.test:{server.port}/")).body == b"hello"
     for encoding, body in [("br", b"x"), ("gzip, gzip", b"x"), ("gzip", b"not gzip")]:
         broken = (
-            f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-            + body
+            f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
         )
         async with serving(broken) as server:
             with pytest.raises(OutcomeUnknown):
@@ -536,9 +525,7 @@ async def test_get_retries_what_says_later_and_returns_the_rest() -> None:
         (500, "GET", NotDone),
     ],
 )
-async def test_a_request_tells_refused_from_unknown(
-    code: int, method: str, expected: type[Exception] | None
-) -> None:
+async def test_a_request_tells_refused_from_unknown(code: int, method: str, expected: type[Exception] | None) -> None:
     async with serving(status(code, "Location: /next")) as server:
         call = run(
             "http.request",
@@ -563,10 +550,7 @@ async def test_a_reading_skill_may_only_read() -> None:
             await reader.request("POST", f"http://a.test:{server.port}/")
         with pytest.raises(NotDone, match="not one of"):
             await reader.request("CONNECT", f"http://a.test:{server.port}/")
-        assert (
-            server.connections == 0
-            and (await reader.request("get", f"http://a.test:{server.port}/")).status == 200
-        )
+        assert server.connections == 0 and (await reader.request("get", f"http://a.test:{server.port}/")).status == 200
 
 
 async def test_the_preview_shows_the_request_and_names_the_credential() -> None:

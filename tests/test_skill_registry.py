@@ -37,9 +37,7 @@ async def test_a_file_in_the_home_becomes_a_namespace(tmp_path: Path) -> None:
     registry = Registry.load(tmp_path, {"hall": {"from": "Sayso"}})
     assert registry.problems == []
     found = registry.get("hall.greet", "1")
-    assert (
-        found is not None and registry.get("hall.greet", "2") is None and registry.get("hall.leave") is None
-    )
+    assert found is not None and registry.get("hall.greet", "2") is None and registry.get("hall.leave") is None
     ctx = context(Handles(), settings=registry.settings_of("hall.greet"))
     assert await found.run(ctx, {"who": "Ann"}) == {"text": "hello Ann", "from": "Sayso"}
 
@@ -92,9 +90,7 @@ def test_a_name_that_is_taken_is_refused_and_the_first_stays(tmp_path: Path) -> 
 
 def test_an_imported_skill_is_not_declared_twice(tmp_path: Path) -> None:
     skill_file(tmp_path, "one.py")
-    skill_file(
-        tmp_path, "two.py", GOOD.replace("greet", "wave") + "    from worker.skills.files import delete\n"
-    )
+    skill_file(tmp_path, "two.py", GOOD.replace("greet", "wave") + "    from worker.skills.files import delete\n")
     registry = Registry.load(tmp_path)
     assert registry.problems == [] and registry.get("two.wave") is not None
 
@@ -102,9 +98,7 @@ def test_an_imported_skill_is_not_declared_twice(tmp_path: Path) -> None:
 def test_an_installed_package_offers_skills(tmp_path: Path) -> None:
     package = tmp_path / "site"
     (package / "acme-1.0.dist-info").mkdir(parents=True)
-    (package / "acme-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n"
-    )
+    (package / "acme-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
     (package / "acme-1.0.dist-info" / "entry_points.txt").write_text(
         "[sayso.skills]\nacme = acme_hall\ngone = acme_gone\n"
     )
@@ -128,9 +122,7 @@ def test_loading_brings_in_no_heavy_library() -> None:
         "print([m for m in ('httpx', 'aiosmtplib', 'asyncpg', 'ssl') if m in sys.modules and m != 'ssl'])\n"
     )
     root = str(Path(__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=False, cwd=root, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
 

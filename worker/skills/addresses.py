@@ -68,9 +68,7 @@ class Allowed:
                 networks.append(ipaddress.ip_network(entry, strict=False))
             except ValueError:
                 if "/" in entry or not entry.strip():
-                    raise ValueError(
-                        f"skills.http.allow_private: {entry!r} is neither a network nor a host"
-                    ) from None
+                    raise ValueError(f"skills.http.allow_private: {entry!r} is neither a network nor a host") from None
                 hosts.add(entry.lower().rstrip("."))
         return cls(tuple(networks), frozenset(hosts))
 
@@ -81,9 +79,7 @@ def why_refused(address: str, host: str, allowed: Allowed) -> str:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return f"{address!r} is no plain address"
-    if host in allowed.hosts or any(
-        ip in network for network in allowed.networks if ip.version == network.version
-    ):
+    if host in allowed.hosts or any(ip in network for network in allowed.networks if ip.version == network.version):
         return ""
     if (
         not ip.is_global

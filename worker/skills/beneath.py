@@ -116,9 +116,7 @@ def refuse_odd(path: str, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise NotDone(f"{path!r} is not a regular file")
     if facts.st_nlink != 1:
-        raise NotDone(
-            f"{path!r} has {facts.st_nlink} hard links, so it may also be a file outside the workspace"
-        )
+        raise NotDone(f"{path!r} has {facts.st_nlink} hard links, so it may also be a file outside the workspace")
 
 
 def why_not(path: str, error: OSError) -> str:

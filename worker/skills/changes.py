@@ -221,9 +221,7 @@ def moved(root: int, record: Record) -> bool:
         return False
     if identity_of(root, record["target"]) == record["was"]:
         return True
-    raise OutcomeUnknown(
-        f"{record['source']!r} is at neither its old nor its new name; somebody changed it since"
-    )
+    raise OutcomeUnknown(f"{record['source']!r} is at neither its old nor its new name; somebody changed it since")
 
 
 def rename(root: int, source: str, target: str, inode: int) -> None:
@@ -293,6 +291,4 @@ def _same(entry: Entry, record: Record, verb: str, same: bool) -> None:
     if record["verb"] != verb or not same:
         raise NotDone(f"the key {entry.key} was used for something else; nothing was changed")
     if "emptied" in record and "result" not in record:
-        raise OutcomeUnknown(
-            f"the trash of {entry.key} was emptied before the change was known to be complete"
-        )
+        raise OutcomeUnknown(f"the trash of {entry.key} was emptied before the change was known to be complete")

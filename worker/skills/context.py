@@ -134,9 +134,7 @@ def _there(name: str, handle: T | None) -> T:
 def refuse_unless(may: frozenset[Permission], handle: str, *wanted: Permission) -> None:
     """NotDone unless one of the wanted permissions was declared on the handle."""
     if not may.intersection(wanted):
-        raise NotDone(
-            f"this skill declares no {' or '.join(wanted)} permission on '{handle}:…', so it may not do this"
-        )
+        raise NotDone(f"this skill declares no {' or '.join(wanted)} permission on '{handle}:…', so it may not do this")
 
 
 class NarrowedNotes:

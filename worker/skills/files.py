@@ -36,9 +36,7 @@ def each_once(paths: list[str]) -> list[str]:
     return paths
 
 
-@skill(
-    permissions=[(Permission.READ, "files:{pattern}")], effect="pure", card="List {pattern} in the workspace"
-)
+@skill(permissions=[(Permission.READ, "files:{pattern}")], effect="pure", card="List {pattern} in the workspace")
 async def list_(
     ctx: SkillContext, pattern: Annotated[str, Control, Field(max_length=PATTERN_CHARS)] = "*"
 ) -> dict[str, Any]:
@@ -81,7 +79,7 @@ async def write(
     content: Annotated[str, Content],
     overwrite: Annotated[bool, Control] = False,
 ) -> dict[str, Any]:
-    """Write a text file into the workspace. An existing one is replaced only with overwrite=true, and kept in the trash."""
+    """Write a text file into the workspace. Only overwrite=true replaces an existing one, which the trash keeps."""
     return await asyncio.to_thread(ctx.files.write, ctx.key, path, content.encode(), overwrite)
 
 
@@ -109,9 +107,7 @@ async def _(ctx: SkillContext, path: str, content: str, overwrite: bool) -> Prob
 
 
 @write.undo
-async def _(
-    ctx: SkillContext, result: dict[str, Any], path: str, content: str, overwrite: bool
-) -> dict[str, Any]:
+async def _(ctx: SkillContext, result: dict[str, Any], path: str, content: str, overwrite: bool) -> dict[str, Any]:
     return await asyncio.to_thread(ctx.files.undo, recorded_key(result))
 
 

@@ -49,18 +49,14 @@ def http_client(settings: Mapping[str, Any], secret: Callable[[str], str | None]
         # An unset secret is no credential: a request that names it is refused, others go on.
         if value:
             header, prefix = one.get("header", "Authorization"), one.get("prefix", "")
-            credentials[name] = Credential(
-                name, header, prefix + value, frozenset(host.lower() for host in hosts)
-            )
+            credentials[name] = Credential(name, header, prefix + value, frozenset(host.lower() for host in hosts))
     return HttpClient(Allowed.parse(list(settings.get("allow_private") or [])), credentials)
 
 
 def mailer(home: Path, settings: Mapping[str, Any], smtp_url: str | None) -> Mailer:
     """The sender is `skills.email.from`, else `?from=` of the URL, else the SMTP user where that is an address."""
     server = Server.parse(smtp_url) if smtp_url else None
-    sender = (
-        settings.get("from") or (server and (server.sender or ("@" in server.user and server.user))) or SENDER
-    )
+    sender = settings.get("from") or (server and (server.sender or ("@" in server.user and server.user))) or SENDER
     return Mailer(home / "mail", checked_address(sender), server)
 
 

@@ -223,12 +223,8 @@ class HttpClient:
         timeout = httpx.Timeout(WHOLE_S, connect=CONNECT_S)
         try:
             async with (
-                httpx.AsyncClient(
-                    verify=self._verify or public_tls(), trust_env=False, timeout=timeout
-                ) as client,
-                client.stream(
-                    method, pinned, headers=headers, content=body, extensions=extensions
-                ) as response,
+                httpx.AsyncClient(verify=self._verify or public_tls(), trust_env=False, timeout=timeout) as client,
+                client.stream(method, pinned, headers=headers, content=body, extensions=extensions) as response,
             ):
                 return await read_answer(response)
         except httpx.LocalProtocolError as error:
@@ -237,9 +233,7 @@ class HttpClient:
             raise NotDone(f"{host_of(url)} cannot be reached: {error}", RETRY_S) from error
         except httpx.TransportError as error:
             sent.anything = True
-            raise ended(
-                sent, f"the connection to {host_of(url)} broke: {type(error).__name__} {error}"
-            ) from error
+            raise ended(sent, f"the connection to {host_of(url)} broke: {type(error).__name__} {error}") from error
 
 
 @cache

@@ -135,9 +135,7 @@ class Mailer:
     async def outcome(self, key: str) -> Probe:
         """The mailbox shows whether a message is in it; an SMTP server is not asked, since none can tell."""
         if self.server is not None:
-            return Probe.unsure(
-                f"{self.server.host} cannot be asked about a message; look for {self.message_id(key)}"
-            )
+            return Probe.unsure(f"{self.server.host} cannot be asked about a message; look for {self.message_id(key)}")
         if await asyncio.to_thread(self._path(key).is_file):
             return Probe.happened(f"{self._path(key).name} is in the mailbox")
         return Probe.not_happened("the mailbox has no message with this id")
@@ -184,9 +182,7 @@ class Mailer:
                 for one in recipients:
                     await client.rcpt(one)
         except aiosmtplib.SMTPResponseException as error:
-            raise NotDone(
-                f"{server.host} refused it: {error.code} {error.message}", later(error.code)
-            ) from error
+            raise NotDone(f"{server.host} refused it: {error.code} {error.message}", later(error.code)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise NotDone(f"{server.host} cannot be reached: {error}", RETRY_S) from error
         else:
@@ -202,9 +198,7 @@ class Mailer:
             return
         # Whoever reads the line would read the password.
         if client.get_transport_info("sslcontext") is None and server.host not in LOOPBACK:
-            raise NotDone(
-                f"{server.host} offers no TLS, so no password is sent to it; use smtps:// or another port"
-            )
+            raise NotDone(f"{server.host} offers no TLS, so no password is sent to it; use smtps:// or another port")
         await client.login(server.user, server.password)
 
     async def _hand_over(self, client: aiosmtplib.SMTP, server: Server, message: EmailMessage) -> None:
@@ -220,9 +214,7 @@ class Mailer:
                 f"{server.host} refused the message: {error.code} {error.message}", later(error.code)
             ) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise OutcomeUnknown(
-                f"the line to {server.host} broke while the message was sent: {error}"
-            ) from error
+            raise OutcomeUnknown(f"the line to {server.host} broke while the message was sent: {error}") from error
 
 
 def later(code: int) -> float | None:

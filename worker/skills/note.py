@@ -1,4 +1,7 @@
-"""Skills on long-term memory: remember a note, recall notes. What is recalled may hold words of others, so it is untrusted."""
+"""Skills on long-term memory: remember a note, recall notes.
+
+What is recalled may hold words of others, so the results count as untrusted. Where notes live is the caller's.
+"""
 
 from __future__ import annotations
 

@@ -76,9 +76,7 @@ class Registry:
         for each in (one, undo_skill(one)) if one.manifest.has_undo else (one,):
             name = each.manifest.name
             if name in self._skills:
-                raise BadDeclaration(
-                    f"{name} is there already, from {self._sources[name]}; choose another name"
-                )
+                raise BadDeclaration(f"{name} is there already, from {self._sources[name]}; choose another name")
             self._skills[name] = each
             self._sources[name] = source
 
@@ -87,13 +85,11 @@ class Registry:
             try:
                 found = list(declarations(where.load() if isinstance(where, EntryPoint) else loaded(where)))
             # A skill file is somebody's program: it may raise anything, even end the process with sys.exit().
-            except (Exception, SystemExit) as error:  # noqa: BLE001
+            except (Exception, SystemExit) as error:
                 self.problems.append(Problem(source, f"{type(error).__name__}: {error}"))
                 continue
             if not found:
-                self.problems.append(
-                    Problem(source, "holds no skill; decorate an async function with @skill(…)")
-                )
+                self.problems.append(Problem(source, "holds no skill; decorate an async function with @skill(…)"))
             for declared in found:
                 try:
                     self.add(declared, source)
@@ -106,9 +102,7 @@ class Registry:
         for n, path in enumerate(sorted(folder.glob("*.py"))):
             if path.name.startswith((".", "_")) or path.is_symlink():
                 continue
-            why = (
-                why_unsafe(folder) or why_unsafe(path) if n < FILES_MOST else f"more than {FILES_MOST} files"
-            )
+            why = why_unsafe(folder) or why_unsafe(path) if n < FILES_MOST else f"more than {FILES_MOST} files"
             if why:
                 self.problems.append(Problem(str(path), why))
             else:
@@ -124,11 +118,7 @@ def why_unsafe(path: Path) -> str:
         return f"{path} can be written by others; chmod go-w"
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
         return f"{path} is no regular file"
-    return (
-        ""
-        if path.is_dir() or path.stem.isidentifier()
-        else f"{path.name} is no module name; use letters and _"
-    )
+    return "" if path.is_dir() or path.stem.isidentifier() else f"{path.name} is no module name; use letters and _"
 
 
 def loaded(path: Path) -> ModuleType:

@@ -64,7 +64,7 @@ class Skill:
             return Probe.unsure(f"{self.manifest.name} has no probe")
         try:
             found: Probe = await self.parts["probe"](self._looking(ctx, key), **values(self._checked(args)))
-        except Exception as error:  # noqa: BLE001 - whatever a probe raises, it did not find out
+        except Exception as error:  # whatever it raises, it did not find out
             return Probe.unsure(f"the probe failed: {type(error).__name__}: {error}")
         return found
 
@@ -109,9 +109,7 @@ class Skill:
 def undo_skill(of: Skill) -> Skill:
     """`<name>.undo`: takes back what one step of that skill did. The executor passes its record in `ctx.undo_of`."""
     name = of.manifest.name
-    model = create_model(
-        f"{name}.undo", __config__=ConfigDict(extra="forbid"), task=(str, ...), step=(int, ...)
-    )
+    model = create_model(f"{name}.undo", __config__=ConfigDict(extra="forbid"), task=(str, ...), step=(int, ...))
     schema = model.model_json_schema()
     resources = dict.fromkeys(p.resource.partition(":")[0] for p in of.manifest.permissions)
 
@@ -146,9 +144,7 @@ def jsonable(value: Any) -> dict[str, Any]:
 
 
 def cut(text: str) -> str:
-    return (
-        text if len(text) <= PREVIEW_CHARS else f"{text[:PREVIEW_CHARS]}\n… {len(text) - PREVIEW_CHARS} more"
-    )
+    return text if len(text) <= PREVIEW_CHARS else f"{text[:PREVIEW_CHARS]}\n… {len(text) - PREVIEW_CHARS} more"
 
 
 def refuse_unspeakable(name: str, checked: BaseModel) -> None:
@@ -158,9 +154,7 @@ def refuse_unspeakable(name: str, checked: BaseModel) -> None:
     except (rfc8785.CanonicalizationError, ValueError) as error:
         raise BadArguments(f"{name}: the arguments have no canonical form ({error})") from error
     if len(text) > ARGUMENT_BYTES:
-        raise BadArguments(
-            f"{name}: the arguments have {len(text)} bytes; at most {ARGUMENT_BYTES} are taken"
-        )
+        raise BadArguments(f"{name}: the arguments have {len(text)} bytes; at most {ARGUMENT_BYTES} are taken")
     if b"\\u0000" in text.replace(b"\\\\", b""):
         raise BadArguments(f"{name}: the arguments hold a NUL character")
 

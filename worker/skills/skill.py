@@ -201,31 +201,23 @@ def checked_terms(
     names_files: tuple[str, ...],
 ) -> Terms:
     if not permissions:
-        raise BadDeclaration(
-            f"{name} declares no permission; add permissions=[('read', '*')] or what it needs"
-        )
+        raise BadDeclaration(f"{name} declares no permission; add permissions=[('read', '*')] or what it needs")
     wanted = []
     for permission, resource in permissions:
         if permission not in list(Permission):
-            raise BadDeclaration(
-                f"{name}: unknown permission {permission!r}; use one of {', '.join(Permission)}"
-            )
+            raise BadDeclaration(f"{name}: unknown permission {permission!r}; use one of {', '.join(Permission)}")
         wanted.append(PermissionOn(permission=Permission(permission), resource=resource))
     if effect not in list(EffectClass):
         raise BadDeclaration(f"{name}: unknown effect {effect!r}; use one of {', '.join(EffectClass)}")
     if effect == EffectClass.PURE and any(one.permission in CHANGING for one in wanted):
-        raise BadDeclaration(
-            f"{name} is pure but asks for more than reading; change effect= or the permission"
-        )
+        raise BadDeclaration(f"{name} is pure but asks for more than reading; change effect= or the permission")
     if not 0 < timeout_s <= STEP_TIMEOUT_MOST_S:
         raise BadDeclaration(f"{name}: timeout_s={timeout_s!r} is not within 0 to {STEP_TIMEOUT_MOST_S:g}")
     if not card:
         raise BadDeclaration(f"{name} has no card; say what people approve, as in 'Delete {{paths}}'")
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,30}", version):
         raise BadDeclaration(f"{name}: version={version!r} is no version; use something like '1'")
-    return Terms(
-        tuple(wanted), EffectClass(effect), card, reversible, timeout_s, version, output_trusted, names_files
-    )
+    return Terms(tuple(wanted), EffectClass(effect), card, reversible, timeout_s, version, output_trusted, names_files)
 
 
 def summary_of(name: str, fn: Callable[..., Any]) -> str:
@@ -242,9 +234,7 @@ def model_of(name: str, fn: Callable[..., Any]) -> tuple[type[BaseModel], dict[s
     try:
         hints = typing.get_type_hints(fn, include_extras=True)
     except NameError as error:
-        raise BadDeclaration(
-            f"{name}: a type hint is unknown ({error}); import it at module level"
-        ) from error
+        raise BadDeclaration(f"{name}: a type hint is unknown ({error}); import it at module level") from error
     parameters = list(inspect.signature(fn).parameters.values())
     if not parameters or hints.get(parameters[0].name) is not SkillContext:
         raise BadDeclaration(f"{name} must take ctx: SkillContext first")

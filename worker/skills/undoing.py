@@ -41,7 +41,7 @@ def undo(root: int, trash: Trash, key: str) -> Record:
 
 def _undelete(root: int, entry: Entry, record: Record) -> Record:
     waiting = [(str(n), file["path"]) for n, file in enumerate(record["files"]) if entry.facts(str(n))]
-    taken = [path for path in record.get("result", {}).get("deleted", [])]
+    taken = record.get("result", {}).get("deleted", [])
     in_the_way = [path for slot, path in waiting if _in_the_way(root, entry, slot, path)]
     if in_the_way:
         raise NotDone(f"{', '.join(in_the_way)} exists again; nothing was put back over it")

@@ -63,9 +63,7 @@ class Workspace:
             if own.is_relative_to(root):
                 raise ValueError(f"skills.files.workspace {root} holds {own}; choose a folder that does not")
         if root.is_relative_to(bin_):
-            raise ValueError(
-                f"skills.files.workspace {root} is inside the trash {bin_}; choose another folder"
-            )
+            raise ValueError(f"skills.files.workspace {root} is inside the trash {bin_}; choose another folder")
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
         bin_.mkdir(mode=0o700, parents=True, exist_ok=True)
         if root.stat().st_dev != bin_.stat().st_dev:
@@ -82,9 +80,7 @@ class Workspace:
         """Regular files whose path matches: `*` within a folder, `**` over folders; dot files only if named so."""
         parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
         if not parts or ".." in parts or pattern.startswith("/") or len(parts) > WALK_DEPTH:
-            raise NotDone(
-                f"{pattern!r} is no pattern below the workspace; use something like '*.log' or '**/*.md'"
-            )
+            raise NotDone(f"{pattern!r} is no pattern below the workspace; use something like '*.log' or '**/*.md'")
         with self._open() as root:
             return _listed(root, parts)
 
@@ -204,11 +200,7 @@ def matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     """Pure: whether a path fits a pattern, both in components; linear in their product."""
     reach = {0}
     for part in parts:
-        stay = {
-            at
-            for at in _skips(reach, pattern)
-            if at < len(pattern) and pattern[at] == "**" and part[0] != "."
-        }
+        stay = {at for at in _skips(reach, pattern) if at < len(pattern) and pattern[at] == "**" and part[0] != "."}
         step = {at + 1 for at in _skips(reach, pattern) if at < len(pattern) and _fits(part, pattern[at])}
         reach = stay | step
     return len(pattern) in _skips(reach, pattern) and (not pattern or pattern[-1] != "**" or bool(parts))
