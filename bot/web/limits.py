@@ -109,7 +109,10 @@ def _is_same_origin(headers: dict[str, str], host: str, names: OurNames) -> bool
     origin = headers.get("origin")
     if origin is None:
         return True
-    parts = urlsplit(origin) if origin.isprintable() else urlsplit("")
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     authority = _authority(parts.netloc, parts.scheme)
     if not authority:
         return False
