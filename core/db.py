@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -18,9 +18,10 @@ from core import config
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
-Pool = asyncpg.Pool
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-Db = Pool | Connection
+# asyncpg ships no types; these names say what is meant.
+Pool: TypeAlias = asyncpg.Pool
+Connection: TypeAlias = asyncpg.Connection
+Db: TypeAlias = Pool | Connection
 
 
 class MigrationError(Exception):

@@ -91,10 +91,11 @@ class Ring:
     async def _enqueue(self, job: str, lane: str, task: int) -> None:
         now_ms = int(time.time() * 1000)
         body = serialize_job(JOB, (lane, task), {}, None, now_ms, serializer=dump)
-        await self._redis.eval(  # type: ignore[misc]  # redis-py types the async client's eval as possibly synchronous
-            _ENQUEUE, 3, job_key_prefix + job, result_key_prefix + job, queue_name(lane),
+        arguments: list[Any] = [
             body, config.RING_JOB_EXPIRES_MS, now_ms, job, bell_name(lane), OUTBOX_BELL, EVENTS_BELL,
-        )  # fmt: skip
+        ]  # fmt: skip
+        keys = (job_key_prefix + job, result_key_prefix + job, queue_name(lane))
+        await self._redis.eval(_ENQUEUE, len(keys), *keys, *arguments)  # type: ignore[misc]  # typed as possibly synchronous
 
     async def _publish(self, *bells: str) -> None:
         for bell in bells:

@@ -19,6 +19,7 @@ import pytest
 
 from core.db import Pool, migrate, open_pool
 from core.embedded import RunningServers, start_servers
+from tests.web_house import house  # noqa: F401  # a fixture
 
 HOME = Path(__file__).resolve().parent.parent / ".sayso" / "test"
 TEMPLATE = "sayso_template"

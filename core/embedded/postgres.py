@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import asyncpg
 
@@ -150,7 +151,7 @@ def _plain_environment() -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _opened(log: Path, ground: Ground) -> object:
+def _opened(log: Path, ground: Ground) -> BinaryIO:
     file = open(log, "ab")  # noqa: SIM115  # the caller's `with` closes it
     os.chown(log, ground.uid, ground.gid)
     return file

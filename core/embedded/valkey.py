@@ -28,7 +28,7 @@ class Valkey:
             return
         self._socket.unlink(missing_ok=True)
         log = self._ground.data / "valkey.log"
-        with _opened(log, self._ground) as out:  # type: ignore[attr-defined]
+        with _opened(log, self._ground) as out:
             server = subprocess.Popen(  # noqa: S603  # our own binary and arguments
                 [str(valkey_binary(self._ground)), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700",
                  "--save", "", "--appendonly", "no", "--databases", str(DATABASES), "--dir", str(self._ground.data),
