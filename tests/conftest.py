@@ -19,7 +19,7 @@ import pytest
 
 from core.db import Pool, migrate, open_pool
 from core.embedded import RunningServers, start_servers
-from tests.web_house import house  # noqa: F401  # a fixture
+from tests.web_house import House, open_house
 
 HOME = Path(__file__).resolve().parent.parent / ".sayso" / "test"
 TEMPLATE = "sayso_template"
@@ -99,3 +99,10 @@ async def db(database_url: str) -> AsyncIterator[Pool]:
     pool = await open_pool(database_url, most=8)
     yield pool
     await asyncio.wait_for(pool.close(), 10)
+
+
+@pytest.fixture
+async def house(db: Pool, tmp_path: Path) -> AsyncIterator[House]:
+    """A Sayso with its web face on, and people in it."""
+    async with open_house(db, tmp_path) as opened:
+        yield opened
