@@ -27,13 +27,7 @@ from core.deps import Deps
 
 log = logging.getLogger(__name__)
 
-AWAY = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.QueryCanceledError,
-    TimeoutError,
-)
+AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.QueryCanceledError, TimeoutError)
 
 
 def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAPI:

@@ -12,6 +12,8 @@ import pytest
 from core.store import approvals, clock
 from tests.web_house import DIGEST, House
 
+pytest_plugins = ["tests.web_fixture"]
+
 FIELDS = {
     "id", "kind", "task_id", "items", "digest", "reasons", "provenance", "who_may_decide", "needed", "votes",
     "expires_at", "status",
@@ -120,7 +122,9 @@ async def test_an_expired_approval_is_409(house: House) -> None:
     assert "expired" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("verdict", ["approve_similar", "grant", "edit", "delegate", "looking", "ask", "answer", "happened"])
+@pytest.mark.parametrize(
+    "verdict", ["approve_similar", "grant", "edit", "delegate", "looking", "ask", "answer", "happened"]
+)
 async def test_a_known_verdict_that_does_not_fit_is_422_and_says_what_does(house: House, verdict: str) -> None:
     ann = await house.person("ann", "owner")
     _, approval = await house.ask(ann)
@@ -132,7 +136,14 @@ async def test_a_known_verdict_that_does_not_fit_is_422_and_says_what_does(house
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"verdict": "approve"}, decision("yes"), decision(approved=True), decision(reason="x" * 501), decision(digest="")],
+    [
+        {},
+        {"verdict": "approve"},
+        decision("yes"),
+        decision(approved=True),
+        decision(reason="x" * 501),
+        decision(digest=""),
+    ],
 )
 async def test_a_body_that_is_no_decision_is_422(house: House, body: dict[str, Any]) -> None:
     ann = await house.person("ann", "owner")
@@ -164,8 +175,6 @@ async def test_of_many_presses_at_once_one_decides_and_the_rest_hear_of_it(house
     clients = [await house.api(owner) for owner in owners]
     path = f"/api/approvals/{approval}/decisions"
     verdicts = ["approve", "deny"]
-    answers = await asyncio.gather(
-        *(api.post(path, json=decision(verdicts[i % 2])) for i, api in enumerate(clients))
-    )
+    answers = await asyncio.gather(*(api.post(path, json=decision(verdicts[i % 2])) for i, api in enumerate(clients)))
     assert Counter(a.status_code for a in answers) == {200: 1, 409: 11}
     assert await house.db.fetchval("select count(*) from decisions") == 1

@@ -14,6 +14,8 @@ from core.store.events import Cursor
 from core.store.people import Principal
 from tests.web_house import DEADLINE_S, House, served
 
+pytest_plugins = ["tests.web_fixture"]
+
 
 async def frames(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """Server-sent events as an EventSource reads them; comments come as {"comment": ...}."""
@@ -73,7 +75,10 @@ async def token(house: House, person: Principal) -> str:
 async def test_a_tasks_stream_tells_its_history_and_then_what_happens(house: House) -> None:
     ann = await house.person("ann", "owner")
     task, other = await house.task(ann), await house.task(ann)
-    async with served(house.app) as address, Reader(address, await token(house, ann), f"/api/tasks/{task}/events") as reader:
+    async with (
+        served(house.app) as address,
+        Reader(address, await token(house, ann), f"/api/tasks/{task}/events") as reader,
+    ):
         assert reader.answer.headers["content-type"].startswith("text/event-stream")
         await reader.until("running")
         await tasks.cancel(house.db, other, "person:ann", "")

@@ -11,6 +11,8 @@ from core.models import Channel, Identity, Inbound, Place
 from core.store import conversations, tasks
 from tests.web_house import House
 
+pytest_plugins = ["tests.web_fixture"]
+
 DO = "do files.delete paths=old.log"
 
 
@@ -69,7 +71,8 @@ async def test_an_intent_that_is_none_is_422_and_changes_nothing(house: House, b
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b"", b'{"text": "\\ud800"}', b"\xff\xfe", b"[" * 100_000, b'{"text": NaN}', b'{"text": "a", "text": 3}']
+    "raw",
+    [b"{", b"", b'{"text": "\\ud800"}', b"\xff\xfe", b"[" * 100_000, b'{"text": NaN}', b'{"text": "a", "text": 3}'],
 )
 async def test_malformed_json_is_refused_and_never_breaks_anything(house: House, raw: bytes) -> None:
     api = await house.api(await house.person("ann", "owner"))
@@ -96,7 +99,9 @@ async def test_an_intent_may_go_to_a_conversation_that_the_person_spoke_in(house
 
 async def test_nobody_speaks_for_a_person_whose_key_is_somebody_elses_web_name(house: House) -> None:
     ann, bob = await house.person("ann", "owner"), await house.person("bob", "owner")
-    await house.db.execute("insert into identities (channel, external_id, principal_id) values ('web', 'bob', $1)", ann.id)
+    await house.db.execute(
+        "insert into identities (channel, external_id, principal_id) values ('web', 'bob', $1)", ann.id
+    )
     answer = await (await house.api(bob)).post("/api/intents", json={"text": DO})
     task = await tasks.whole(house.db, int(answer.json()["task_id"]))
     assert task is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from core.store import steps
 from tests.web_house import House
 
+pytest_plugins = ["tests.web_fixture"]
+
 FIELDS = {"id", "status", "goal", "requester", "plan_version", "version", "parent_id", "steps", "result", "error"}
 STEP_FIELDS = {
     "n", "kind", "skill", "args", "status", "effect_class", "effect_state", "depends_on", "approval_id", "result", "error",
@@ -44,7 +46,9 @@ async def test_a_task_that_one_may_not_see_answers_like_one_that_is_not_there(ho
 async def test_a_task_is_paused_resumed_and_cancelled(house: House) -> None:
     ann = await house.person("ann", "engineer")
     task, api = await house.task(ann), await house.api(ann)
-    statuses = [(await api.post(f"/api/tasks/{task}/{hand}")).json()["status"] for hand in ("pause", "resume", "cancel")]
+    statuses = [
+        (await api.post(f"/api/tasks/{task}/{hand}")).json()["status"] for hand in ("pause", "resume", "cancel")
+    ]
     assert statuses == ["paused", "running", "cancelled"]
 
 

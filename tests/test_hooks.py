@@ -19,6 +19,8 @@ from core.organisation import Organisation
 from core.store import conversations, tasks
 from tests.web_house import House, open_house
 
+pytest_plugins = ["tests.web_fixture"]
+
 SECRET = "hook-secret-for-tests"
 ORGANISATION = {
     "people": {"deployer": {"service": True, "roles": ["owner"]}},
@@ -126,7 +128,8 @@ async def test_a_body_beyond_the_limit_is_413(hooked: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [[], 5, None, {"path": None}, {"path": {"a": "\u0000"}}, {"path": "\ud800"}, {"path": "a\u0000b"}, {"path": "‮x"}]
+    "body",
+    [[], 5, None, {"path": None}, {"path": {"a": "\u0000"}}, {"path": "\ud800"}, {"path": "a\u0000b"}, {"path": "‮x"}],
 )
 async def test_a_body_of_another_shape_never_breaks_anything(hooked: House, body: Any) -> None:
     raw = json.dumps(body).encode()

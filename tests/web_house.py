@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import uvicorn
 from fastapi import FastAPI
 
@@ -107,13 +106,11 @@ class House:
     async def browser(self, person: Principal) -> httpx.AsyncClient:
         """A browser without a script that is signed in and says where its forms come from."""
         made = self.client(headers={"accept": "text/html", "origin": BASE}, follow_redirects=True)
-        made.cookies.set("sayso", await self.session(person), domain="localhost")
+        made.cookies.set("sayso", await self.session(person))
         return made
 
     async def place(self, person: Principal) -> int:
-        return await conversations.ensure(
-            self.db, Place(channel=Channel.WEB, external_id=person.key, private=True)
-        )
+        return await conversations.ensure(self.db, Place(channel=Channel.WEB, external_id=person.key, private=True))
 
     async def task(self, person: Principal, goal: str = "do files.list", *, title: str = "List files") -> int:
         made = await tasks.create(
@@ -150,7 +147,12 @@ class House:
         """A task whose only step waits for people: (task, approval)."""
         task = await self.task(requester, goal, title=title)
         [step] = [s for s in await steps.claim(self.db, self.worker, "default", 16) if s.task_id == task]
-        action = {"skill": "files.delete", "version": "1", "args": args or {"paths": ["old.log"]}, "target": "workspace"}
+        action = {
+            "skill": "files.delete",
+            "version": "1",
+            "args": args or {"paths": ["old.log"]},
+            "target": "workspace",
+        }
         approval = await steps.park(
             self.db,
             self.worker,
@@ -207,7 +209,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(DEADLINE_S):
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
@@ -220,9 +222,3 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
 
 def unique() -> str:
     return uuid.uuid4().hex
-
-
-@pytest.fixture
-async def house(db: Pool, tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(db, tmp_path) as opened:
-        yield opened

@@ -39,17 +39,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 DECISION_PROBLEMS = PROBLEMS | {
     403: {"model": shapes.Problem, "description": "visible, but you may not decide"},
-    409: {
-        "model": shapes.Problem,
-        "description": "decided already (says by whom and when), expired, or changed since",
-    },
+    409: {"model": shapes.Problem, "description": "decided already (says by whom and when), expired, or changed since"},
 }
 
 router = APIRouter(prefix="/api", responses=PROBLEMS)
 
-Status = Literal[
-    "pending", "approved", "denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"
-]
+Status = Literal["pending", "approved", "denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"]
 HANDS: dict[str, str] = {"cancel": "stop", "retry": "retry", "pause": "pause", "resume": "resume"}
 
 
@@ -82,15 +77,10 @@ async def _place(deps: Deps, viewer: Viewer, conversation: str | None) -> Place:
         channel, _, rest = conversation.partition("/")
         number = await _find(deps, channel, rest)
     found = await conversations.by_id(deps.db, number) if number is not None else None
-    if found is None or not (
-        viewer.sees_all or await conversations.is_member(deps.db, found.id, viewer.person.id)
-    ):
+    if found is None or not (viewer.sees_all or await conversations.is_member(deps.db, found.id, viewer.person.id)):
         raise HTTPException(404, "no such conversation")
     return Place(
-        channel=Channel(found.channel),
-        external_id=found.external_id,
-        thread=found.thread,
-        private=found.is_private,
+        channel=Channel(found.channel), external_id=found.external_id, thread=found.thread, private=found.is_private
     )
 
 
@@ -166,13 +156,9 @@ async def lay_hand(request: Request, viewer: Asking, task_id: str, hand: str) ->
 
 
 @router.get("/approvals", response_model=list[shapes.Approval], tags=["approvals"])
-async def list_approvals(
-    request: Request, viewer: Asking, status: Status | None = None
-) -> list[dict[str, Any]]:
+async def list_approvals(request: Request, viewer: Asking, status: Status | None = None) -> list[dict[str, Any]]:
     """The approvals that you may see, oldest first; of one status, or all."""
-    rows = await approvals.listed(
-        deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status
-    )
+    rows = await approvals.listed(deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status)
     return [shapes.approval(row) for row in rows]
 
 
@@ -226,11 +212,7 @@ def _answer(decided: Decided) -> JSONResponse | dict[str, Any]:
     said: dict[str, Any] = {"error": press_answer(decided)}
     match decided:
         case Accepted():
-            return {
-                "approval_id": decided.approval_id,
-                "status": decided.status,
-                "decisions": list(decided.decisions),
-            }
+            return {"approval_id": decided.approval_id, "status": decided.status, "decisions": list(decided.decisions)}
         case AlreadyDecided():
             at = decided.at.isoformat() if decided.at else None
             return JSONResponse(said | {"status": decided.status, "by": decided.by, "at": at}, 409)

@@ -146,9 +146,7 @@ def sign_in(response: Response, settings: Settings, token: str) -> None:
 
 
 def sign_out(response: Response, settings: Settings) -> None:
-    response.delete_cookie(
-        cookie_name(settings), path="/", httponly=True, secure=is_https(settings), samesite="strict"
-    )
+    response.delete_cookie(cookie_name(settings), path="/", httponly=True, secure=is_https(settings), samesite="strict")
 
 
 # ---------------------------------------------------------------- one sentence for the next page

@@ -103,7 +103,7 @@ async def decide(
             delivery_id=_once(viewer.person.id, nonce),
             sender=await web_identity(deps, viewer.person),
             approval_id=row["id"],
-            verdict=verdict,  # type: ignore[arg-type]  # checked above against the very type
+            verdict=verdict,
             digest=digest,
             reason=visible(reason),
         ),
@@ -116,19 +116,12 @@ def _button(card: Card, verb: str) -> Button | None:
 
 
 def _confirm(
-    request: Request,
-    session: auth.Session,
-    card: Card,
-    asked: Button,
-    action: str,
-    fields: dict[str, str],
-    back: str,
+    request: Request, session: auth.Session, card: Card, asked: Button, action: str, fields: dict[str, str], back: str
 ) -> Response:
     """The second of two steps: the question alone on a page, with the whole action under it."""
     context = frame(deps_of(request), session, asked.label, "", 0)
     return html(
-        "confirm.html",
-        context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back},
+        "confirm.html", context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back}
     )
 
 
@@ -151,11 +144,7 @@ async def lay_hand(
         raise HTTPException(404, "There is no such page.")
     back = _back(back, f"/tasks/{number}")
     task = await tasks.shown(
-        deps.db,
-        number,
-        person.id,
-        sees_all=session.viewer.sees_all,
-        sees_conversation=session.viewer.sees_conversation,
+        deps.db, number, person.id, sees_all=session.viewer.sees_all, sees_conversation=session.viewer.sees_conversation
     )
     if task is None:
         raise HTTPException(404, "There is no such task, or you may not see it.")

@@ -85,17 +85,9 @@ def rendered(now: gauges.Gauges | None) -> bytes:
         for state in TASK_STATES:
             tasks.labels(state).set(now.tasks_open.get(state, 0))
         for name, says, value in (
-            (
-                "sayso_queue_oldest_ready_seconds",
-                "how long the longest-waiting ready step waits",
-                now.oldest_ready_s,
-            ),
+            ("sayso_queue_oldest_ready_seconds", "how long the longest-waiting ready step waits", now.oldest_ready_s),
             ("sayso_approvals_pending", "approvals that wait for a decision", now.approvals_pending),
-            (
-                "sayso_steps_unknown",
-                "steps of which it is not known whether they happened",
-                now.steps_unknown,
-            ),
+            ("sayso_steps_unknown", "steps of which it is not known whether they happened", now.steps_unknown),
             ("sayso_workers_alive", "workers whose lease holds", now.workers_alive),
         ):
             Gauge(name, says, registry=registry).set(value)

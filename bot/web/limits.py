@@ -56,7 +56,7 @@ class OurNames:
     @classmethod
     def of(cls, settings: Settings) -> OurNames:
         public = urlsplit(settings.public_base_url or "")
-        own = {settings.host.strip("[]").lower()} - {"0.0.0.0", "::", ""}
+        own = {settings.host.strip("[]").lower()} - {"0.0.0.0", "::", ""}  # noqa: S104  (not bound to, left out)
         return cls(frozenset(LOOPBACK | own), _authority(public.netloc, public.scheme))
 
     def knows(self, host: str, scheme: str) -> bool:
@@ -94,9 +94,7 @@ def judged(method: str, path: str, headers: dict[str, str], names: OurNames, sch
         return None
     host = headers.get("host", "")
     if not names.knows(host, scheme):
-        return Refused(
-            421, "this server does not go by that name; set PUBLIC_BASE_URL to the address you use"
-        )
+        return Refused(421, "this server does not go by that name; set PUBLIC_BASE_URL to the address you use")
     if method not in SAFE_METHODS and not _is_same_origin(headers, host, names):
         return Refused(403, "this request was sent by a page of another site")
     return None
@@ -184,10 +182,7 @@ class _Guarded:
         if message["type"] == "http.response.start":
             self._started = True
             kept = {k for k, _ in message["headers"]}
-            message["headers"] = [
-                *message["headers"],
-                *(pair for pair in _headers(self._path) if pair[0] not in kept),
-            ]
+            message["headers"] = [*message["headers"], *(pair for pair in _headers(self._path) if pair[0] not in kept)]
         await self._send(message)
 
 

@@ -19,6 +19,7 @@ from bot.web import auth, mailbox, stream
 from bot.web.auth import Session, Signed, deps_of
 from bot.web.views import View, view_at
 from core.deps import Deps
+from core.display import visible
 
 router = APIRouter()
 
@@ -50,7 +51,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": clock, "day_clock": day_clock, "moment": datetime.fromisoformat}
+    environment.filters |= {
+        "clock": clock,
+        "day_clock": day_clock,
+        "moment": datetime.fromisoformat,
+        "visible": visible,
+    }
     environment.globals |= {"nonce": auth.nonce, "is_weighty": is_weighty}
     return environment
 
@@ -177,9 +183,7 @@ async def sign_in_first(request: Request, error: Exception) -> Response:
     """401, or, for a link followed from another site, one more step: a strict cookie travels only from our own pages."""
     came_by_link = request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET"
     again = quote(request.url.path) if came_by_link and "sayso-again" not in request.query_params else ""
-    return html(
-        "login.html", {"title": "Sign in", "code": "", "why": "", "again": again}, 200 if again else 401
-    )
+    return html("login.html", {"title": "Sign in", "code": "", "why": "", "again": again}, 200 if again else 401)
 
 
 async def not_our_form(request: Request, error: Exception) -> Response:

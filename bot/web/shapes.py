@@ -38,9 +38,7 @@ class IntentBody(Body):
 
     text: Annotated[Words, Field(min_length=1, max_length=config.INBOUND_CHARS)]
     conversation: Annotated[Words, Field(max_length=300)] | None = None
-    idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = (
-        None
-    )
+    idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = None
 
 
 class DecisionBody(Body):

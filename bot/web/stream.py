@@ -110,9 +110,7 @@ def frame(data: Any, *, id: str = "", event: str = "") -> str:
 # ---------------------------------------------------------------- the API's streams
 
 
-@router.get(
-    "/events", response_class=StreamingResponse, summary="Events of every task that you may see (SSE)"
-)
+@router.get("/events", response_class=StreamingResponse, summary="Events of every task that you may see (SSE)")
 async def all_events(request: Request, viewer: Asking) -> StreamingResponse:
     start = request.headers.get("last-event-id")
     return answer(_History(request, viewer, task=None).frames(start, from_the_start=False))

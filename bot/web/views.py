@@ -63,9 +63,7 @@ class View:
 
 def stamp_of(value: Any) -> str:
     """Short, and different when anything in the value is."""
-    return hashlib.sha256(json.dumps(value, default=_plain, sort_keys=True).encode()).hexdigest()[
-        :STAMP_CHARS
-    ]
+    return hashlib.sha256(json.dumps(value, default=_plain, sort_keys=True).encode()).hexdigest()[:STAMP_CHARS]
 
 
 def _plain(value: Any) -> Any:
@@ -115,11 +113,7 @@ async def _entry(deps: Deps, viewer: Viewer, message: Mapping[str, Any]) -> Entr
         return Entry(f"approval-{row['id']}", direction, at, shown=shown)
     if message["task_id"] and message["subject"] == "task":
         task = await tasks.whole(deps.db, message["task_id"])
-        return (
-            Entry(f"task-{task['id']}", direction, at, shown=await _shown_task(deps, viewer, task))
-            if task
-            else None
-        )
+        return Entry(f"task-{task['id']}", direction, at, shown=await _shown_task(deps, viewer, task)) if task else None
     return Entry(f"{direction}-{message['id']}", direction, at, text=visible_lines(message["text"] or ""))
 
 
@@ -146,11 +140,7 @@ async def _task(deps: Deps, viewer: Viewer, rest: str) -> View | None:
     found = None
     if number is not None:
         found = await tasks.shown(
-            deps.db,
-            number,
-            viewer.person.id,
-            sees_all=viewer.sees_all,
-            sees_conversation=viewer.sees_conversation,
+            deps.db, number, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
         )
     if found is None or number is None:
         return None
@@ -176,9 +166,7 @@ async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
         "row": shapes.approval(row),
         "requester": visible(row["requester_name"] or row["requester"]),
         "goal": visible(row["goal"]),
-        "votes": [
-            vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]
-        ],
+        "votes": [vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]],
     }
     return View("approval.html", "Approval", f"/approvals/{row['id']}", await _waiting(deps, viewer), data)
 
@@ -191,36 +179,22 @@ async def _waiting(deps: Deps, viewer: Viewer) -> int:
 
 
 async def _shown_task(deps: Deps, viewer: Viewer, task: Mapping[str, Any]) -> Shown:
-    can_undo = (
-        task["status"] == "succeeded" and await tasks.undoable_step(deps.db, int(task["id"])) is not None
-    )
+    can_undo = task["status"] == "succeeded" and await tasks.undoable_step(deps.db, int(task["id"])) is not None
     card = task_card({**task, "can_undo": can_undo})
     if not may_steer(viewer, task):
         card = card.model_copy(update={"buttons": ()})
     return Shown(card, stamp=stamp_of(card))
 
 
-async def _shown_approval(
-    deps: Deps, viewer: Viewer, row: Mapping[str, Any], *, whole: bool = False
-) -> Shown:
-    own = (
-        await approvals.decidable(deps.db, viewer.person.id, [row["id"]])
-        if row["status"] == "pending"
-        else set()
-    )
+async def _shown_approval(deps: Deps, viewer: Viewer, row: Mapping[str, Any], *, whole: bool = False) -> Shown:
+    own = await approvals.decidable(deps.db, viewer.person.id, [row["id"]]) if row["status"] == "pending" else set()
     return _approval_shown(viewer, row, may_decide=row["id"] in own, whole=whole)
 
 
-def _approval_shown(
-    viewer: Viewer, row: Mapping[str, Any], *, may_decide: bool, whole: bool = False
-) -> Shown:
+def _approval_shown(viewer: Viewer, row: Mapping[str, Any], *, may_decide: bool, whole: bool = False) -> Shown:
     card = approval_card(row)
     if not may_decide:
-        stops = (
-            tuple(b for b in card.buttons if b.verb == "stop")
-            if row["requester"] == viewer.person.key
-            else ()
-        )
+        stops = tuple(b for b in card.buttons if b.verb == "stop") if row["requester"] == viewer.person.key else ()
         card = card.model_copy(update={"buttons": stops})
     if not whole and len(card.exact) > EXACT_CHARS_IN_LIST:
         card = card.without_yes(card.path)
