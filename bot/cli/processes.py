@@ -20,7 +20,7 @@ from bot.cli.supervisor import Supervisor
 from core import config, organisation
 from core.db import MigrationError, open_pool
 from core.db import migrate as apply_migrations
-from core.embedded.servers import lock
+from core.embedded import lock
 from core.settings import Settings
 from core.store import people
 

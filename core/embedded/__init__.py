@@ -4,6 +4,8 @@
 gone, however it went, a reaper stops them. Data survive. With DATABASE_URL and REDIS_URL set nothing here is used.
 """
 
-from core.embedded.servers import EmbeddedError, RunningServers, start_servers
+from core.embedded.ground import EmbeddedError
+from core.embedded.lease import lock
+from core.embedded.servers import RunningServers, start_servers
 
-__all__ = ["EmbeddedError", "RunningServers", "start_servers"]
+__all__ = ["EmbeddedError", "RunningServers", "lock", "start_servers"]

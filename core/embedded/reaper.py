@@ -1,7 +1,7 @@
 """`python -m core.embedded.reaper HOME`: stops the embedded servers when nobody holds a lease any more.
 
-It waits for the exclusive lock on the lease file, which the kernel grants when the last holder is gone, also after a
-kill -9. A killed reaper is noticed and replaced by the next process that takes a lease.
+It sleeps in the kernel until it is granted the exclusive lock on the lease file, which is when the last holder is gone,
+also after a kill -9. A killed reaper is replaced by the next process that takes a lease.
 """
 
 from __future__ import annotations
@@ -10,46 +10,51 @@ import fcntl
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from core.embedded.ground import stand
+from core.embedded.lease import REAPER, STARTING, USERS, lock
 from core.embedded.postgres import Postgres
-from core.embedded.servers import lock
 from core.embedded.valkey import Valkey
 
-LINGER_S = 0.5
+LINGER_S: Final = 0.5
 
 
-def reap(home: Path, *, fast: bool) -> None:
+def reap(home: Path) -> None:
     """Wait for the last lease to end, then stop the servers. Returns at once when another reaper stands by."""
     try:
-        mine = lock(home / "reaper.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = lock(home / REAPER, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
-    try:
-        while True:
-            os.close(lock(home / "users.lock", fcntl.LOCK_EX))
-            time.sleep(LINGER_S)  # one command after another should not restart them each time
-            starting = lock(home / "start.lock", fcntl.LOCK_EX)
-            try:
-                users = lock(home / "users.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(starting)
-                continue
-            try:
-                ground = stand(home)
-                Valkey(ground).stop()
-                Postgres(ground, fast=fast).stop()
-                os.close(mine)
-                mine = -1
-                return
-            finally:
-                os.close(users)
-                os.close(starting)
-    finally:
-        if mine >= 0:
-            os.close(mine)
+    while True:
+        os.close(lock(home / USERS, fcntl.LOCK_EX))
+        time.sleep(LINGER_S)  # one command after another should not restart them each time
+        if not (home / USERS).exists():
+            return  # the home was removed
+        starting = lock(home / STARTING, fcntl.LOCK_EX)
+        try:
+            users = lock(home / USERS, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(starting)
+            continue
+        stop(home)
+        for held in (users, mine, starting):  # whoever starts next finds no reaper and brings their own
+            os.close(held)
+        return
+
+
+def stop(home: Path) -> None:
+    """Stop both and leave no sockets behind. The caller holds the lock on starting."""
+    ground = stand(home)
+    Valkey(ground).stop()
+    Postgres(ground).stop()
+    for left in ground.sockets.iterdir():
+        left.unlink()
+    with suppress(OSError):
+        ground.sockets.rmdir()
 
 
 if __name__ == "__main__":
-    reap(Path(sys.argv[1]), fast="--fast" in sys.argv[2:])
+    reap(Path(sys.argv[1]))

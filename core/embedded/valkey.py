@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
+import time
+from typing import Final
 
-from core.embedded.ground import Ground, valkey_binary
-from core.embedded.postgres import STOP_S, _exists, _opened, _plain_environment, _until
+from core.embedded import child
+from core.embedded.binaries import valkey_binary
+from core.embedded.ground import Ground
 
-DATABASES = 256
+DATABASES: Final = 256
+ANSWER_S: Final = 2.0
 
 
 class Valkey:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._socket = ground.sockets / "valkey.sock"
-        self._pid_file = ground.data / "valkey.pid"
+        self._pid_file = ground.home / "valkey.pid"
+        self._log = ground.home / "valkey.log"
 
     def url(self, database: int = 0) -> str:
         return f"unix://{self._socket}?db={database}"
 
     def start(self) -> None:
-        """Start it unless it runs, and answer when it takes commands."""
+        """Start it unless it runs, return when it takes commands."""
         if self.answers():
             return
+        hung = self.pid()
+        if hung is not None:
+            child.end(hung, signal.SIGKILL, self._ground, "Valkey")
         self._socket.unlink(missing_ok=True)
-        log = self._ground.data / "valkey.log"
-        with _opened(log, self._ground) as out:
-            server = subprocess.Popen(  # noqa: S603  # our own binary and arguments
-                [str(valkey_binary(self._ground)), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700",
-                 "--save", "", "--appendonly", "no", "--databases", str(DATABASES), "--dir", str(self._ground.data),
-                 "--pidfile", str(self._pid_file), "--daemonize", "no", "--loglevel", "warning"],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env=_plain_environment(), start_new_session=True,
-                **self._ground.popen_as(),  # type: ignore[call-overload]
-            )  # fmt: skip
-        _until(self.answers, lambda: server.poll() is not None, log, "Valkey")
+        command = [
+            str(valkey_binary(self._ground)), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700",
+            "--save", "", "--appendonly", "no", "--databases", str(DATABASES), "--daemonize", "no", "--loglevel", "warning",
+        ]  # fmt: skip
+        server = child.start(self._ground, command, self._ground.folder("valkey"), self._log)
         self._pid_file.write_text(str(server.pid), encoding="ascii")
+        deadline = time.monotonic() + child.START_S
+        while not self.answers():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise child.failed("Valkey", self._log)
+            time.sleep(child.POLL_S)
 
     def answers(self) -> bool:
         """Whether it takes commands now."""
         try:
             with socket.socket(socket.AF_UNIX) as link:
-                link.settimeout(2)
+                link.settimeout(ANSWER_S)
                 link.connect(str(self._socket))
                 link.sendall(b"PING\r\n")
                 return link.recv(7) == b"+PONG\r\n"
@@ -52,24 +58,10 @@ class Valkey:
 
     def stop(self, how: str = "fast") -> None:
         """`immediate` kills it."""
-        pid = self._pid()
-        if pid is None:
-            return
-        os.kill(pid, signal.SIGKILL if how == "immediate" else signal.SIGTERM)
-        _until(lambda: not self.answers() and not _running(pid), lambda: False, None, "Valkey", STOP_S)
+        pid = self.pid()
+        if pid is not None:
+            child.end(pid, signal.SIGKILL if how == "immediate" else signal.SIGTERM, self._ground, "Valkey")
 
-    def _pid(self) -> int | None:
-        try:
-            pid = int(self._pid_file.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return None
-        return pid if self.answers() and _exists(pid) else None
-
-
-def _running(pid: int) -> bool:
-    """Not gone and not a zombie that its parent has yet to collect."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    def pid(self) -> int | None:
+        """The server's pid, while it lives."""
+        return child.read_pid(self._pid_file, self._ground)
