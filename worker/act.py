@@ -48,7 +48,7 @@ from worker.skills.run import Skill
 log = logging.getLogger(__name__)
 
 DESTRUCTIVE = frozenset({Permission.DELETE, Permission.SPEND, Permission.EXECUTE, Permission.ADMIN})
-BEGIN_REFUSED = {
+BEGIN_REFUSED: dict[str, StepOutcome] = {
     "cancelled": Failed(error="The task was stopped.", outcome=Outcome.CANCELLED),
     "paused": Released(why="the task is paused"),
     "requester": Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED),

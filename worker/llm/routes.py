@@ -77,7 +77,7 @@ class Models:
         providers = _providers(settings, wanted)
         routes: dict[str, list[Route]] = {}
         for purpose in ("plan", "act"):
-            listed = [_route(text) for text in wanted.routes.get(purpose, [])]  # type: ignore[call-overload]
+            listed = [_route(text) for text in wanted.routes.get(purpose, [])]
             if not listed:
                 listed = [(name, DEFAULT_MODELS[name][purpose]) for name in providers if name in DEFAULT_MODELS]
             routes[purpose] = [route for route in listed if route[0] in providers]
