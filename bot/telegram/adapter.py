@@ -1,0 +1,243 @@
+"""Telegram in and out: each update becomes one call of intake, and is acknowledged when that has committed.
+
+Listeners translate and call; what is allowed and what follows is decided behind `Intake`. Every tap is answered, right
+after its commit and without holding the next update up. Polling and webhook differ only in how updates arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from fastapi import APIRouter
+from telegram import BotCommand, InlineKeyboardMarkup
+from telegram.error import TelegramError
+
+from bot.telegram import render
+from bot.telegram.buttons import Tap
+from bot.telegram.client import open_client
+from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
+from bot.telegram.sender import TelegramSender
+from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Me, Tapped, translate
+from bot.telegram.webhook import PATH, secret_of, webhook_router
+from core import cards, intake
+from core.answering import NO_TASK
+from core.deps import Deps
+from core.models import Accepted, Channel, Decided, Duplicate, Inbound, NotAllowed, Press, Received, Verdict
+from core.state import backoff_s
+from core.store import approvals, people, tasks
+from core.store.people import Principal
+
+log = logging.getLogger(__name__)
+
+ALERT_CHARS: Final = 200
+SEEN: Final = "👀"
+FAREWELL_S: Final = 2.0
+
+NOT_SAVED: Final = "That is not saved yet. If the card does not change in a moment, press again."
+NO_BUTTON: Final = "I don't know this button any more. Say approvals or tasks to see what is open."
+NOT_OPEN: Final = "This is not open any more."
+STRANGER: Final = "I don't know you"
+
+
+class Intake(Protocol):
+    """What `core.intake` offers."""
+
+    async def receive(self, deps: Deps, inbound: Inbound, /) -> Received | Duplicate: ...
+
+    async def press(self, deps: Deps, pressed: Press, /) -> Decided: ...
+
+    async def control(self, deps: Deps, person: Principal, task: int, verb: str, /) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the tapper is told; an alert has to be closed, the other passes by. `ask` is the question to show instead."""
+
+    text: str
+    alert: bool
+    ask: cards.Button | None = None
+
+
+class NotIntroduced(Exception):
+    """Telegram has not told us yet which bot we are, so a group's messages can't be judged."""
+
+
+class TelegramAdapter:
+    """Raises `SettingsError` in webhook mode without a proper secret."""
+
+    def __init__(self, deps: Deps, intake: Intake = intake) -> None:
+        self._deps, self._intake = deps, intake
+        self._client = open_client(deps.settings)
+        self._base_url = deps.settings.base_url()
+        self._polls = deps.settings.telegram_mode == "polling"
+        self._secret = "" if self._polls else secret_of(deps.settings)
+        self._me: Me | None = None
+        self._warned = ""
+        self._later: set[asyncio.Task[None]] = set()
+        self.sender = TelegramSender(self._client, self._base_url)
+
+    def router(self) -> APIRouter:
+        """`POST /telegram/webhook`; nothing in polling mode."""
+        return APIRouter() if self._polls else webhook_router(self._secret, self.take)
+
+    async def run(self) -> None:
+        """For ever: learn who we are, tell Telegram where to send updates or fetch them, answer taps."""
+        try:
+            await self._client.open_connections()
+            await self._introduce()
+            if self._polls:
+                await Poller(self._client, self._deps.db, self.take).run()
+            await asyncio.Event().wait()
+        finally:
+            await self._farewell()
+
+    async def take(self, raw: Any) -> None:
+        """One update: committed when this returns. Raises `Malformed`, or whatever the database raised."""
+        if self._me is None:
+            raise NotIntroduced
+        match translate(raw, self._me):
+            case Dropped(why=why):
+                log.debug("an update is dropped: %s", why)
+            case Inbound() as inbound:
+                received = await self._intake.receive(self._deps, inbound)
+                if isinstance(received, Received) and received.kind == "task":
+                    self._soon(self._nod(inbound))
+            case Tapped() as tapped:
+                await self._answer(tapped)
+
+    # ------------------------------------------------------------ taps
+
+    async def _answer(self, tapped: Tapped) -> None:
+        try:
+            answer = await self._decide(tapped)
+        except Exception:
+            # Telegram brings it again since nothing was committed; the tapper must not think that it is done.
+            if self._warned != tapped.query_id:
+                self._soon(self._tell(tapped, Answer(NOT_SAVED, alert=True)))
+            self._warned = tapped.query_id
+            raise
+        self._soon(self._tell(tapped, answer))
+        if tapped.tap is not None and tapped.tap.kind != "act":
+            self._soon(self._turn_keyboard(tapped, tapped.tap, answer.ask))
+
+    async def _decide(self, tapped: Tapped) -> Answer:
+        tap = tapped.tap
+        if tap is None:
+            return Answer(NO_BUTTON, alert=True)
+        if tap.kind == "act" and tap.subject == "approval":
+            return _told(await self._intake.press(self._deps, _press(tapped, tap)))
+        person = await people.behind(self._deps.db, tapped.sender)
+        if person is None:
+            return _told(NotAllowed(tap.subject_id, STRANGER))
+        if tap.kind == "act":
+            return await self._control(person, tap)
+        if tap.kind == "back":
+            return Answer("", alert=False)
+        card = await self._card(tap)
+        asked = [b for b in card.buttons if b.verb == tap.verb and b.confirm] if card else []
+        return Answer(asked[0].confirm, alert=False, ask=asked[0]) if asked else Answer(NOT_OPEN, alert=True)
+
+    async def _control(self, person: Principal, tap: Tap) -> Answer:
+        try:
+            said = await self._intake.control(self._deps, person, int(tap.subject_id), tap.verb)
+        except intake.NotVisible:
+            return Answer(NO_TASK, alert=True)
+        return Answer(said, alert=False)
+
+    async def _card(self, tap: Tap) -> cards.Card | None:
+        """The card as it is now, with the buttons that fit this chat."""
+        if tap.subject == "approval":
+            approval = await approvals.whole(self._deps.db, tap.subject_id)
+            card = cards.approval_card(approval) if approval else None
+        else:
+            task = await tasks.whole(self._deps.db, int(tap.subject_id))
+            card = cards.task_card(task) if task else None
+        return render.shown(card, self._base_url) if card else None
+
+    # ------------------------------------------------------------ after the commit, best effort
+
+    async def _tell(self, tapped: Tapped, answer: Answer) -> None:
+        await self._client.answer_callback_query(
+            tapped.query_id, text=answer.text[:ALERT_CHARS] or None, show_alert=answer.alert
+        )
+
+    async def _turn_keyboard(self, tapped: Tapped, tap: Tap, ask: cards.Button | None) -> None:
+        """Show the question, or the card's own buttons again; and if it was decided meanwhile, none."""
+        card = await self._card(tap)
+        if card is None:
+            return
+        await self._show(tapped, render.confirmation(card, ask) if ask else render.keyboard(card))
+        now = await self._card(tap)
+        if now is not None and now.buttons != card.buttons:
+            await self._show(tapped, render.keyboard(now))
+
+    async def _show(self, tapped: Tapped, keyboard: InlineKeyboardMarkup | None) -> None:
+        await self._client.edit_message_reply_markup(
+            chat_id=tapped.chat_id, message_id=tapped.message_id, reply_markup=keyboard
+        )
+
+    async def _nod(self, inbound: Inbound) -> None:
+        await self._client.set_message_reaction(int(inbound.place.external_id), int(inbound.message_ref), SEEN)
+
+    def _soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._best_effort(coroutine))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def _best_effort(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except TelegramError as error:
+            log.info("Telegram was not told: %s", self._client.hushed(error))
+        except Exception as error:
+            log.warning("Telegram was not told: %s", type(error).__name__)
+
+    # ------------------------------------------------------------ beginning and end
+
+    async def _introduce(self) -> None:
+        """Until Telegram has told us who we are and knows where updates go."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                self._me = await self._client.whoami()
+                if not self._polls:
+                    await self._client.set_webhook(
+                        f"{self._base_url}{PATH}", secret_token=self._secret, allowed_updates=list(ALLOWED_UPDATES)
+                    )
+                self._soon(self._offer_commands())
+                return log.info("Telegram knows this bot as @%s", self._me.username)
+            except TelegramError as error:
+                log.warning("Telegram does not let us in yet: %s", self._client.hushed(error))
+            await asyncio.sleep(backoff_s(attempt, first_s=PAUSE_FIRST_S, most_s=PAUSE_MOST_S))
+
+    async def _offer_commands(self) -> None:
+        await self._client.set_my_commands([BotCommand(name, say) for name, say in COMMANDS.items()])
+
+    async def _farewell(self) -> None:
+        """Let the answers that are under way arrive, for a moment."""
+        if self._later:
+            await asyncio.wait(self._later, timeout=FAREWELL_S)
+        for task in self._later:
+            task.cancel()
+        await self._client.close_connections()
+
+
+def _press(tapped: Tapped, tap: Tap) -> Press:
+    verdict: Verdict = tap.verb  # type: ignore[assignment]  # read_tap lets verdicts pass only
+    return Press(
+        channel=Channel.TELEGRAM,
+        delivery_id=tapped.query_id,
+        sender=tapped.sender,
+        approval_id=tap.subject_id,
+        verdict=verdict,
+    )
+
+
+def _told(decided: Decided) -> Answer:
+    """An accepted press passes by; anything else has to be read and closed."""
+    return Answer(cards.press_answer(decided), alert=not isinstance(decided, Accepted))

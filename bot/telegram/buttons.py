@@ -1,0 +1,59 @@
+"""What a Telegram button carries: which subject, which verb, and nothing that gives a right to anything.
+
+Pure. `callback_data` is 64 bytes at most and any client can send any bytes, so it is read by one strict pattern and says
+only what is wanted; who may do it is decided where the press is written down. A button that asks once more is two
+buttons: `c:` asks, and the `a:` or `t:` it leads to acts; `b:` goes back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+from uuid import UUID
+
+from core.models import Verdict
+
+CALLBACK_BYTES: Final = 64  # https://core.telegram.org/bots/api#inlinekeyboardbutton
+TASK_VERBS: Final = frozenset({"stop", "pause", "resume", "retry", "undo"})
+VERDICTS: Final = frozenset(get_args(Verdict))
+
+_APPROVAL = re.compile(r"([0-9a-f]{32})", re.ASCII)
+_TASK = re.compile(r"([1-9][0-9]{0,17})", re.ASCII)
+_DATA = re.compile(r"([atc]):([0-9a-f]{1,32}):([a-z_]{1,20})|(b):([0-9a-f]{1,32})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """`act`: do the verb now. `confirm`: ask once more first. `back`: show the card's own buttons again."""
+
+    kind: Literal["act", "confirm", "back"]
+    subject: Literal["approval", "task"]
+    subject_id: str
+    verb: str = ""
+
+    @property
+    def data(self) -> str:
+        """As `callback_data`."""
+        is_approval = self.subject == "approval"
+        key = UUID(self.subject_id).hex if is_approval else self.subject_id
+        sign = {"act": "a" if is_approval else "t", "confirm": "c", "back": "b"}[self.kind]
+        data = f"{sign}:{key}" if self.kind == "back" else f"{sign}:{key}:{self.verb}"
+        assert len(data.encode()) <= CALLBACK_BYTES, data
+        return data
+
+
+def read_tap(data: str) -> Tap | None:
+    """The tap that `callback_data` stands for; None for anything that no button of ours carries."""
+    found = _DATA.fullmatch(data)
+    if found is None:
+        return None
+    sign, key, verb = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], "")
+    kind: Literal["act", "confirm", "back"] = {"c": "confirm", "b": "back"}.get(sign, "act")  # type: ignore[assignment]
+    if sign != "t" and _APPROVAL.fullmatch(key):
+        known = sign == "b" or verb in VERDICTS
+        return Tap(kind, "approval", str(UUID(hex=key)), verb) if known else None
+    if sign != "a" and _TASK.fullmatch(key):
+        known = sign == "b" or verb in TASK_VERBS
+        return Tap(kind, "task", key, verb) if known else None
+    return None

@@ -1,0 +1,157 @@
+"""Telegram's outgoing side for the courier: posts, edits, and what each of the vendor's errors means for a message.
+
+It knows limits and error texts and decides nothing else. The Bot API has no way to look a message up, so one whose answer
+was lost is sent again: at most one harmless duplicate, since a card's second copy is edited and decided like the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import httpx
+from telegram import InlineKeyboardMarkup, LinkPreviewOptions, Message
+from telegram.constants import ParseMode
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
+
+from bot.sending import MaybeSent, NotSent
+from bot.telegram.client import Client
+from bot.telegram.render import Rendered, rendered, split
+from bot.telegram.spacing import Spacing
+from core import config
+from core.cards import Card
+from core.store.conversations import Conversation
+
+WAIT_HERE_S: Final = 3.5  # a longer wait is given back to the courier, so that other chats are not held up
+RETRY_S: Final = 1.0
+LONG_MESSAGES: Final = 100  # whose parts that have arrived are remembered
+T = TypeVar("T")
+
+NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
+NEVER_LEFT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class TelegramSender:
+    channel = "telegram"
+
+    def __init__(self, client: Client, base_url: str) -> None:
+        self._client, self._base_url = client, base_url
+        self._spacing = Spacing()
+        self._moved: dict[int, int] = {}
+        self._arrived: dict[int, list[str]] = {}
+
+    async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
+        """Answer the message id; of a text in several parts, the first's."""
+        if isinstance(content, Card):
+            drawn = rendered(content, self._base_url)
+            return await self._send(conversation, drawn.html, drawn)
+        # What has arrived is not sent again when a later part fails: the courier calls with the same message.
+        arrived = self._arrived.setdefault(message, [])
+        while len(self._arrived) > LONG_MESSAGES:
+            self._arrived.pop(next(iter(self._arrived)))
+        for part in split(content)[len(arrived) :]:
+            arrived.append(await self._send(conversation, part, None))
+        self._arrived.pop(message, None)
+        if not arrived:
+            raise NotSent("there is no text in it", None)
+        return arrived[0]
+
+    async def edit(self, conversation: Conversation, ref: str, card: Card) -> None:
+        """Show the card's state in place; without buttons the keyboard goes away."""
+        drawn = rendered(card, self._base_url)
+        chat = self._chat(conversation)
+
+        async def change(text: str, mode: str | None) -> object:
+            return await self._client.edit_message_text(
+                text, chat_id=chat, message_id=int(ref), parse_mode=mode, reply_markup=drawn.keyboard,
+                link_preview_options=NO_PREVIEW,
+            )  # fmt: skip
+
+        await self._turn(chat)
+        try:
+            await self._readable(change, drawn.html, drawn)
+        except BadRequest as error:
+            if "message is not modified" not in error.message.lower():
+                raise NotSent(self._client.hushed(error), None) from None
+        except TelegramError as error:
+            raise meaning(error, self._client.hushed(error)) from None
+
+    async def find(self, conversation: Conversation, message: int) -> str | None:
+        """The Bot API can't look messages up."""
+        return None
+
+    # ------------------------------------------------------------ one message
+
+    async def _send(self, conversation: Conversation, text: str, drawn: Rendered | None) -> str:
+        chat = self._chat(conversation)
+        try:
+            return await self._send_to(chat, conversation, text, drawn)
+        except ChatMigrated as error:
+            # A group that became a supergroup has a new id from then on.
+            self._moved[chat] = error.new_chat_id
+        try:
+            return await self._send_to(self._moved[chat], conversation, text, drawn)
+        except ChatMigrated as error:
+            raise NotSent(self._client.hushed(error), RETRY_S) from None
+
+    async def _send_to(self, chat: int, conversation: Conversation, text: str, drawn: Rendered | None) -> str:
+        topic = int(conversation.thread) if conversation.thread else None
+        buttons: InlineKeyboardMarkup | None = drawn.keyboard if drawn else None
+
+        async def send(words: str, mode: str | None) -> Message:
+            return await self._client.send_message(
+                chat,
+                words,
+                message_thread_id=topic,
+                parse_mode=mode,
+                reply_markup=buttons,
+                link_preview_options=NO_PREVIEW,
+            )
+
+        await self._turn(chat)
+        try:
+            sent = await self._readable(send, text, drawn)
+        except ChatMigrated:
+            raise
+        except TelegramError as error:
+            raise meaning(error, self._client.hushed(error)) from None
+        return str(sent.message_id)
+
+    async def _readable(self, call: Callable[[str, str | None], Awaitable[T]], text: str, drawn: Rendered | None) -> T:
+        """With markup where there is any; without, when Telegram can't read it."""
+        if drawn is None:
+            return await call(text, None)
+        try:
+            return await call(text, ParseMode.HTML)
+        except BadRequest as error:
+            if "can't parse entities" not in error.message.lower():
+                raise
+        return await call(drawn.plain, None)
+
+    async def _turn(self, chat: int) -> None:
+        """Keep the vendor's spacing: wait a little here, much in the outbox."""
+        while (wait_s := self._spacing.wait_s(chat, time.monotonic())) > 0:
+            if wait_s > WAIT_HERE_S:
+                raise NotSent("this chat has had as many messages as Telegram allows for now", wait_s)
+            await asyncio.sleep(wait_s)
+
+    def _chat(self, conversation: Conversation) -> int:
+        chat = int(conversation.external_id)
+        return self._moved.get(chat, chat)
+
+
+def meaning(error: TelegramError, why: str) -> NotSent | MaybeSent:
+    """What an error says about the message: never there, there later, or nobody knows."""
+    if isinstance(error, RetryAfter):
+        after = error.retry_after
+        return NotSent(why, after.total_seconds() if isinstance(after, timedelta) else float(after))
+    if isinstance(error, InvalidToken):  # the token may be put right while the message waits
+        return NotSent(why, config.MESSAGE_RETRY_MOST_S)
+    if isinstance(error, (Forbidden, BadRequest)):  # blocked, no such chat, gone, or not acceptable: for good
+        return NotSent(why, None)
+    if isinstance(error, NetworkError) and isinstance(error.__cause__, NEVER_LEFT):
+        return NotSent(why, RETRY_S)
+    return MaybeSent(why)
