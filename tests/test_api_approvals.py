@@ -12,8 +12,6 @@ import pytest
 from core.store import approvals, clock
 from tests.web_house import DIGEST, House
 
-pytest_plugins = ["tests.web_fixture"]
-
 FIELDS = {
     "id", "kind", "task_id", "items", "digest", "reasons", "provenance", "who_may_decide", "needed", "votes",
     "expires_at", "status",

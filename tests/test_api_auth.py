@@ -7,8 +7,6 @@ import pytest
 from core.store import people
 from tests.web_house import House
 
-pytest_plugins = ["tests.web_fixture"]
-
 CALLS = [
     ("GET", "/api/tasks"),
     ("GET", "/api/tasks/1"),

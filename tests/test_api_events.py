@@ -14,8 +14,6 @@ from core.store.events import Cursor
 from core.store.people import Principal
 from tests.web_house import DEADLINE_S, House, served
 
-pytest_plugins = ["tests.web_fixture"]
-
 
 async def frames(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """Server-sent events as an EventSource reads them; comments come as {"comment": ...}."""

@@ -11,8 +11,6 @@ from core.models import Channel, Identity, Inbound, Place
 from core.store import conversations, tasks
 from tests.web_house import House
 
-pytest_plugins = ["tests.web_fixture"]
-
 DO = "do files.delete paths=old.log"
 
 

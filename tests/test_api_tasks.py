@@ -5,8 +5,6 @@ from __future__ import annotations
 from core.store import steps
 from tests.web_house import House
 
-pytest_plugins = ["tests.web_fixture"]
-
 FIELDS = {"id", "status", "goal", "requester", "plan_version", "version", "parent_id", "steps", "result", "error"}
 STEP_FIELDS = {
     "n", "kind", "skill", "args", "status", "effect_class", "effect_state", "depends_on", "approval_id", "result", "error",

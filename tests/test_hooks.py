@@ -19,8 +19,6 @@ from core.organisation import Organisation
 from core.store import conversations, tasks
 from tests.web_house import House, open_house
 
-pytest_plugins = ["tests.web_fixture"]
-
 SECRET = "hook-secret-for-tests"
 ORGANISATION = {
     "people": {"deployer": {"service": True, "roles": ["owner"]}},

@@ -7,8 +7,6 @@ from pathlib import Path
 from core.db import Pool
 from tests.web_house import House, open_house
 
-pytest_plugins = ["tests.web_fixture"]
-
 
 async def test_a_healthy_process_is_alive_and_ready(house: House) -> None:
     client = house.client()

@@ -11,8 +11,6 @@ from core import config
 from core.settings import Settings
 from tests.web_house import BASE, House
 
-pytest_plugins = ["tests.web_fixture"]
-
 NAMES = OurNames.of(Settings(host="10.0.0.5", public_base_url="https://sayso.acme.example"))
 
 

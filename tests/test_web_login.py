@@ -12,8 +12,6 @@ from core.db import Pool
 from core.store import people
 from tests.web_house import BASE, House, open_house
 
-pytest_plugins = ["tests.web_fixture"]
-
 HTML = {"accept": "text/html", "origin": BASE}
 
 

@@ -14,8 +14,6 @@ from core.store import approvals, conversations, tasks
 from tests.test_web_login import csrf
 from tests.web_house import DIGEST, House, open_house, unique
 
-pytest_plugins = ["tests.web_fixture"]
-
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
