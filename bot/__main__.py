@@ -106,7 +106,7 @@ async def serve(settings: Settings) -> None:
         asked = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, asked.set)
-        courier = Courier(deps.db, settings.redis_address(), channels.senders)
+        courier = Courier(deps.db, settings.redis_address(), channels.senders, settings.masks())
         parts = {"courier": courier.run, **channels.loops}
         running = [asyncio.create_task(keep_going(name, part), name=name) for name, part in parts.items()]
         web = asyncio.create_task(server.serve())
@@ -120,7 +120,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     settings = Settings.load()
-    set_up_logging(settings.log_level, settings.secret_values())
+    set_up_logging(settings.log_level, settings.masks())
     asyncio.run(serve(settings))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import asyncpg
 
@@ -25,10 +25,13 @@ log = logging.getLogger(__name__)
 
 DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
 
+# Where an edit of the run card makes no sound: the answer of a planned task is a message of its own (see move_task).
+ANSWERED_APART = frozenset({"slack", "telegram"})
+
 
 class Courier:
-    def __init__(self, db: Pool, redis_url: str, senders: Sequence[Sender]) -> None:
-        self._db, self._redis_url = db, redis_url
+    def __init__(self, db: Pool, redis_url: str, senders: Sequence[Sender], mask: Callable[[str], str]) -> None:
+        self._db, self._redis_url, self._mask = db, redis_url, mask
         self._senders = {sender.channel: sender for sender in senders}
         self._edited_at: dict[int, float] = {}
 
@@ -72,21 +75,34 @@ class Courier:
 
     async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
         if message.kind == "text":
-            return await sender.post(message.conversation, str((message.body or {}).get("text", "")), message.id)
+            return await sender.post(message.conversation, self._mask(await self._words(message)), message.id)
         card = await self._render(message)
         if card is None:
             raise NotSent("its subject is gone", None)
+        card = card.masked(self._mask)
         if message.card_ref is None:
             return await sender.post(message.conversation, card, message.id)
         await sender.edit(message.conversation, message.card_ref, card)
         return message.card_ref
+
+    async def _words(self, message: Outgoing) -> str:
+        """Its own text, or the answer of the task that it names."""
+        body = message.body or {}
+        if "task" not in body:
+            return str(body.get("text", ""))
+        task = await tasks.whole(self._db, int(body["task"]))
+        text = cards.answer_text(task) if task else ""
+        if not text:
+            raise NotSent("there is nothing to say", None)
+        return text
 
     async def _render(self, message: Outgoing) -> cards.Card | None:
         if message.subject == "approval" and message.approval_id:
             approval = await approvals.whole(self._db, message.approval_id)
             return cards.approval_card(approval) if approval else None
         task = await tasks.whole(self._db, message.task_id or 0)
-        return cards.task_card(task) if task else None
+        apart = message.conversation.channel in ANSWERED_APART
+        return cards.task_card(task, answered_apart=apart and task["kind"] == "plan") if task else None
 
     def _must_wait_s(self, message: Outgoing) -> float:
         """Seconds until this card may be edited: vendors refuse more than one edit a second of one message."""

@@ -12,7 +12,7 @@ from core.db import Connection
 from core.deps import Deps
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, runbook_steps, sees_all, sees_conversation
-from core.store import approvals, conversations, events, memories, people, skills, tasks
+from core.store import approvals, conversations, events, grants, memories, people, skills, tasks
 from core.store.people import Principal
 
 NO_MODEL = (
@@ -51,7 +51,7 @@ async def answer(
                 return await turn.start(text, "do", (act_step(manifests["note.remember"], {"text": note}),))
             return await turn.say("No worker here can keep notes.")
         case commands.Recall(words):
-            return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED)))
+            return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED, conversation)))
         case commands.Pair(code, other, roles):
             return await turn.say(await turn.let_in(code, other, roles))
         case commands.Wrong(say):
@@ -188,7 +188,7 @@ class _Turn:
             waiting = await approvals.listed(self.tx, self.person.id, sees_all=everything)
             return cards.approvals_text(waiting, self.deps.settings.base_url())
         if what == "grants":
-            return "There are no standing permissions."
+            return cards.grants_text(await grants.listed(self.tx, self.person.id))
         runbooks = {name: book.say for name, book in organisation.runbooks.items()}
         has_model = self.deps.settings.has_model(organisation.models)
         return cards.help_text(self.manifests.values(), runbooks, has_model=has_model)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from core.display import Masks
 from core.organisation import ModelsPart
 
 SECRETS = frozenset(
@@ -177,6 +178,10 @@ class Settings(BaseModel):
         found = [v.get_secret_value() for v in self.__dict__.values() if isinstance(v, SecretStr)]
         passwords = [urlsplit(v).password for v in found if "://" in v]
         return [v for v in (*found, *passwords) if v]
+
+    def masks(self) -> Masks:
+        """Takes every secret we hold out of a text."""
+        return Masks(self.secret_values(), self.secret_key())
 
     def secret_key(self) -> bytes:
         """The key of our own signatures: SAYSO_SECRET_KEY, else one made once in `$SAYSO_HOME/secret-key`."""

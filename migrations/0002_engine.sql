@@ -78,6 +78,12 @@ begin
                and s.outcome in ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up')
              order by (s.outcome in ('error', 'refused')) desc, s.n limit 1) end
      where t.id = p_task;
+    -- An edited card makes no sound in these chats: what a planned task came to is a message of its own.
+    insert into outbox (conversation_id, kind, body, dedup)
+    select c.id, 'text', jsonb_build_object('task', t.id), 'answer:' || t.id || ':' || t.version
+      from tasks t join conversations c on c.id = t.conversation_id
+     where t.id = p_task and t.kind = 'plan' and p_to <> 'cancelled' and c.channel in ('slack', 'telegram')
+    on conflict (dedup) do nothing;
 end $$;
 
 -- What the task becomes now that its steps are as they are: core/state.py task_after, in SQL. The caller holds the lock.

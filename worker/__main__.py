@@ -94,7 +94,7 @@ async def work(settings: Settings) -> None:
 
 def main() -> None:
     settings = Settings.load()
-    set_up_logging(settings.log_level, settings.secret_values())
+    set_up_logging(settings.log_level, settings.masks())
     asyncio.run(work(settings))
 
 

@@ -11,7 +11,7 @@ from core.models import Claimed
 from core.store import memories, steps
 from core.store.people import Principal
 from worker.skills.context import SkillContext
-from worker.skills.errors import BadArguments
+from worker.skills.errors import BadArguments, NotDone
 from worker.skills.run import Skill
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Prin
         task_id=str(step.task_id),
         step=step.n,
         requester_key=requester.key,
-        handles=replace(actor.handles, notes=PersonNotes(db, requester.id)),
+        handles=replace(actor.handles, notes=StoredNotes(db, requester.id, step.conversation_id)),
         deadline=time.monotonic() + step.timeout_s,
         undo_of=await _undo_of(db, step, requester) if step.skill.endswith(UNDO) else None,
         settings=actor.registry.settings_of(skill.manifest.name),
@@ -51,22 +51,29 @@ async def _undo_of(db: Pool, step: Claimed, requester: Principal) -> tuple[dict[
 
 
 @dataclass(frozen=True, slots=True)
-class PersonNotes:
-    """`Notes` over the long-term memory of one person."""
+class StoredNotes:
+    """`Notes` over long-term memory, as one person in one conversation may use it."""
 
     db: Pool
     principal: int
+    conversation: int | None
 
     async def remember(self, text: str, scope: str, key: str) -> str:
-        return str(await memories.remember(self.db, self.principal, text, origin="requester", key=key))
+        if scope == "conversation" and self.conversation is None:
+            raise NotDone("this task has no conversation to remember it for; say scope=person")
+        kept = {"org": "organisation"}.get(scope, scope)
+        made = await memories.remember(
+            self.db, self.principal, text, origin="requester", scope=kept, conversation=self.conversation, key=key
+        )
+        return str(made)
 
     async def recall(self, query: str, limit: int) -> list[dict[str, Any]]:
-        found = await memories.recall(self.db, self.principal, query, limit)
+        found = await memories.recall(self.db, self.principal, query, limit, self.conversation)
         return [
             {
                 "id": str(n["id"]),
                 "text": n["body"],
-                "scope": "person",
+                "scope": n["scope"],
                 "at": n["created_at"].isoformat(),
                 "origin": n["origin"],
             }

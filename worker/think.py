@@ -128,7 +128,7 @@ class Thinker:
     async def _turns(self, step: Claimed, requester: Principal, past: list[dict[str, Any]]) -> list[Turn]:
         prompt = "plan" if step.kind == "plan" else "turn"
         skills = "\n".join(_skill_line(m) for m in self.registry.manifests() if not m.name.endswith(".undo"))
-        notes = await memories.recall(self.deps.db, requester.id, step.task_goal, NOTES_RECALLED)
+        notes = await memories.recall(self.deps.db, requester.id, step.task_goal, NOTES_RECALLED, step.conversation_id)
         said = await self._recent(step, requester)
         system = render(
             load_prompt(prompt, self.deps.settings.home),

@@ -8,6 +8,7 @@ from core.cards.approval import approval_card, exact_text, press_answer
 from core.cards.card import YES, Button, Card, StepLine, Tone
 from core.cards.replies import (
     approvals_text,
+    grants_text,
     help_text,
     notes_text,
     pairing_text,
@@ -15,7 +16,7 @@ from core.cards.replies import (
     tasks_text,
     why_text,
 )
-from core.cards.task import task_card
+from core.cards.task import answer_text, task_card
 from core.cards.title import action_title
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "StepLine",
     "Tone",
     "action_title",
+    "answer_text",
     "approval_card",
     "approvals_text",
     "exact_text",
+    "grants_text",
     "help_text",
     "notes_text",
     "pairing_text",

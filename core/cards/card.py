@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
@@ -53,6 +54,19 @@ class Card(Frozen):
     def summary(self) -> str:
         """One line for notifications and screen readers."""
         return f"{self.headline} ({self.status})"
+
+    def masked(self, mask: Callable[[str], str]) -> Card:
+        """The card with known secret values taken out of every text that came from outside."""
+        return self.model_copy(
+            update={
+                "headline": mask(self.headline),
+                "lines": tuple(mask(line) for line in self.lines),
+                "quote": mask(self.quote),
+                "exact": mask(self.exact),
+                "answer": mask(self.answer),
+                "steps": tuple(s.model_copy(update={"title": mask(s.title), "note": mask(s.note)}) for s in self.steps),
+            }
+        )
 
     def without_yes(self, url: str) -> Card:
         """The card for a surface that can't show the whole action: no button says yes, and it says where to read it."""

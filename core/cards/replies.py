@@ -82,6 +82,17 @@ def approvals_text(approvals: Sequence[Mapping[str, Any]], url: str) -> str:
     return "\n".join(lines)
 
 
+def grants_text(grants: Sequence[Mapping[str, Any]]) -> str:
+    if not grants:
+        return "You have given no standing permissions."
+    lines = []
+    for grant in grants:
+        exactly = ", ".join(f"{visible(k)}={visible(str(v))}" for k, v in grant["args"].items()) or "any arguments"
+        left = f", {grant['uses_left']} more times" if grant["uses_left"] is not None else ""
+        lines.append(f"{visible(grant['skill'])} with {exactly}{left}, until {grant['expires_at']:%Y-%m-%d %H:%M} UTC")
+    return "\n".join(lines)
+
+
 def notes_text(notes: Sequence[Mapping[str, Any]]) -> str:
     if not notes:
         return "I remember nothing about that."

@@ -41,8 +41,8 @@ _WAITS = {
 }
 
 
-def task_card(task: Mapping[str, Any]) -> Card:
-    """`task` is what `store.tasks.whole` answers."""
+def task_card(task: Mapping[str, Any], *, answered_apart: bool = False) -> Card:
+    """`task` is what `store.tasks.whole` answers. `answered_apart`: its answer is a message of its own in this chat."""
     steps = task["steps"]
     status = task["status"]
     done = sum(1 for s in steps if s["status"] == "succeeded")
@@ -57,7 +57,7 @@ def task_card(task: Mapping[str, Any]) -> Card:
         steps=tuple(
             _line(s) for s in steps if s["kind"] not in ("plan", "think") or s["status"] in ("failed", "running")
         ),
-        answer=answer_text(task),
+        answer="" if answered_apart else answer_text(task),
         buttons=_buttons(task),
         path=f"/tasks/{task['id']}",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from core.db import Db
 from core.models import Grant
 
@@ -26,3 +28,13 @@ async def of(db: Db, principal: int, task: int, skill: str) -> list[Grant]:
         )
         for r in rows
     ]
+
+
+async def listed(db: Db, principal: int) -> list[dict[str, Any]]:
+    """The person's live grants, the one that ends first first."""
+    rows = await db.fetch(
+        "select id, skill, args, task_id, uses, uses_left, expires_at from grants"
+        " where owner_id = $1 and revoked_at is null and expires_at > sayso_now() order by expires_at",
+        principal,
+    )
+    return [dict(r) | {"id": str(r["id"])} for r in rows]

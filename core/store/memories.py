@@ -6,13 +6,24 @@ from typing import Any
 
 from core.db import Db
 
+SCOPES = ("person", "conversation", "organisation")
 
-async def remember(db: Db, principal: int, text: str, *, origin: str, key: str | None = None) -> int:
-    """Keep a note; the same key twice keeps it once. Answers its id."""
+
+async def remember(
+    db: Db,
+    principal: int,
+    text: str,
+    *,
+    origin: str,
+    scope: str = "person",
+    conversation: int | None = None,
+    key: str | None = None,
+) -> int:
+    """Keep a note for the person, their conversation or everyone; the same key twice keeps it once. Answers its id."""
     made: int = await db.fetchval(
-        "insert into memories (scope, principal_id, body, origin, key) values ('person', $1, $2, $3, $4)"
+        "insert into memories (scope, principal_id, conversation_id, body, origin, key) values ($1, $2, $3, $4, $5, $6)"
         " on conflict (key) do update set body = memories.body returning id",
-        principal, text, origin, key,
+        scope, principal, conversation if scope == "conversation" else None, text, origin, key,
     )  # fmt: skip
     return made
 
@@ -26,14 +37,20 @@ async def forget(db: Db, principal: int, memory: int) -> bool:
     return done.endswith("1")
 
 
-async def recall(db: Db, principal: int, query: str, limit: int) -> list[dict[str, Any]]:
-    """Notes of the person that share words with the query, best first; the newest ones for an empty query."""
+async def recall(
+    db: Db, principal: int, query: str, limit: int, conversation: int | None = None
+) -> list[dict[str, Any]]:
+    """Notes that share words with the query, best first; the newest ones for an empty query.
+
+    The person's own, those of the conversation where they ask, and those for everyone.
+    """
     rows = await db.fetch(
         "with q as (select string_agg(quote_literal(w), ' | ')::tsquery as any_word from unnest(tsvector_to_array("
         "   to_tsvector('simple', $2))) w)"
         " select m.id, m.body, m.origin, m.created_at, coalesce(ts_rank(m.words, q.any_word), 0) as score"
-        " from memories m, q where m.principal_id = $1 and m.forgotten_at is null"
+        " from memories m, q where m.forgotten_at is null and (m.scope = 'organisation'"
+        "   or (m.scope = 'person' and m.principal_id = $1) or (m.scope = 'conversation' and m.conversation_id = $4))"
         " and (q.any_word is null or m.words @@ q.any_word) order by score desc, m.id desc limit $3",
-        principal, query, limit,
+        principal, query, limit, conversation,
     )  # fmt: skip
     return [dict(r) for r in rows]

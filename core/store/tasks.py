@@ -118,6 +118,7 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "id": str(row["id"]),
         "status": row["status"],
         "goal": row["goal"],
+        "kind": row["kind"],
         "requester": row["requester"],
         "requester_name": row["requester_name"],
         "plan_version": row["plan_version"],

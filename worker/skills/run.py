@@ -126,6 +126,7 @@ def undo_skill(of: Skill) -> Skill:
         schema_hash=hashlib.sha256(rfc8785.dumps(schema)).hexdigest(),
         permissions=tuple(PermissionOn(permission=Permission.WRITE, resource=f"{r}:*") for r in resources),
         effect_class=EffectClass.IDEMPOTENT,
+        reversible=True,
         roles={"task": ArgumentRole.CONTROL, "step": ArgumentRole.CONTROL},
         card=f"Undo: {name} in step {{step}} of task {{task}}",
         timeout_s=of.manifest.timeout_s,
