@@ -1,31 +1,40 @@
-"""One protocol over the raw openai and anthropic SDKs: turns and tools in, an answer and its account out.
+"""The models' layer: one protocol over the vendors' SDKs, with routes, fallbacks and an account of every call.
 
-`Models` picks the route for a purpose, falls over to the next when one is away, and records every call without its
-content. Nothing else in the project knows a model vendor.
+`Models.open(settings, organisation.models, record=…)` is the way in; `structured` checks what came back. Importing
+this imports no SDK: only a provider that has a key is loaded, when `Models` is opened.
 """
 
+from worker.llm.models import Models, Record
 from worker.llm.protocol import (
     Answer,
     BadCall,
     CallRecord,
     ModelRefused,
     ModelUnavailable,
+    OnDelta,
+    Provider,
     ToolCall,
     ToolSpec,
+    Tried,
     Turn,
     Usage,
 )
-from worker.llm.routes import Models
+from worker.llm.routes import BadRoute
 
 __all__ = [
     "Answer",
     "BadCall",
+    "BadRoute",
     "CallRecord",
     "ModelRefused",
     "ModelUnavailable",
     "Models",
+    "OnDelta",
+    "Provider",
+    "Record",
     "ToolCall",
     "ToolSpec",
+    "Tried",
     "Turn",
     "Usage",
 ]

@@ -1,24 +1,37 @@
-"""The vendor-neutral words: what is said to a model and what comes back."""
+"""What a language model is asked and what it answers, in words that belong to no vendor.
+
+Frozen values and the two errors that callers see. Nothing here knows an SDK: `openai_provider` and
+`anthropic_provider` translate to and from these, `models` chooses which of them is asked.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
+# Both vendors refuse a request whose tool is named otherwise.
+TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Role = Literal["system", "user", "assistant", "tool"]
 Stop = Literal["end", "tools", "length", "refused"]
+Outcome = Literal["answered", "refused", "failed", "cancelled"]
+OnDelta = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """`schema` is the JSON Schema of the arguments, an object."""
+    """A tool that the model may call; `schema` is the JSON Schema of its arguments, an object."""
 
     name: str
     description: str
     schema: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not TOOL_NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name for a tool; use letters, digits, _ and -, at most 64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +43,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class BadCall:
-    """A call whose arguments are no JSON object; `raw` is what the model wrote."""
+    """A call whose arguments were no JSON object; `raw` is what came, `error` says what is wrong with it."""
 
     id: str
     name: str
@@ -40,39 +53,54 @@ class BadCall:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`calls` belong to an assistant's turn, `call_id` to a tool's answer."""
+    """One turn of the conversation. A `tool` turn answers the call `call_id` of the assistant turn before it."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Role
     text: str
-    calls: tuple[ToolCall | BadCall, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
     call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """Tokens as billed. `cached_tokens` are part of `input_tokens`, whatever the vendor's own habit is."""
+
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """`usd` is None when the price is not known; it is never guessed."""
+class Completion:
+    """What one provider came back with. `model` is the exact model that answered, as the vendor names it."""
 
     text: str
-    calls: tuple[ToolCall | BadCall, ...]
+    calls: tuple[ToolCall, ...]
+    bad: tuple[BadCall, ...]
+    usage: Usage
+    model: str
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`usd` None means that the price is not known, never that it was free. `bad` calls were asked for but not readable."""
+
+    text: str
+    calls: tuple[ToolCall, ...]
     usage: Usage
     model: str
     provider: str
     stop: Stop
-    latency_ms: int = 0
-    prompt_sha256: str = ""
-    usd: Decimal | None = None
+    usd: Decimal | None
+    latency_ms: int
+    prompt_sha256: str
+    bad: tuple[BadCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """The account of one call to one vendor; no content."""
+    """The account of one call to one route, without a word of what was said. `error_class` is a word of ours."""
 
     purpose: str
     provider: str
@@ -80,63 +108,68 @@ class CallRecord:
     prompt_sha256: str
     usage: Usage
     latency_ms: int
-    outcome: Literal["ok", "failed"]
+    outcome: Outcome
     usd: Decimal | None = None
     error_class: str = ""
-
-
-class ModelUnavailable(Exception):
-    """No route answered. `tried` are `provider/model: why`."""
-
-    def __init__(self, reason: str, retry_after_s: float | None = None, tried: Sequence[str] = ()) -> None:
-        super().__init__(reason)
-        self.reason, self.retry_after_s, self.tried = reason, retry_after_s, list(tried)
-
-
-class ModelRefused(Exception):
-    """The model will not do this; another route is not tried."""
-
-
-class VendorError(Exception):
-    """A vendor's failure in our terms. `is_ours`: the request itself is wrong, so that trying again is useless."""
-
-    def __init__(self, why: str, *, retry_after_s: float | None = None, is_ours: bool = False) -> None:
-        super().__init__(why)
-        self.why, self.retry_after_s, self.is_ours = why, retry_after_s, is_ours
+    task: int | None = None
+    n: int | None = None
 
 
 class Provider(Protocol):
-    """One vendor's endpoint."""
+    """One vendor behind one address. `complete` raises only `ProviderFailed`."""
 
-    name: str
+    kind: str
 
-    async def ask(
-        self, model: str, turns: Sequence[Turn], tools: Sequence[ToolSpec], *, max_output_tokens: int, deadline_s: float
-    ) -> Answer:
-        """Raises `VendorError`."""
-        ...
+    async def complete(
+        self,
+        model: str,
+        turns: Sequence[Turn],
+        tools: Sequence[ToolSpec],
+        *,
+        max_output_tokens: int,
+        timeout_s: float,
+        on_delta: OnDelta | None,
+    ) -> Completion: ...
 
     async def aclose(self) -> None: ...
 
 
-def read_arguments(call_id: str, name: str, raw: str) -> ToolCall | BadCall:
-    """A call's arguments as a model wrote them."""
-    try:
-        args = json.loads(raw or "{}")
-    except (ValueError, RecursionError) as error:
-        return BadCall(call_id, name, raw, f"the arguments are no JSON: {error}")
-    if not isinstance(args, dict):
-        return BadCall(call_id, name, raw, "the arguments are no JSON object")
-    return ToolCall(call_id, name, args)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One route that did not answer: `provider/model` and why, e.g. `rate_limited`."""
+
+    route: str
+    why: str
+
+
+class ModelUnavailable(Exception):
+    """No route answered. `retry_after_s` None means that asking again is useless until someone changes something."""
+
+    def __init__(self, reason: str, retry_after_s: float | None, tried: list[Tried]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        self.tried = tried
+
+
+class ModelRefused(Exception):
+    """The model, or its vendor's filter, would not answer. No other model is asked: a refusal is not gone round."""
+
+    def __init__(self, route: str, text: str) -> None:
+        super().__init__(text or f"{route} gave no reason")
+        self.route = route
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompt:
-    turns: list[dict[str, Any]]
-    tools: list[dict[str, Any]] = field(default_factory=list)
+class Asked:
+    """One question on its way: what is the same on every route."""
 
-
-def prompt_hash(turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> str:
-    """SHA-256 over everything that the model is shown: finds equal prompts without keeping them."""
-    prompt = _Prompt([asdict(t) for t in turns], [asdict(t) for t in tools])
-    return hashlib.sha256(json.dumps(asdict(prompt), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    purpose: str
+    turns: tuple[Turn, ...]
+    tools: tuple[ToolSpec, ...]
+    max_output_tokens: int
+    prompt_sha256: str
+    task: int | None = None
+    n: int | None = None
+    on_delta: OnDelta | None = field(default=None, compare=False)

@@ -1,162 +1,143 @@
-"""Which model answers for which purpose, and what happens when it is away.
+"""Which providers there are and which of their models serve what, from the environment and sayso.yaml.
 
-Routes are tried in order. A vendor that failed several times in a row is left alone for a while (its breaker is open),
-then tried once. Every call, also a failed one, is recorded.
+Pure. A provider without a key is left out, and so are the routes through it; a route that names a provider nobody
+declared is a mistake and is refused with the fix. `models` opens what is chosen here.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from pydantic import SecretStr
 
 from core.organisation import ModelsPart
-from core.settings import Settings
-from worker.llm.anthropic_provider import AnthropicProvider
-from worker.llm.openai_provider import OpenAIProvider
-from worker.llm.protocol import (
-    Answer,
-    CallRecord,
-    ModelRefused,
-    ModelUnavailable,
-    Provider,
-    ToolSpec,
-    Turn,
-    Usage,
-    VendorError,
-    prompt_hash,
-)
 
-log = logging.getLogger(__name__)
+Kind = Literal["openai", "anthropic"]
+NO_KEY: Final = "none"
 
-BREAKER_FAILURES = 4
-BREAKER_REST_S = 30.0
-DEFAULT_MODELS = {
-    "openai": {"plan": "gpt-5.4", "act": "gpt-5.4-mini"},
-    "anthropic": {"plan": "claude-sonnet-4-6", "act": "claude-haiku-4-6"},
+# Used for a purpose that sayso.yaml has no route for: the stronger model plans, the quicker one takes the turns between.
+DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "plan": ("anthropic/claude-sonnet-4-6", "openai/gpt-5.4"),
+    "act": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
+    "intent": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
+    "reflect": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
+    "summarise": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
 }
 
-Record = Callable[[CallRecord], Awaitable[None]]
-Route = tuple[str, str]
+
+class BadRoute(ValueError):
+    """`models:` in sayso.yaml does not fit together; the message names the route and the fix."""
 
 
-class Breaker:
-    """Closed while calls succeed; open for a rest after several failures; then one call may try."""
+class Environment(Protocol):
+    """The part of the settings that models need; `secret` looks up a name that sayso.yaml gives."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock, self._failures, self._open_until = clock, 0, 0.0
-
-    def lets_pass(self) -> bool:
-        return self._clock() >= self._open_until
-
-    def succeeded(self) -> None:
-        self._failures, self._open_until = 0, 0.0
-
-    def failed(self, retry_after_s: float | None) -> None:
-        self._failures += 1
-        if self._failures >= BREAKER_FAILURES or retry_after_s:
-            self._open_until = self._clock() + (retry_after_s or BREAKER_REST_S)
+    @property
+    def openai_api_key(self) -> SecretStr | None: ...
+    @property
+    def openai_base_url(self) -> str | None: ...
+    @property
+    def anthropic_api_key(self) -> SecretStr | None: ...
+    @property
+    def anthropic_base_url(self) -> str | None: ...
+    def secret(self, name: str) -> str | None: ...
+    def secret_values(self) -> list[str]: ...
 
 
-class Models:
-    def __init__(
-        self,
-        providers: Mapping[str, Provider],
-        routes: Mapping[str, Sequence[Route]],
-        record: Record,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._providers, self._routes, self._record, self._clock = dict(providers), dict(routes), record, clock
-        self._breakers = {name: Breaker(clock) for name in providers}
+@dataclass(frozen=True, slots=True)
+class Route:
+    provider: str
+    model: str
 
-    @classmethod
-    def open(cls, settings: Settings, wanted: ModelsPart, *, record: Record) -> Models:
-        """The providers whose keys are there, and the routes of sayso.yaml among them; sensible ones where it has none."""
-        providers = _providers(settings, wanted)
-        routes: dict[str, list[Route]] = {}
-        for purpose in ("plan", "act"):
-            listed = [_route(text) for text in wanted.routes.get(purpose, [])]
-            if not listed:
-                listed = [(name, DEFAULT_MODELS[name][purpose]) for name in providers if name in DEFAULT_MODELS]
-            routes[purpose] = [route for route in listed if route[0] in providers]
-        return cls(providers, routes, record)
-
-    def available(self, purpose: str) -> bool:
-        """Whether any route could answer at all."""
-        return bool(self._routes.get(purpose))
-
-    async def ask(
-        self,
-        purpose: str,
-        turns: Sequence[Turn],
-        tools: Sequence[ToolSpec] = (),
-        *,
-        max_output_tokens: int,
-        deadline_s: float,
-    ) -> Answer:
-        """The first route's answer that comes. Raises `ModelUnavailable` or `ModelRefused`."""
-        shown, tried, waits = prompt_hash(turns, tools), [], []
-        ends = self._clock() + deadline_s
-        for name, model in self._routes.get(purpose, []):
-            left_s = ends - self._clock()
-            if left_s <= 0 or not self._breakers[name].lets_pass():
-                tried.append(f"{name}/{model}: {'out of time' if left_s <= 0 else 'resting after failures'}")
-                continue
-            began = self._clock()
-            try:
-                answer = await self._providers[name].ask(
-                    model, turns, tools, max_output_tokens=max_output_tokens, deadline_s=left_s
-                )
-            except VendorError as error:
-                if not error.is_ours:
-                    self._breakers[name].failed(error.retry_after_s)
-                tried.append(f"{name}/{model}: {error.why}")
-                waits += [error.retry_after_s] if error.retry_after_s else []
-                await self._note(purpose, name, model, shown, Usage(), began, "failed", error.why)
-                continue
-            self._breakers[name].succeeded()
-            await self._note(purpose, name, model, shown, answer.usage, began, "ok", "")
-            if answer.stop == "refused" and not answer.calls:
-                raise ModelRefused(answer.text or "it gave no reason")
-            return dataclasses.replace(answer, latency_ms=int((self._clock() - began) * 1000), prompt_sha256=shown)
-        reason = "; ".join(tried) or f"no model is configured for {purpose!r}"
-        raise ModelUnavailable(reason, min(waits, default=None), tried)
-
-    async def aclose(self) -> None:
-        for provider in self._providers.values():
-            await provider.aclose()
-
-    async def _note(
-        self, purpose: str, name: str, model: str, shown: str, usage: Usage, began: float, outcome: str, why: str
-    ) -> None:
-        latency_ms = int((self._clock() - began) * 1000)
-        await self._record(
-            CallRecord(purpose, name, model, shown, usage, latency_ms, outcome, error_class=why)  # type: ignore[arg-type]
-        )
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
 
 
-def _route(text: str) -> Route:
-    provider, _, model = text.partition("/")
-    return provider, model
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One provider that can be asked. `own_address` says that sayso.yaml, not the environment, names where it is."""
+
+    name: str
+    kind: Kind
+    base_url: str | None
+    own_address: bool
+    key: str | None = field(repr=False)
 
 
-def _providers(settings: Settings, wanted: ModelsPart) -> dict[str, Provider]:
-    keys = {
-        "openai": (settings.secret_of(settings.openai_api_key), settings.openai_base_url),
-        "anthropic": (settings.secret_of(settings.anthropic_api_key), settings.anthropic_base_url),
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    endpoints: Mapping[str, Endpoint]
+    routes: Mapping[str, tuple[Route, ...]]
+
+
+def choose(environment: Environment, config: ModelsPart) -> Chosen:
+    """Endpoints that have a key or need none, and for each purpose the routes through them. Raises `BadRoute`."""
+    endpoints = _declared(environment, config)
+    for name, endpoint in _standard(environment).items():
+        if name not in config.providers:
+            endpoints[name] = endpoint
+    named: dict[str, tuple[Route, ...]] = {
+        purpose: tuple(_route(text, purpose) for text in given) for purpose, given in config.routes.items()
     }
-    found: dict[str, Provider] = {}
-    for kind, (key, base_url) in keys.items():
-        if key or (kind == "openai" and base_url):
-            found[kind] = _open(kind, kind, key or "none", base_url)
-    for name, spec in wanted.providers.items():
-        key = spec.key or keys[spec.kind][0]
-        if key and (spec.base_url or name not in found):
-            found[name] = _open(spec.kind, name, key, spec.base_url or keys[spec.kind][1])
+    declared = {"openai", "anthropic", *config.providers}
+    for purpose, given in named.items():
+        for route in given:
+            if route.provider not in declared:
+                raise BadRoute(
+                    f"models.routes.{purpose}: {str(route)!r} names a provider that is not declared;"
+                    f" add {route.provider!r} under models.providers or use one of {', '.join(sorted(declared))}"
+                )
+    default = {purpose: tuple(_route(text, purpose) for text in given) for purpose, given in DEFAULTS.items()}
+    usable = {
+        purpose: tuple(route for route in given if route.provider in endpoints)
+        for purpose, given in (default | named).items()
+    }
+    return Chosen(endpoints, {purpose: given for purpose, given in usable.items() if given})
+
+
+def _declared(environment: Environment, config: ModelsPart) -> dict[str, Endpoint]:
+    found: dict[str, Endpoint] = {}
+    standard = _standard(environment)
+    for name, provider in config.providers.items():
+        if provider.base_url is None and provider.key is None:
+            same = standard.get(provider.kind)
+            if same is not None:
+                found[name] = Endpoint(name, same.kind, same.base_url, False, same.key)
+            continue
+        # The environment's key is sent where the environment says, never to an address that sayso.yaml brings.
+        key = None
+        if provider.key is not None and provider.key != NO_KEY:
+            key = environment.secret(provider.key)
+            if not key:
+                continue
+        address = provider.base_url or _address(environment, provider.kind)
+        found[name] = Endpoint(name, provider.kind, address, provider.base_url is not None, key)
     return found
 
 
-def _open(kind: str, name: str, key: str, base_url: str | None) -> Provider:
-    return OpenAIProvider(name, key, base_url) if kind == "openai" else AnthropicProvider(name, key, base_url)
+def _standard(environment: Environment) -> dict[str, Endpoint]:
+    """`openai` and `anthropic` by the environment alone. An OpenAI-compatible address may need no key."""
+    found: dict[str, Endpoint] = {}
+    openai_key, anthropic_key = _text(environment.openai_api_key), _text(environment.anthropic_api_key)
+    if openai_key or environment.openai_base_url:
+        found["openai"] = Endpoint("openai", "openai", environment.openai_base_url, False, openai_key)
+    if anthropic_key:
+        found["anthropic"] = Endpoint("anthropic", "anthropic", environment.anthropic_base_url, False, anthropic_key)
+    return found
+
+
+def _address(environment: Environment, kind: Kind) -> str | None:
+    return environment.openai_base_url if kind == "openai" else environment.anthropic_base_url
+
+
+def _text(secret: SecretStr | None) -> str | None:
+    return (secret.get_secret_value() or None) if secret else None
+
+
+def _route(text: str, purpose: str) -> Route:
+    provider, _, model = text.partition("/")
+    if not provider or not model:
+        raise BadRoute(f"models.routes.{purpose}: {text!r} is no route; write it like openai/gpt-5.4")
+    return Route(provider, model)
