@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
 
 from core.models import Action
+
+INTEGER_MOST: Final = 2**53 - 1
 
 
 class NotCanonical(ValueError):
@@ -21,11 +24,16 @@ class NotCanonical(ValueError):
 
 
 def canonical(value: Any) -> str:
-    """RFC 8785 text. Integers beyond ±(2^53−1), NaN, infinities, lone surrogates and non-text keys are refused."""
+    """RFC 8785 text. Numbers beyond ±(2^53−1), NaN, lone surrogates and non-text keys raise `NotCanonical`."""
     try:
-        return rfc8785.dumps(value).decode("utf-8")
-    except (rfc8785.CanonicalizationError, UnicodeError, TypeError, RecursionError) as error:
-        raise NotCanonical(f"this cannot be written down exactly, so it cannot be approved: {error}") from error
+        what = _fault(value, "")
+        if what is None:
+            return rfc8785.dumps(value).decode("utf-8")
+    except rfc8785.CanonicalizationError as error:
+        what = str(error)
+    except RecursionError:
+        what = "it is nested too deeply"
+    raise NotCanonical(f"this cannot be written down exactly, so it cannot be approved: {what}")
 
 
 def sha256(text: str) -> str:
@@ -71,3 +79,35 @@ def _fields(action: Action) -> dict[str, Any]:
         "credential": action.credential,
         "content_hashes": action.content_hashes,
     }
+
+
+def _fault(value: Any, where: str) -> str | None:
+    """The first part of a value that has no canonical form, and where it stands."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                return f"{where or 'it'} has the key {key!r}, which is no text"
+            found = _fault(key, where) or _fault(inner, f"{where}.{key}" if where else key)
+            if found:
+                return found
+        return None
+    if isinstance(value, list | tuple):
+        return next((f for i, v in enumerate(value) if (f := _fault(v, f"{where}[{i}]"))), None)
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        return None if value.isprintable() or _is_text(value) else f"{where or 'it'} holds half a character"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{where or 'it'} is {value}, which is no number"
+    if isinstance(value, int | float):
+        # A larger float is whole, is written like an integer, and would be read back as one.
+        return None if abs(value) <= INTEGER_MOST else f"{where or 'it'} is beyond ±(2^53−1); write it as text"
+    return f"{where or 'it'} is of the kind {type(value).__name__}, which JSON does not have"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,42 +1,70 @@
-"""Makes text safe to look at: what is hidden is shown, and two different texts never look the same.
+"""Makes text safe to look at: what is hidden is shown, and what only looks like something else is told apart.
 
-Pure. Invisible, bidirectional and control characters become `⟨U+202E⟩`; so do the brackets themselves, which makes the
-escaping reversible and therefore injective. Technical fields (names, paths, addresses) show everything outside
-printable ASCII that way, so that a Cyrillic letter can't pass for a Latin one.
+Pure. A character that can't be seen, or that poses as another one, becomes `⟨U+202E⟩`; so do the brackets themselves,
+which makes the escaping reversible and therefore injective. Technical fields (names, paths, addresses) show everything
+outside printable ASCII that way. Senders still have to escape the text for their own markup.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import quote
 
 OPEN, CLOSE = "⟨", "⟩"
-MASK_CHARS = 6
+TAG_CHARS: Final = 6
+SECRET_CHARS_LEAST: Final = 6
+MARKS_MOST: Final = 2
 
-# Letters, marks that belong to them, digits, punctuation, symbols: what a person can see. Spaces other than U+0020, format
-# and private characters, surrogates and unassigned ones are not here.
-_SEEN = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So"})  # fmt: skip
-# Seen by category, drawn as nothing or as a space by fonts: fillers, Braille blank, tag-like and musical blanks.
-_BLANK = frozenset({0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800, 0x1D159, 0x17B4, 0x17B5, 0x16FE4})
-_MARKS = frozenset({"Mn", "Mc", "Me"})
-_MARKS_MOST = 2
+# Letters, digits, punctuation, symbols: what a person can see. Spaces other than U+0020, format and private characters,
+# surrogates and unassigned ones are not here; combining marks are judged with what they stand on.
+_SEEN: Final = frozenset(
+    {
+        "Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po",
+        "Sm", "Sc", "Sk", "So",
+    }
+)  # fmt: skip
+_MARKS: Final = frozenset({"Mn", "Mc", "Me"})
+# Seen by category, drawn as nothing or as a space by fonts: fillers, Braille blank, musical blanks, object replacement.
+_BLANK: Final = frozenset({0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800, 0x1D159, 0x17B4, 0x17B5, 0x16FE4, 0x034F, 0xFFFC})
+_SELECTORS: Final = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0000, 0xE1000))
+# Compatibility forms of one ASCII character that are drawn (nearly) like it; ², ① and ™ are not of these kinds.
+_POSING_FORMS: Final = ("<wide>", "<narrow>", "<font>", "<compat>", "<small>", "<noBreak>")
+# Drawn like ASCII punctuation: slashes, colons, hyphens, bars, commas, apostrophes, stops, and letters that are none.
+_POSING: Final = frozenset("∕⁄⧸⟋╱∖⧵⟍╲꞉∶ː˸։׃‐‑⁃−∣ǀǃ‚ʹʼʻˈ′‵´ʽ٫٬۔∙ꓸ")
+_POSING_SCRIPTS: Final = frozenset(
+    {"CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE", "LISU", "OGHAM", "CANADIAN", "OLD", "TIFINAGH", "GEORGIAN"}
+)
+# Letters of Cyrillic and Greek that have a Latin twin; a word of nothing else reads as a Latin one.
+_TWINS: Final = frozenset("аесорхуіјѕһԁԛԝӏАВЕЗКМНОРСТУХІЈЅҺԌԚԜӀονρικαΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϳ")
+_PLAIN: Final = re.compile(r"(?:[!-~]+(?: [!-~]+)*)?")
+_SPACES: Final = re.compile(r"( +)")
+_SECRET_NAME: Final = re.compile(
+    r"passw|passphrase|secret|token|api_?key|private_?key|authorization|cookie|credentials", re.I
+)
+_QUOTE: Final = "‹"
 
 
 def visible(text: str, *, technical: bool = False) -> str:
     """One line of text in which every character can be seen; line breaks are shown as escapes too."""
-    out: list[str] = []
-    marks = 0
-    for ch in text:
-        is_mark = unicodedata.category(ch) in _MARKS
-        marks = marks + 1 if is_mark else 0
-        stands = bool(out) and not out[-1].endswith(CLOSE) and out[-1] != " "
-        if _is_plain(ch, technical) or (is_mark and not technical and stands and marks <= _MARKS_MOST and _draws(ch)):
-            out.append(ch)
+    if _PLAIN.fullmatch(text):
+        return text
+    parts = _SPACES.split(text)
+    reads_foreign = any(ch not in _TWINS and _script(ch) in ("CYRILLIC", "GREEK") for ch in text if not ch.isascii())
+    shown = []
+    for i, part in enumerate(parts):
+        if i % 2 == 0:
+            shown.append(_word(part, technical=technical, reads_foreign=reads_foreign))
         else:
-            out.append(f"{OPEN}U+{ord(ch):04X}{CLOSE}")
-    return "".join(out)
+            first, last = i == 1 and not parts[0], i == len(parts) - 2 and not parts[-1]
+            shown.append(_spaces(len(part), technical=technical, first=first, last=last))
+    return "".join(shown)
 
 
 def visible_lines(text: str, *, technical: bool = False) -> str:
@@ -57,34 +85,136 @@ def hidden(shown: str) -> str:
     return "".join(out)
 
 
-def _is_plain(ch: str, technical: bool) -> bool:
-    if " " <= ch <= "~":
-        return True
-    if technical or ch in (OPEN, CLOSE):
-        return False
-    code = ord(ch)
-    return unicodedata.category(ch) in _SEEN and code not in _BLANK and not 0xE0000 <= code <= 0xE0FFF
-
-
-def _draws(ch: str) -> bool:
-    """Whether a combining mark changes what is seen: variation selectors and joiners do not."""
-    code = ord(ch)
-    return not (
-        code == 0x34F or 0x180B <= code <= 0x180F or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
-    ) and (code not in _BLANK)
+def lines_of(args: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, full text) of every argument, whole: texts as they are, the rest as JSON, all of it visible."""
+    return [
+        (
+            visible(name, technical=True),
+            visible_lines(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)),
+        )
+        for name, value in args.items()
+    ]
 
 
 class Masks:
-    """Replaces known secret values by a mark that is the same for the same value and tells nothing of it."""
+    """Replaces known secret values, also percent-encoded or in JSON, by `‹secret #ab12cd›`.
+
+    The tag is a keyed HMAC: the same for the same secret, and it tells nothing of it.
+    """
 
     def __init__(self, secrets: Iterable[str], key: bytes) -> None:
-        # Longest first: one secret may contain another.
-        self._secrets = sorted({s for s in secrets if len(s) >= MASK_CHARS}, key=len, reverse=True)
         self._key = key
+        known = {s for s in secrets if len(s) >= SECRET_CHARS_LEAST}
+        self._forms = {form: s for s in known for form in (s, quote(s, safe=""), json.dumps(s)[1:-1])}
+        # Longest first: one secret may contain another. One pass: a mask is never looked at again.
+        ordered = sorted(self._forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join([*map(re.escape, ordered), _QUOTE]))
 
-    def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            if secret in text:
-                tag = hmac.new(self._key, secret.encode(), hashlib.sha256).hexdigest()[:MASK_CHARS]
-                text = text.replace(secret, f"‹secret #{tag}›")
-        return text
+    def __call__(self, text: str, *, double_quotes: bool = False) -> str:
+        """`double_quotes`: a `‹` of the text becomes two, so that no text can pose as a mask."""
+        plain = _QUOTE * 2 if double_quotes else _QUOTE
+        return self._pattern.sub(lambda m: plain if m.group() == _QUOTE else self.tag(self._forms[m.group()]), text)
+
+    def tag(self, secret: str) -> str:
+        mac = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return f"‹secret #{mac.hexdigest()[:TAG_CHARS]}›"
+
+
+def mask_secrets(value: Any, secrets: Mapping[str, str], key: bytes) -> Any:
+    """A JSON value with every known secret masked, and whatever stands under a secret's name; before `visible`."""
+    masks = Masks(secrets.values(), key)
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, str):
+            return masks(part, double_quotes=True)
+        if isinstance(part, Mapping):
+            return {walk(str(k)): whole(v) if _SECRET_NAME.search(str(k)) else walk(v) for k, v in part.items()}
+        if isinstance(part, list | tuple):
+            return [walk(v) for v in part]
+        return part
+
+    def whole(part: Any) -> Any:
+        if part is None or isinstance(part, bool) or part == "":
+            return part
+        return masks.tag(part if isinstance(part, str) else json.dumps(part, sort_keys=True, default=str))
+
+    return walk(value)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _word(word: str, *, technical: bool, reads_foreign: bool) -> str:
+    if word.isascii() and word.isprintable():
+        return word
+    suspicious = not technical and _poses_as_latin(word, reads_foreign=reads_foreign)
+    out: list[str] = []
+    cluster = ""
+    for ch in word:
+        if " " < ch <= "~":
+            out.append(ch)
+            cluster = ch
+        elif not technical and _may_stand(ch, cluster) and not (suspicious and _is_suspect(ch)):
+            out.append(ch)
+            cluster = cluster + ch if unicodedata.category(ch) in _MARKS else ch
+        else:
+            out.append(_escape(ch))
+            cluster = ""
+    return "".join(out)
+
+
+def _spaces(count: int, *, technical: bool, first: bool, last: bool) -> str:
+    """Spaces that nobody would see at the end of a line, or as more than one in a name, are written out."""
+    if technical:
+        return _escape(" ") * count if first or last else " " + _escape(" ") * (count - 1)
+    return " " * (count - 1) + _escape(" ") if last else " " * count
+
+
+def _may_stand(ch: str, cluster: str) -> bool:
+    """Whether it is seen as itself after `cluster`: a base with its marks that is shown already, or nothing.
+
+    What is not in NFC would look like what is: `é` as one character or as two.
+    """
+    if not unicodedata.is_normalized("NFC", cluster + ch) or not _is_drawn(ch):
+        return False
+    if unicodedata.category(ch) in _MARKS:
+        return 1 <= len(cluster) <= MARKS_MOST
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _is_drawn(ch: str) -> bool:
+    code, category = ord(ch), unicodedata.category(ch)
+    if category not in _SEEN and category not in _MARKS:
+        return False
+    if code in _BLANK or ch in (OPEN, CLOSE) or ch in _POSING or any(code in block for block in _SELECTORS):
+        return False
+    form = unicodedata.decomposition(ch).partition(" ")[0]
+    plain = unicodedata.normalize("NFKC", ch)
+    return not (form in _POSING_FORMS and len(plain) == 1 and plain.isascii())
+
+
+def _poses_as_latin(word: str, *, reads_foreign: bool) -> bool:
+    """Letters of two scripts in one word, or only such as have a Latin twin in a text that is not of their script."""
+    if any(ch.isascii() and ch.isalnum() for ch in word):
+        return True
+    letters = [ch for ch in word if ch.isalpha()]
+    return bool(letters) and not reads_foreign and all(ch in _TWINS for ch in letters)
+
+
+@lru_cache(maxsize=4096)
+def _is_suspect(ch: str) -> bool:
+    """What could pass for an ASCII letter or digit inside a word that has some."""
+    script = _script(ch)
+    if script == "LATIN":
+        return 0x0250 <= ord(ch) <= 0x02AF or 0x1D00 <= ord(ch) <= 0x1DBF
+    return script in _POSING_SCRIPTS or unicodedata.category(ch) == "Nd"
+
+
+@lru_cache(maxsize=4096)
+def _script(ch: str) -> str:
+    return unicodedata.name(ch, "").partition(" ")[0]
+
+
+def _escape(ch: str) -> str:
+    return f"{OPEN}U+{ord(ch):04X}{CLOSE}"
