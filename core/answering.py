@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
-from core import cards, commands, config
+from core import cards, commands, config, provenance
 from core.db import Connection
 from core.deps import Deps
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
@@ -27,21 +28,31 @@ RECALLED = 5
 
 
 async def answer(
-    tx: Connection, deps: Deps, text: str, person: Principal, *, inbound: int, conversation: int
+    tx: Connection,
+    deps: Deps,
+    text: str,
+    person: Principal,
+    *,
+    inbound: int,
+    conversation: int,
+    filled_in: tuple[str, ...] = (),
 ) -> Received:
-    """Do what the words say; a reply goes into the outbox of the conversation."""
+    """Do what the words say; a reply goes into the outbox of the conversation.
+
+    `filled_in` are the parts of the text that a webhook's body was put into: nobody's own words.
+    """
     manifests = await skills.manifests(tx)
     command = commands.parse(text, manifests, deps.organisation.runbooks)
     turn = _Turn(tx, deps, person, inbound, conversation, manifests)
     match command:
         case commands.Do(skill, args):
-            return await turn.start(text, "do", (act_step(manifests[skill], args),))
+            return await turn.start(text, "do", distrust((act_step(manifests[skill], args),), text, filled_in))
         case commands.Run(runbook, inputs):
             try:
                 steps = runbook_steps(deps.organisation, runbook, inputs, manifests)
             except BadInputs as error:
                 return await turn.say(str(error))
-            return await turn.start(text, "run", steps)
+            return await turn.start(text, "run", distrust(steps, text, filled_in))
         case commands.OnTask(verb, task):
             return await turn.on_task(verb, task)
         case commands.Show(what):
@@ -62,6 +73,24 @@ async def answer(
             return await turn.start(text, "plan", (plan_step(),))
         case _:
             assert_never(command)
+
+
+def distrust(steps: Sequence[PlannedStep], text: str, filled_in: tuple[str, ...]) -> tuple[PlannedStep, ...]:
+    """Arguments that are not wholly the template's own words come from the body: untrusted."""
+    if not filled_in:
+        return tuple(steps)
+    for part in filled_in:
+        text = text.replace(part, " ")
+    own = provenance.tokens(text)
+    return tuple(step.model_copy(update={"origins": _origins(step, own)}) for step in steps)
+
+
+def _origins(step: PlannedStep, own: frozenset[str]) -> dict[str, ArgumentOrigin]:
+    untrusted = ArgumentOrigin(origin=Origin.UNTRUSTED)
+    return {
+        name: untrusted if o.origin is Origin.REQUESTER and not provenance.is_own(step.args.get(name), own) else o
+        for name, o in step.origins.items()
+    }
 
 
 def act_step(manifest: SkillManifest, args: dict[str, object]) -> PlannedStep:

@@ -16,6 +16,7 @@ from core.models import (
     Accepted,
     AlreadyDecided,
     Changed,
+    Channel,
     Decided,
     Duplicate,
     Inbound,
@@ -74,7 +75,10 @@ async def _receive(tx: Connection, deps: Deps, inbound: Inbound) -> Received | D
     elif not text:
         answer = FOREIGN_ONLY if inbound.foreign else EMPTY
     else:
-        return await answering.answer(tx, deps, text, person, inbound=made, conversation=conversation)
+        filled_in = inbound.foreign if inbound.channel is Channel.HOOK else ()
+        return await answering.answer(
+            tx, deps, text, person, inbound=made, conversation=conversation, filled_in=filled_in
+        )
     await conversations.say(tx, conversation, answer)
     return Received(made, None, "answered")
 

@@ -29,6 +29,12 @@ ORGANISATION = {
             "intent": "do files.delete paths={{ body.path }}",
             "conversation": "slack/T0ACME/C0OPS",
         },
+        "fixed": {
+            "secret_env": "ALERTS_HOOK_SECRET",
+            "as": "deployer",
+            "intent": "do files.delete paths=fixed.log,{{ body.path }}",
+        },
+        "whole": {"secret_env": "ALERTS_HOOK_SECRET", "as": "deployer", "intent": "do files.delete paths=fixed.log"},
         "silent": {"secret_env": "UNSET_HOOK_SECRET", "as": "deployer", "intent": "help"},
     },
 }
@@ -74,6 +80,15 @@ async def test_what_a_body_says_is_foreign_and_never_the_requesters_own_word(hoo
     answer = await post(hooked, BODY, signed(BODY))
     assert await hooked.db.fetchval("select foreign_text from inbound") == ["old.log"]
     assert await conversations.own_words(hooked.db, int(answer.json()["task_id"])) == []
+
+
+@pytest.mark.parametrize(("name", "origin"), [("alerts", "untrusted"), ("fixed", "untrusted"), ("whole", "requester")])
+async def test_an_argument_is_trusted_only_where_the_template_alone_says_it(
+    hooked: House, name: str, origin: str
+) -> None:
+    await post(hooked, BODY, signed(BODY), name)
+    [origins] = [row["origins"] for row in await hooked.db.fetch("select origins from steps")]
+    assert origins["paths"]["origin"] == origin
 
 
 WRONG: list[tuple[str, Any]] = [
