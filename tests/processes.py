@@ -48,11 +48,11 @@ ANN = Identity(channel=Channel.WEB, external_id="ann")
 HERE = Place(channel=Channel.WEB, external_id="ann", private=True)
 
 
-async def until(look: Callable[[], Awaitable[T]], what: str, within_s: float = WITHIN_S) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], what: str, within_s: float = WITHIN_S) -> T:
     """What `look` answers once it is something. Fails with `what` when the time is over."""
     try:
         async with asyncio.timeout(within_s):
-            while not (seen := await look()):
+            while not (seen := await look()):  # noqa: ASYNC110  (another process has no event for us)
                 await asyncio.sleep(LOOK_EVERY_S)
             return seen
     except TimeoutError:
@@ -116,7 +116,7 @@ class Plant:
     def start(self, name: str, *command: str, more: Mapping[str, str] | None = None, pipe: bool = False) -> Child:
         log = self.home / f"{name}-{len(self.children)}.log"
         with open(log, "wb") as out:
-            running = subprocess.Popen(  # noqa: S603  # our own modules
+            running = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=ROOT, env={**self.environment, **(more or {})},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if pipe else out, stderr=out, start_new_session=True,
             )  # fmt: skip
@@ -130,9 +130,10 @@ class Plant:
 
         async def enrolled() -> int | None:
             assert child.is_up(), child.said()
-            return await self.db.fetchval("select max(id) from workers where pid = $1", child.pid)
+            number: int | None = await self.db.fetchval("select max(id) from workers where pid = $1", child.pid)
+            return number
 
-        child.number = await until(enrolled, "the worker takes a lease") or 0
+        child.number = await until(enrolled, "the worker takes a lease")
         return child
 
     async def bot(self) -> tuple[Child, str]:
@@ -219,7 +220,7 @@ class Plant:
 
     async def is_task(self, task: int, status: str) -> None:
         async def look() -> bool:
-            return await self.db.fetchval("select status from tasks where id = $1", task) == status
+            return bool(await self.db.fetchval("select status = $2 from tasks where id = $1", task, status))
 
         await until(look, f"task {task} is {status}")
 
@@ -247,13 +248,14 @@ class Plant:
         """The database session in which somebody waits for a lock in this move."""
 
         async def look() -> int | None:
-            return await self.db.fetchval(
+            backend: int | None = await self.db.fetchval(
                 "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
                 " and query like '%' || $1 || '(%' and pid <> pg_backend_pid()",
                 move,
             )
+            return backend
 
-        return await until(look, f"somebody waits in {move}") or 0
+        return await until(look, f"somebody waits in {move}")
 
     async def end_session(self, backend: int) -> None:
         await self.db.execute("select pg_terminate_backend($1)", backend)
@@ -299,7 +301,7 @@ async def open_plant(
         await asyncio.wait_for(db.close(), 10)
 
 
-@pytest.fixture
-async def plant(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Plant]:
+@pytest.fixture(name="plant")
+async def plant_fixture(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Plant]:
     async with open_plant(tmp_path / "home", database_url, redis_url) as opened:
         yield opened

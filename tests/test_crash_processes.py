@@ -12,7 +12,7 @@ import pytest
 
 from core.models import Accepted
 from tests import sink
-from tests.processes import Child, Plant, plant, until  # noqa: F401  # `plant` is a fixture
+from tests.processes import Child, Plant, plant_fixture, until  # noqa: F401  (a fixture)
 
 Kill = Callable[[Plant, str], Awaitable[tuple[int, Child]]]
 
