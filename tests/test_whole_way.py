@@ -188,7 +188,7 @@ async def test_a_risky_action_waits_for_a_yes_and_then_runs_exactly_as_shown(say
     assert old.exists(), "nothing may happen before the yes"
     card = await eventually(lambda: next(iter(sayso.chat.now("approval")), None))
     assert card.headline == "Delete old.log from the workspace"
-    assert '"old.log"' in card.exact and "sha256" in card.exact
+    assert 'paths: ["old.log"]' in card.exact and "sha256" in card.exact
     assert [b.verb for b in card.buttons] == ["approve", "deny", "stop"]
     assert isinstance(await sayso.press(approval["id"], "approve"), Accepted)
     done = await sayso.until(number, "succeeded")

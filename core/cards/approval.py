@@ -23,6 +23,7 @@ from core.models import (
 )
 
 _DIGEST_SHOWN = 12
+_LINE_CHARS = 90
 
 _STATUS = {
     "pending": "waiting for a decision",
@@ -70,8 +71,7 @@ def exact_text(item: Mapping[str, Any]) -> str:
     action = item.get("action", {})
     lines = [f"{action.get('skill', '')} (version {action.get('version', '')})"]
     for name, value in action.get("args", {}).items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-        lines.append(f"{visible(name, technical=True)}: {_multiline(shown)}")
+        lines.append(f"{visible(name, technical=True)}: {_multiline(_shown(value))}")
     if action.get("target"):
         lines.append(f"target: {visible(action['target'])}")
     if action.get("credential"):
@@ -80,6 +80,14 @@ def exact_text(item: Mapping[str, Any]) -> str:
         lines.append(f"content of {visible(name)}: sha256 {digest}")
     lines.append(f"step {item.get('step')} of task {item.get('task')}, digest {item.get('digest', '')[:_DIGEST_SHOWN]}")
     return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """Text as it is, anything else as JSON, on one line where it fits."""
+    if isinstance(value, str):
+        return value
+    short = json.dumps(value, ensure_ascii=False)
+    return short if len(short) <= _LINE_CHARS else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _multiline(text: str) -> str:
@@ -102,7 +110,7 @@ def _why(card: Mapping[str, Any]) -> list[str]:
     lines = [f"Why you are asked: {visible(reason)}" for reason in card.get("reasons", [])]
     lines += [f"Beware: {visible(line)}" for line in card.get("provenance", [])]
     if card.get("preview"):
-        lines.append(f"What it would do: {visible(card['preview'])}")
+        lines += [f"What it would do: {visible(line)}" for line in card["preview"].split("\n") if line]
     if card.get("undo"):
         lines.append("Can be undone afterwards.")
     return lines
