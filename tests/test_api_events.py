@@ -70,7 +70,7 @@ async def settled(house: House) -> Cursor:
     """The newest event, once no transaction elsewhere on the server holds it back."""
     last = await house.db.fetchval("select count(*) from events")
     async with asyncio.timeout(DEADLINE_S):
-        while len(await events.since(house.db, Cursor(), limit=10_000)) < last:
+        while len(await events.since(house.db, Cursor(), limit=10_000)) < last:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return await events.newest(house.db)
 
