@@ -7,73 +7,156 @@ was read it is trusted. "It was not seen in untrusted text" proves nothing and i
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from core.models import ArgumentOrigin, Origin, Provenance
 from core.templates import least_trusted
 
-TURN = "*"
-_EDGES = " \t\r\n.,;:!?\"'`()[]{}<>«»„“”‚‘’"
-_QUOTED = re.compile(
-    r"\"([^\"]{1,2000})\"|'([^']{1,2000})'|`([^`]{1,2000})`|“([^”]{1,2000})”|„([^“]{1,2000})“|«([^»]{1,2000})»"
+TURN: Final = "*"
+# A leading dot or slash belongs to a name (.ssh, /etc), so only what never begins one is taken off in front.
+_BEFORE: Final = "\"'`([{<«„“”‚‘’¿¡*_~"
+_AFTER: Final = ".,;:!?\"'`)]}>»“”’‘…*_~"
+_QUOTED: Final = re.compile(
+    r"\"([^\"]{1,2000})\"|'([^']{1,2000})'|`([^`]{1,2000})`|“([^”]{1,2000})”|„([^“”]{1,2000})[“”]|«([^»]{1,2000})»|‘([^’]{1,2000})’"
 )
-_PAIR = re.compile(r"[\w.-]+=(.*)", re.DOTALL)
-
-
-def normalised(value: Any) -> str:
-    """NFKC, case folded, outer punctuation and spaces off, inner spaces single: how a value and a word are compared."""
-    text = unicodedata.normalize("NFKC", str(value)).casefold()
-    return " ".join(text.split()).strip(_EDGES)
+_PAIR: Final = re.compile(r"[A-Za-z_][\w.-]*=(.*)", re.DOTALL)
+_THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_NUMBER: Final = re.compile(r"[$€£¥#]?(-?\d{1,30}(?:\.\d{1,30})?)(?:[$€£¥%]|usd|eur|gbp)?", re.ASCII | re.IGNORECASE)
+_EMAIL: Final = re.compile(r"[^\s@/:<>]+@[^\s@/:<>]+\.[^\s@/:<>]+")
+_HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d{1,5})?(?:[/?].*)?", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
 def tokens(text: str) -> frozenset[str]:
-    """Every whole thing that someone wrote: words, parts of `k=v` and comma lists, quoted phrases, the whole text."""
-    found = {normalised(text)}
-    for groups in _QUOTED.findall(text):
-        found.update(normalised(g) for g in groups if g)
-    for word in text.split():
-        parts = [word]
-        pair = _PAIR.fullmatch(word)
-        if pair:
-            parts.append(pair.group(1))
-        parts += [piece for part in parts for piece in part.split(",")]
-        found.update(normalised(part) for part in parts)
+    """Every whole thing that someone wrote: words, parts of `k=v` and comma lists, quoted phrases, the whole text.
+
+    Each also without the punctuation around it and in compatibility form (a wide letter typed for a narrow one), and
+    numbers, mail addresses and links in the one form that `keys` gives them.
+    """
+    found: set[str] = set()
+    for whole in _wholes(text):
+        for form in {whole, unicodedata.normalize("NFC", whole), unicodedata.normalize("NFKC", whole)}:
+            found.add(form)
+            found.update(_keys(form))
     return frozenset(found - {""})
 
 
 def is_own(value: Any, own: frozenset[str]) -> bool:
-    """Whether a value is whole in the requester's words; a list or mapping when each of its leaves is."""
+    """Whether a value is whole in the requester's words; a list or mapping when each of its leaves and keys is.
+
+    A value counts as it is: only the requester's words are normalised, so nothing that merely looks like them passes.
+    """
     if isinstance(value, Mapping):
-        return all(is_own(v, own) for v in value.values())
-    if isinstance(value, list):
-        return all(is_own(v, own) for v in value)
-    if value is None or isinstance(value, bool) or value == "":
-        return True
-    return normalised(value) in own
+        return bool(value) and all(is_own(k, own) and is_own(v, own) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return bool(value) and all(is_own(v, own) for v in value)
+    if isinstance(value, bool) or value is None or value == "":
+        return False
+    if isinstance(value, int | float):
+        return math.isfinite(value) and _number_key(Decimal(str(value))) in own
+    return isinstance(value, str) and (value in own or any(key in own for key in _keys(value)))
 
 
-def label(args: Mapping[str, Any], origins: Mapping[str, ArgumentOrigin], own_words: Sequence[str]) -> Provenance:
+def label(
+    args: Mapping[str, Any],
+    origins: Mapping[str, ArgumentOrigin],
+    own_words: Sequence[str],
+    schema: Mapping[str, Any] | None = None,
+) -> Provenance:
     """Each argument's origin. `origins` are those the step carries; its `*` entry says that its turn was tainted, by what.
 
     A value from a runbook (config) or a reference keeps its label; a value that a person or a model wrote is theirs
-    where the person wrote it, and else as trusted as the turn that proposed it.
+    where the person wrote it, and else as trusted as the turn that proposed it. What `schema` has as the skill's own
+    default was chosen by nobody.
     """
-    own = frozenset().union(*(tokens(text) for text in own_words)) if own_words else frozenset()
+    own = frozenset[str]().union(*(tokens(text) for text in own_words))
     turn = origins.get(TURN)
-    return Provenance(
-        origins={name: _origin(value, origins.get(name), turn, own) for name, value in args.items()},
-        tainted=turn is not None and turn.origin is Origin.UNTRUSTED,
-    )
+    defaults = _defaults(schema or {})
+    labels = {
+        name: _origin(value, origins.get(name), turn, own, is_default=name in defaults and _same(value, defaults[name]))
+        for name, value in args.items()
+    }
+    untrusted = any(o.origin is Origin.UNTRUSTED for o in labels.values())
+    return Provenance(origins=labels, tainted=untrusted or (turn is not None and turn.origin is Origin.UNTRUSTED))
 
 
 def _origin(
-    value: Any, known: ArgumentOrigin | None, turn: ArgumentOrigin | None, own: frozenset[str]
+    value: Any, known: ArgumentOrigin | None, turn: ArgumentOrigin | None, own: frozenset[str], *, is_default: bool
 ) -> ArgumentOrigin:
     if is_own(value, own):
         return ArgumentOrigin(origin=Origin.REQUESTER)
-    if known is not None and known.origin is not Origin.REQUESTER:
+    if is_default:
+        return ArgumentOrigin(origin=Origin.CONFIG, note="default")
+    if known is not None and (known.origin is not Origin.REQUESTER or turn is None):
         return least_trusted([known, turn]) if turn else known
-    return turn or known or ArgumentOrigin(origin=Origin.TRUSTED)
+    return turn or ArgumentOrigin(origin=Origin.TRUSTED)
+
+
+def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    return {name: one["default"] for name, one in properties.items() if isinstance(one, Mapping) and "default" in one}
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal and of one kind: True is not 1."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+# ---------------------------------------------------------------- whole things
+
+
+def _wholes(text: str) -> Iterator[str]:
+    yield text
+    yield text.strip()
+    for groups in _QUOTED.findall(text):
+        yield from (g for g in groups if g)
+    for word in text.split():
+        parts = [word]
+        if pair := _PAIR.fullmatch(word):
+            parts.append(pair.group(1))
+        for part in parts:
+            yield from _edges(part)
+            if not _THOUSANDS.fullmatch(part.lstrip(_BEFORE + "$€£¥").rstrip(_AFTER + "$€£¥%")):
+                for piece in part.split(","):
+                    yield from _edges(piece)
+
+
+def _edges(part: str) -> Iterator[str]:
+    """The part, and without the punctuation around it; a path's own slash or dot in front stays."""
+    yield part
+    yield part.lstrip(_BEFORE)
+    yield part.rstrip(_AFTER)
+    yield part.lstrip(_BEFORE).rstrip(_AFTER).removeprefix("mailto:")
+
+
+def _keys(text: str) -> Iterator[str]:
+    """Forms that mean the same: `20`, `$20.00`; `Ann@Acme.example`; `acme.example/x` and `https://ACME.example/x`."""
+    plain = text.replace(",", "") if _THOUSANDS.fullmatch(text.lstrip("$€£¥").rstrip("$€£¥%")) else text
+    if number := _NUMBER.fullmatch(plain):
+        yield _number_key(Decimal(number.group(1)))
+    if _EMAIL.fullmatch(text):
+        yield f"mail {text.casefold()}"
+    if text.startswith(("http://", "https://", "HTTP", "Http")):
+        yield from _link_key(text)
+    elif _HOST.fullmatch(text):
+        yield from _link_key(f"https://{text}")
+
+
+def _link_key(text: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return
+    if host and "@" not in parts.netloc and parts.netloc.isascii() and not re.search(r"[\s\\]", text):
+        path = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
+        yield f"link {parts.scheme}://{host}:{port or ''}{path}"
+
+
+def _number_key(number: Decimal) -> str:
+    return f"number {number.normalize() + 0:f}"

@@ -107,7 +107,7 @@ class Settings(BaseModel):
     def _contradictions(self) -> Iterator[str]:
         if self.slack_bot_token:
             if self.slack_how == "http" and not self.slack_signing_secret:
-                yield "SLACK_SIGNING_SECRET is missing: Slack over HTTP is verified with it (or set SLACK_APP_TOKEN for Socket Mode)"
+                yield "SLACK_SIGNING_SECRET is missing: Slack over HTTP is verified with it (Socket Mode wants SLACK_APP_TOKEN)"
             if self.slack_how == "socket" and not self.slack_app_token:
                 yield "SLACK_APP_TOKEN is missing: Socket Mode needs it (or set SLACK_MODE=http)"
         if self.telegram_bot_token and self.telegram_mode == "webhook":

@@ -18,7 +18,6 @@ from core.models import (
     Action,
     ArgumentOrigin,
     Claimed,
-    ConversationRef,
     Dropped,
     EffectClass,
     Failed,
@@ -33,8 +32,9 @@ from core.models import (
     Unknown,
 )
 from core.state import backoff_s
-from core.store import approvals, clock, conversations, grants, people, steps
+from core.store import approvals, conversations, situation, steps
 from core.store.people import Principal
+from core.store.situation import Situation
 from worker.context import context_for
 from worker.executor import Hold
 from worker.gate import AskPeople, Go, Refuse, pass_gate
@@ -77,17 +77,20 @@ class Actor:
         skill = self.registry.get(step.skill)
         if skill is None:
             return Failed(error=f"No skill {step.skill!r} is installed on this worker.", outcome=Outcome.REFUSED)
+        seen = await situation.of_step(self.deps.db, step.task_id, step.skill, step.approval_id)
+        if seen is None:
+            return Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED)
         try:
-            frozen = await self._freeze(step, skill)
+            frozen = await self._freeze(step, skill, seen)
         except (BadArguments, templates.BadReference, digest.NotCanonical) as error:
             return Failed(error=str(error), outcome=Outcome.REFUSED)
         except NotDone as error:
             return Failed(error=error.message, retry_in_s=_retry_s(step, error))
-        return await self._pass(hold, skill, frozen)
+        return await self._pass(hold, skill, frozen, seen)
 
     # ------------------------------------------------------------ freeze
 
-    async def _freeze(self, step: Claimed, skill: Skill) -> _Frozen:
+    async def _freeze(self, step: Claimed, skill: Skill, seen: Situation) -> _Frozen:
         """The action exactly as it would run, and where each of its arguments came from."""
         db = self.deps.db
         needed = templates.steps_named(step.args)
@@ -95,10 +98,7 @@ class Actor:
         sources = await steps.sources(db, step.task_id, sorted(needed)) if needed else {}
         args, origins = templates.resolve(step.args, results, _origins(step), _trusted(sources, self.registry))
         args = skill.validate(args)
-        requester = await people.by_id(db, step.requester_id)
-        if requester is None:
-            raise BadArguments("Who asked for this may no longer do so.")
-        ctx = await context_for(self, step, skill, requester)
+        ctx = await context_for(self, step, skill, seen.requester)
         action = Action(
             skill=step.skill,
             version=skill.manifest.version,
@@ -110,27 +110,25 @@ class Actor:
             task_id=str(step.task_id),
             step=step.n,
         )
-        where = provenance.label(args, origins, await conversations.own_words(db, step.task_id))
-        return _Frozen(action, digest.digest(action), where, requester, args)
+        where = provenance.label(args, origins, seen.own_words)
+        return _Frozen(action, digest.digest(action), where, seen.requester, args)
 
     # ------------------------------------------------------------ gate
 
-    async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen) -> StepOutcome:
-        step, db = hold.step, self.deps.db
-        now = await clock.now(db)
+    async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen, seen: Situation) -> StepOutcome:
+        step = hold.step
         answer = policy.classify(
             frozen.action,
             skill.manifest,
             frozen.provenance,
-            frozen.requester.requester,
+            seen.requester.requester,
             self.deps.organisation,
-            await grants.of(db, frozen.requester.id, step.task_id, step.skill),
-            now,
-            conversation=await self._where(step),
+            seen.grants,
+            seen.now,
+            conversation=seen.conversation,
             task={"id": str(step.task_id), "goal": step.task_goal, "spent": 0.0},
         )
-        approval = await approvals.of_step(db, step.approval_id) if step.approval_id else None
-        match pass_gate(answer, approval, frozen.digest):
+        match pass_gate(answer, seen.approval, frozen.digest):
             case Refuse(why=why):
                 return Failed(error=f"Refused: {why}", outcome=Outcome.REFUSED)
             case AskPeople() as asked:
@@ -139,12 +137,6 @@ class Actor:
                 return await self._go(hold, skill, frozen, go)
             case other:
                 assert_never(other)
-
-    async def _where(self, step: Claimed) -> ConversationRef:
-        if step.conversation_id is None:
-            return ConversationRef()
-        found = await conversations.by_id(self.deps.db, step.conversation_id)
-        return ConversationRef(channel=found.channel, id=found.external_id) if found else ConversationRef()
 
     async def _park(self, step: Claimed, skill: Skill, frozen: _Frozen, asked: AskPeople) -> StepOutcome:
         ask, manifest = asked.ask, skill.manifest

@@ -34,7 +34,7 @@ class Refuse(Frozen):
 
 
 def pass_gate(answer: Classified, approval: Mapping[str, Any] | None, digest: str) -> Go | AskPeople | Refuse:
-    """`approval` is what `store.approvals.of_step` answers for the step, if it has one."""
+    """`approval` is the one that the step has, as `store.situation` reads it."""
     usable = _usable(approval, digest)
     match answer:
         case Deny(reasons=reasons):

@@ -79,7 +79,9 @@ def steps_of(
     if len(numbers) < len(proposal.steps):
         raise NotAPlan("two steps have the same id; give each its own")
     tainted_by = read_untrusted[0] if read_untrusted else None
-    origins = {TURN: ArgumentOrigin(origin=Origin.UNTRUSTED, step=tainted_by[0], note=tainted_by[1])} if tainted_by else {}
+    origins = (
+        {TURN: ArgumentOrigin(origin=Origin.UNTRUSTED, step=tainted_by[0], note=tainted_by[1])} if tainted_by else {}
+    )
     made = []
     for step in proposal.steps:
         manifest = manifests.get(step.skill)

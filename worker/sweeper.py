@@ -36,7 +36,7 @@ class Sweeper:
             try:
                 connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "sayso sweeper"})
                 try:
-                    while not await locks.try_hold(connection, config.SWEEPER_LOCK):
+                    while not await locks.try_hold(connection, config.SWEEPER_LOCK):  # noqa: ASYNC110  # Postgres holds it
                         await asyncio.sleep(config.SWEEP_EVERY_S)
                     while not connection.is_closed():
                         await self.sweep()

@@ -84,16 +84,6 @@ async def of_task(db: Db, task: int) -> list[dict[str, Any]]:
     return [dict(r) | {"id": str(r["id"])} for r in rows]
 
 
-async def of_step(db: Db, approval: str) -> dict[str, Any] | None:
-    """What the executor compares before it begins: status, digest, the ask it was given for."""
-    row = await db.fetchrow(
-        "select id, status, digest, items, card, approvers, expires_at <= sayso_now() as is_expired"
-        " from approvals where id = $1",
-        UUID(approval),
-    )
-    return dict(row) | {"id": str(row["id"])} if row else None
-
-
 async def decide(
     db: Db,
     *,
