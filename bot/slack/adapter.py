@@ -1,0 +1,238 @@
+"""The Slack app: takes what Slack delivers, has it committed, and only then acknowledges.
+
+Both transports end in one Bolt middleware, which runs before anything of Bolt's acknowledges by itself: it translates,
+calls intake, and answers 200, or 500 when the commit failed, so that Slack delivers again. Nothing here waits for
+Slack's API before the acknowledgement; what only the presser is told goes out afterwards.
+https://docs.slack.dev/apis/events-api#responding
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol
+
+import aiohttp
+from fastapi import APIRouter
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+from slack_bolt.response import BoltResponse
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.webhook.async_client import AsyncWebhookClient
+
+from bot.slack import words
+from bot.slack.blocks import Message, reason_view, words_message
+from bot.slack.http import slack_router
+from bot.slack.sender import CALL_TIMEOUT_S, SlackSender, refusal, web_client
+from bot.slack.translate import REASON, Dropped, Own, Pressed, ReasonWanted, Reply, Said, Steered, translate
+from core import cards, config
+from core import intake as core_intake
+from core.deps import Deps
+from core.models import Accepted, Decided, Duplicate, Inbound, Press, Received
+from core.store import people
+from core.store.people import Principal
+
+log = logging.getLogger(__name__)
+
+UNANSWERED: Final = (SlackApiError, SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
+TELLING_MOST: Final = 1000
+
+
+class Intake(Protocol):
+    """What we need of `core.intake`."""
+
+    async def receive(self, deps: Deps, inbound: Inbound) -> Received | Duplicate: ...
+
+    async def press(self, deps: Deps, pressed: Press) -> Decided: ...
+
+    async def control(self, deps: Deps, person: Principal, task: int, verb: str) -> str: ...
+
+
+class SlackAdapter:
+    """`router()` is Slack's way in over HTTP, `run()` the connection in Socket Mode, `sender` the way out."""
+
+    def __init__(self, deps: Deps, intake: Intake = core_intake) -> None:
+        self._deps, self._intake = deps, intake
+        self._settings = deps.settings
+        self.sender = SlackSender(self._settings)
+        self.own: Own | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+        # Requests are verified before they get here; who we are and what is ours to drop, we judge ourselves.
+        self.app = AsyncApp(
+            name="sayso",
+            logger=_quiet("bot.slack.bolt"),
+            client=web_client(self._settings, may_repeat=True),
+            signing_secret="",
+            request_verification_enabled=False,
+            before_authorize=self._take,
+        )
+
+    def router(self) -> APIRouter:
+        """`POST /slack/events`: events, interactivity and commands."""
+        return slack_router(self.app, self._settings.secret_of(self._settings.slack_signing_secret))
+
+    async def run(self) -> None:
+        """Learn who we are, then listen until cancelled. Slack being away delays this and nothing else."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)) as session:
+            clients = (self.sender.once, self.sender.again, self.app.client)
+            for client in clients:
+                client.session = session
+            try:
+                self.own = await self._who_we_are()
+                await self._listen()
+            finally:
+                for task in self._telling:
+                    task.cancel()
+                await asyncio.gather(*self._telling, return_exceptions=True)
+                for client in clients:
+                    client.session = None
+
+    async def _who_we_are(self) -> Own:
+        pause_s = config.RETRY_FIRST_S
+        while True:
+            try:
+                answer = await self.sender.again.auth_test()
+                own = Own(
+                    team=str(answer["team_id"]),
+                    enterprise=str(answer.get("enterprise_id") or ""),
+                    bot_user=str(answer["user_id"]),
+                    bot=str(answer.get("bot_id") or ""),
+                )
+                log.info("Slack: we are %s in %s, by %s", own.bot_user, own.home, self._settings.slack_how)
+                return own
+            except SlackApiError as error:
+                log.error("Slack: %s; asking again in %g s", refusal(error), pause_s)
+            except UNANSWERED as error:
+                log.warning("Slack does not answer (%s); asking again in %g s", type(error).__name__, pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, config.PART_RETRY_MOST_S)
+
+    async def _listen(self) -> None:
+        if self._settings.slack_how == "http":
+            await asyncio.Event().wait()
+        handler: Any = AsyncSocketModeHandler(  # Any: its methods carry no types
+            self.app, self._settings.secret_of(self._settings.slack_app_token), logger=_quiet("bot.slack.socket")
+        )
+        try:
+            await handler.connect_async()
+            await asyncio.Event().wait()
+        finally:
+            await handler.close_async()
+
+    # ------------------------------------------------------------ what comes in
+
+    async def _take(self, body: dict[str, Any], next: Callable[[], Awaitable[BoltResponse]]) -> BoltResponse:
+        """Everything that Slack delivers. 200 says that it is committed, or of no concern to us."""
+        if body.get("type") == "url_verification":
+            return await next()
+        if self.own is None:
+            log.warning("Slack delivers before we know who we are; it will deliver again")
+            return BoltResponse(status=503, body="")
+        found = translate(body, self.own)
+        try:
+            match found:
+                case Dropped():
+                    return BoltResponse(status=200, body="")
+                case Said():
+                    return await self._said(found)
+                case Pressed():
+                    return await self._pressed(found)
+                case Steered():
+                    return await self._steered(found)
+                case ReasonWanted():
+                    self._later(self._ask_reason(found))
+                    return BoltResponse(status=200, body="")
+        except Exception as error:
+            # The error's text may hold what people wrote, so only its kind is logged.
+            log.error("a delivery could not be committed, Slack is not told that it was: %s", type(error).__name__)
+            log.debug("that was", exc_info=True)
+            self._tell_of_failure(found)
+            return BoltResponse(status=500, body="")
+
+    async def _said(self, said: Said) -> BoltResponse:
+        await self._intake.receive(self._deps, said.inbound)
+        if said.reply is None:
+            return BoltResponse(status=200, body="")
+        is_private = said.inbound.place.private
+        taken = words.COMMAND_TAKEN_PRIVATELY if is_private else words.COMMAND_TAKEN
+        return BoltResponse(status=200, body={"response_type": "ephemeral", "text": taken})
+
+    async def _pressed(self, pressed: Pressed) -> BoltResponse:
+        decided = await self._intake.press(self._deps, pressed.press)
+        if isinstance(decided, Accepted):
+            return BoltResponse(status=200, body="")
+        answer = cards.press_answer(decided)
+        if pressed.in_view:
+            errors = {"response_action": "errors", "errors": {REASON: answer}}
+            return BoltResponse(status=200, body=errors)
+        self._later(self._tell(pressed.reply, answer))
+        return BoltResponse(status=200, body="")
+
+    async def _steered(self, steered: Steered) -> BoltResponse:
+        person = await people.behind(self._deps.db, steered.sender)
+        try:
+            answer = words.STRANGER
+            if person is not None:
+                answer = await self._intake.control(self._deps, person, steered.task_id, steered.verb)
+        except core_intake.NotVisible:
+            answer = words.NO_SUCH_TASK
+        self._later(self._tell(steered.reply, answer))
+        return BoltResponse(status=200, body="")
+
+    # ------------------------------------------------------------ what only one person is told
+
+    def _tell_of_failure(self, found: Said | Pressed | Steered | ReasonWanted | Dropped) -> None:
+        """Slack delivers messages again, but neither presses nor commands."""
+        match found:
+            case Said(reply=Reply() as reply):
+                self._later(self._tell(reply, words.COMMAND_FAILED))
+            case Pressed(reply=reply) | Steered(reply=reply):
+                self._later(self._tell(reply, words.PRESS_FAILED))
+            case _:
+                return
+
+    async def _tell(self, reply: Reply, text: str) -> None:
+        """To this person alone; by the reply's own address where the bot may not post."""
+        message = words_message(text, self._settings.base_url())
+        more: dict[str, Any] = {"thread_ts": reply.thread} if reply.thread else {}
+        try:
+            await self.sender.once.chat_postEphemeral(
+                channel=reply.channel, user=reply.user, text=message.text, blocks=message.blocks, **more
+            )
+        except UNANSWERED as error:
+            if not reply.url or not await self._told_by_url(reply.url, message):
+                log.warning("Slack: a person could not be told something: %s", type(error).__name__)
+
+    async def _told_by_url(self, url: str, message: Message) -> bool:
+        try:
+            answer = await AsyncWebhookClient(url, timeout=CALL_TIMEOUT_S, logger=_quiet("bot.slack.sdk")).send(
+                text=message.text, blocks=message.blocks, response_type="ephemeral", replace_original=False
+            )
+            return answer.status_code == 200
+        except UNANSWERED:
+            return False
+
+    async def _ask_reason(self, wanted: ReasonWanted) -> None:
+        view = reason_view(wanted.approval_id, wanted.reply)
+        try:
+            await self.sender.once.views_open(trigger_id=wanted.trigger, view=view)
+        except UNANSWERED as error:
+            log.warning("Slack did not open the form for a reason: %s", type(error).__name__)
+            await self._tell(wanted.reply, words.NO_FORM)
+
+    def _later(self, told: Coroutine[Any, Any, None]) -> None:
+        """After the acknowledgement; best effort."""
+        if len(self._telling) >= TELLING_MOST:
+            told.close()
+            return
+        task = asyncio.create_task(told)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+
+def _quiet(name: str) -> logging.Logger:
+    """The SDK's loggers write whole payloads at DEBUG: people's words belong into no log."""
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.INFO)
+    return logger

@@ -1,0 +1,69 @@
+"""`POST /slack/events`: reads the raw body within its limit, verifies the signature, parses, and hands it to Bolt.
+
+Whatever is wrong with a request is answered 4xx before anything else looks at it. 5xx means only that a good request
+could not be committed, so that Slack delivers it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
+from starlette.responses import JSONResponse, Response
+
+from bot.slack.signature import Refused, judged, parsed
+from core import config
+
+log = logging.getLogger(__name__)
+
+
+def slack_router(app: AsyncApp, secret: str) -> APIRouter:
+    """One route for events, interactivity and commands."""
+    router = APIRouter()
+
+    @router.post("/slack/events", include_in_schema=False)
+    async def slack_events(request: Request) -> Response:
+        body = await _body(request)
+        if isinstance(body, Refused):
+            return _refusal(body)
+        headers = request.scope["headers"]
+        refused = judged(headers, body, secret, time.time())
+        if refused is not None:
+            return _refusal(refused)
+        payload = parsed(headers, body)
+        if isinstance(payload, Refused):
+            return _refusal(payload)
+        asked = _bolt_request(payload)
+        if isinstance(asked, Refused):
+            return _refusal(asked)
+        answer = await app.async_dispatch(asked)
+        return Response(answer.body, answer.status, answer.first_headers_without_set_cookie())
+
+    return router
+
+
+async def _body(request: Request) -> bytes | Refused:
+    """The raw body, read no further than the limit."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > config.BODY_BYTES:
+            return Refused(413, f"the body is larger than {config.BODY_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _bolt_request(payload: dict[str, Any]) -> AsyncBoltRequest | Refused:
+    """As Socket Mode would bring it: verified, parsed, and without the headers, which nobody signed."""
+    try:
+        return AsyncBoltRequest(body=payload, mode="socket_mode")
+    except (AttributeError, TypeError, ValueError, LookupError):
+        return Refused(400, "a payload of no known shape")
+
+
+def _refusal(refused: Refused) -> Response:
+    log.info("Slack request refused with %s: %s", refused.status, refused.why)
+    return JSONResponse({"error": refused.why}, refused.status)

@@ -1,0 +1,191 @@
+"""Slack's outgoing side: posts and edits messages, finds one whose answer was lost, and names errors for the courier.
+
+A post is sent once: a second one after a lost answer would be a second message, so only what may be repeated is. What
+Slack says is sorted here into certainly not sent (again later, or never) and perhaps sent.
+https://docs.slack.dev/reference/methods/chat.postMessage
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler, AsyncServerErrorRetryHandler
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.sending import MaybeSent, NotSent
+from bot.slack.blocks import Message, card_message, words_message
+from core.cards import Card
+from core.models import Channel
+from core.settings import Settings
+from core.store.conversations import Conversation
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT_S: Final = 15
+RATE_LIMIT_S: Final = 30.0
+AWAY_S: Final = 2.0
+FIND_PAGE: Final = 100
+FIND_PAGES: Final = 3
+OPENED_MOST: Final = 10_000
+EVENT_TYPE: Final = "sayso_message"
+
+# Slack's own words for these: some of it may have succeeded.
+_PERHAPS: Final = frozenset({"fatal_error", "internal_error"})
+_LATER: Final = frozenset(
+    {"ratelimited", "rate_limited", "service_unavailable", "team_added_to_org", "request_timeout"}
+)
+_FIXES: Final = {
+    "not_in_channel": "the bot is not in this channel: /invite it there",
+    "channel_not_found": "the bot cannot see this channel: /invite it there, or correct the id",
+    "is_archived": "the channel is archived",
+    "invalid_auth": "SLACK_BOT_TOKEN is not valid: copy it again from the app's OAuth page",
+    "not_authed": "SLACK_BOT_TOKEN is empty",
+    "account_inactive": "the app was removed from the workspace: install it again",
+    "token_revoked": "the app's token was revoked: install it again and set the new SLACK_BOT_TOKEN",
+    "missing_scope": "the app lacks a permission: add the scopes of docs/slack.md and install it again",
+    "restricted_action": "a workspace setting forbids the bot to post there",
+    "message_not_found": "the message is gone",
+    "cant_update_message": "the message is not ours to edit",
+    "msg_too_long": "the message is too long for Slack",
+}
+
+
+def web_client(settings: Settings, *, may_repeat: bool) -> AsyncWebClient:
+    """A client at SLACK_API_URL. Without `may_repeat` a request leaves at most once."""
+    # Rate limits are not waited out here: the courier waits, and holds nothing meanwhile.
+    handlers = [AsyncConnectionErrorRetryHandler(), AsyncServerErrorRetryHandler()] if may_repeat else []
+    return AsyncWebClient(
+        token=settings.secret_of(settings.slack_bot_token),
+        base_url=settings.slack_api_url.rstrip("/") + "/",
+        timeout=CALL_TIMEOUT_S,
+        retry_handlers=handlers,
+        logger=logging.getLogger("bot.slack.sdk"),
+    )
+
+
+class SlackSender:
+    channel = Channel.SLACK.value
+
+    def __init__(self, settings: Settings) -> None:
+        self._base_url = settings.base_url()
+        self._has_links = settings.public_base_url is not None
+        self.once = web_client(settings, may_repeat=False)
+        self.again = web_client(settings, may_repeat=True)
+        self._opened: dict[str, str] = {}
+
+    async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
+        """Answers the message's ts."""
+        channel = await self._channel(conversation)
+        more: dict[str, Any] = {
+            "channel": channel,
+            "unfurl_links": False,
+            "unfurl_media": False,
+            "mrkdwn": False,
+            "metadata": {"event_type": EVENT_TYPE, "event_payload": {"id": str(message)}},
+        }
+        if conversation.thread:
+            more["thread_ts"] = conversation.thread
+        answer = await self._shown(content, self.once.chat_postMessage, more)
+        return str(answer["ts"])
+
+    async def edit(self, conversation: Conversation, ref: str, card: Card) -> None:
+        channel = await self._channel(conversation)
+        await self._shown(card, self.again.chat_update, {"channel": channel, "ts": ref, "parse": "none"})
+
+    async def find(self, conversation: Conversation, message: int) -> str | None:
+        """Looks through the newest messages of the place for our metadata."""
+        channel = await self._channel(conversation)
+        cursor = ""
+        for _ in range(FIND_PAGES):
+            args: dict[str, Any] = {"channel": channel, "limit": FIND_PAGE, "include_all_metadata": True}
+            if cursor:
+                args["cursor"] = cursor
+            try:
+                if conversation.thread:
+                    page = await self._called(self.again.conversations_replies, ts=conversation.thread, **args)
+                else:
+                    page = await self._called(self.again.conversations_history, **args)
+            except NotSent as error:
+                if error.retry_s is None:
+                    return None
+                raise
+            for one in page.get("messages") or []:
+                if _is_message(one, message):
+                    return str(one["ts"])
+            cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
+            if not cursor:
+                return None
+        return None
+
+    async def _shown(self, content: Card | str, call: Any, args: dict[str, Any]) -> Any:
+        """With the plainest blocks when Slack does not take the newest."""
+        try:
+            return await self._called(call, **args, **_fields(self._message(content, simple=False)))
+        except NotSent as error:
+            if error.why.partition(":")[0] not in ("invalid_blocks", "invalid_blocks_format") or isinstance(
+                content, str
+            ):
+                raise
+            log.warning("Slack refuses a card's blocks; sending it in the simple form")
+            return await self._called(call, **args, **_fields(self._message(content, simple=True)))
+
+    def _message(self, content: Card | str, *, simple: bool) -> Message:
+        if isinstance(content, str):
+            return words_message(content, self._base_url)
+        return card_message(content, self._base_url, has_links=self._has_links, simple=simple)
+
+    async def _channel(self, conversation: Conversation) -> str:
+        """The channel's id; for a person the id of our direct conversation with them."""
+        target = conversation.external_id.rpartition("/")[2]
+        if not target.startswith(("U", "W")):
+            return target
+        if target not in self._opened:
+            answer = await self._called(self.again.conversations_open, users=[target])
+            if len(self._opened) >= OPENED_MOST:
+                self._opened.clear()
+            self._opened[target] = str(answer["channel"]["id"])
+        return self._opened[target]
+
+    async def _called(self, call: Any, **args: Any) -> Any:
+        """Slack's answer; raises `NotSent` or `MaybeSent`."""
+        try:
+            return await call(**args)
+        except SlackApiError as error:
+            raise refusal(error) from None
+        except aiohttp.ClientConnectorError as error:
+            raise NotSent(f"Slack cannot be reached: {type(error).__name__}", AWAY_S) from None
+        except (TimeoutError, aiohttp.ClientError, SlackClientError, OSError) as error:
+            raise MaybeSent(f"no answer from Slack: {type(error).__name__}") from None
+
+
+def refusal(error: SlackApiError) -> NotSent | MaybeSent:
+    """What Slack's error means for the message."""
+    response = error.response
+    status = int(getattr(response, "status_code", None) or getattr(response, "status", None) or 200)
+    data = getattr(response, "data", None)
+    code = str(data.get("error") or "") if isinstance(data, dict) else ""
+    if status == 429 or code in _LATER:
+        return NotSent(code or "rate limited", _retry_after_s(getattr(response, "headers", None)))
+    if code in _PERHAPS or (not code and (status >= 500 or status == 200)):
+        return MaybeSent(f"Slack answered {code or status}")
+    why = code or f"HTTP {status}"
+    return NotSent(f"{why}: {_FIXES[code]}" if code in _FIXES else why, None)
+
+
+def _retry_after_s(headers: Any) -> float:
+    """Slack gives whole seconds. https://docs.slack.dev/apis/web-api/rate-limits"""
+    given = next((v for k, v in dict(headers or {}).items() if str(k).lower() == "retry-after"), "")
+    return float(given) if str(given).isdigit() else RATE_LIMIT_S
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return {"text": message.text, "blocks": message.blocks}
+
+
+def _is_message(found: Any, message: int) -> bool:
+    metadata = found.get("metadata") or {}
+    payload = metadata.get("event_payload") or {}
+    return metadata.get("event_type") == EVENT_TYPE and payload.get("id") == str(message)

@@ -1,0 +1,13 @@
+"""The few sentences that only Slack needs, because they are about Slack itself. All others are in `core.cards`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PRESS_FAILED: Final = "That did not reach me: nothing was decided. Please press again."
+COMMAND_FAILED: Final = "That did not reach me: nothing was done. Please say it again."
+COMMAND_TAKEN: Final = "Received. My answer comes in this channel; if it does not, /invite me here."
+COMMAND_TAKEN_PRIVATELY: Final = "Received. My answer comes in our direct messages."
+NO_SUCH_TASK: Final = "There is no such task, or it is not yours to steer."
+STRANGER: Final = "I don't know you, so this button is not yours to press."
+NO_FORM: Final = "Slack did not open the form in time. Please press again."
