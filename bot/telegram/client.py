@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
 from telegram import Bot
-from telegram.error import TelegramError
+from telegram.error import RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
 from bot.telegram.translate import ALLOWED_UPDATES, Me
@@ -67,6 +69,14 @@ class Client(Bot):
     async def close_connections(self) -> None:
         for request in self._request:
             await request.shutdown()
+
+
+def pause_asked_s(error: RetryAfter) -> float:
+    """How long Telegram asks us to wait."""
+    with warnings.catch_warnings():  # it warns that this will become a timedelta one day; both are read here
+        warnings.simplefilter("ignore")
+        after = error.retry_after
+    return after.total_seconds() if isinstance(after, timedelta) else float(after)
 
 
 def open_client(settings: Settings) -> Client:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any, Final
 
 import asyncpg
 from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 
-from bot.telegram.client import POLL_S, Client
+from bot.telegram.client import POLL_S, Client, pause_asked_s
 from bot.telegram.translate import Malformed, update_id
 from core import config
 from core.db import Pool
@@ -89,8 +88,7 @@ class Poller:
     def _pause_s(self, error: TelegramError, failures: int) -> float:
         """Seconds to wait after a poll that failed; says why it did."""
         if isinstance(error, RetryAfter):
-            after = error.retry_after
-            return after.total_seconds() if isinstance(after, timedelta) else float(after)
+            return pause_asked_s(error)
         if isinstance(error, Conflict):
             log.error(
                 "Telegram lets only one program receive this bot's updates, and another one does (polling, or a webhook)."

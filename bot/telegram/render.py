@@ -32,8 +32,8 @@ LINES_WITH_CODES: Final = 25  # 100 entities a message; beyond them a line is on
 MARKS: Final = {"done": "✓", "running": "▸", "failed": "✕"}
 STYLES: Final = {"primary": "primary", "danger": "danger"}
 
-# What Telegram finds in plain text by itself: @name, #tag, $TAG, /command, scheme://, a.domain, user@host.
-_CLICKABLE = re.compile(r"[@#$]\w|(?<!\w)/\w|://|\w\.\w|mailto:|tel:|\+?\d[\d()-]{6,}")
+# What Telegram finds in plain text by itself: @name, #tag, $TAG, /command, scheme://, a.domain, user@host, +phone.
+_CLICKABLE = re.compile(r"[@#$]\w|(?<!\w)/\w|://|\w\.\w|mailto:|tel:|\+\d{5}")
 
 
 @dataclass(frozen=True, slots=True)

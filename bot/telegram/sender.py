@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Final, TypeVar
 
 import httpx
@@ -18,7 +17,7 @@ from telegram.constants import ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from bot.sending import MaybeSent, NotSent
-from bot.telegram.client import Client
+from bot.telegram.client import Client, pause_asked_s
 from bot.telegram.render import Rendered, rendered, split
 from bot.telegram.spacing import Spacing
 from core import config
@@ -37,9 +36,9 @@ NEVER_LEFT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
 class TelegramSender:
     channel = "telegram"
 
-    def __init__(self, client: Client, base_url: str) -> None:
+    def __init__(self, client: Client, base_url: str, spacing: Spacing | None = None) -> None:
         self._client, self._base_url = client, base_url
-        self._spacing = Spacing()
+        self._spacing = spacing or Spacing()
         self._moved: dict[int, int] = {}
         self._arrived: dict[int, list[str]] = {}
 
@@ -146,8 +145,9 @@ class TelegramSender:
 def meaning(error: TelegramError, why: str) -> NotSent | MaybeSent:
     """What an error says about the message: never there, there later, or nobody knows."""
     if isinstance(error, RetryAfter):
-        after = error.retry_after
-        return NotSent(why, after.total_seconds() if isinstance(after, timedelta) else float(after))
+        return NotSent(why, pause_asked_s(error))
+    if "too many requests" in error.message.lower():
+        return NotSent(why, RETRY_S)
     if isinstance(error, InvalidToken):  # the token may be put right while the message waits
         return NotSent(why, config.MESSAGE_RETRY_MOST_S)
     if isinstance(error, (Forbidden, BadRequest)):  # blocked, no such chat, gone, or not acceptable: for good

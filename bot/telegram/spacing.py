@@ -10,23 +10,27 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Final
 
+Limits = tuple[tuple[int, float], ...]
+
 # (sends, within seconds): one a second with a short burst; in groups also twenty a minute.
-PRIVATE: Final = ((3, 3.0),)
-GROUP: Final = ((3, 3.0), (20, 60.0))
+PRIVATE: Final[Limits] = ((3, 3.0),)
+GROUP: Final[Limits] = ((3, 3.0), (20, 60.0))
 CHATS_REMEMBERED: Final = 5_000
 
 
 class Spacing:
-    def __init__(self) -> None:
+    def __init__(self, *, private: Limits = PRIVATE, group: Limits = GROUP) -> None:
+        self._private, self._group = private, group
         self._sends: OrderedDict[int, deque[float]] = OrderedDict()
 
     def wait_s(self, chat: int, now: float) -> float:
         """Seconds until one more send to this chat is in order; 0.0 takes the turn."""
-        sends = self._sends.setdefault(chat, deque(maxlen=GROUP[-1][0]))
+        limits = self._group if chat < 0 else self._private  # groups have negative ids
+        sends = self._sends.setdefault(chat, deque(maxlen=max(count for count, _ in limits)))
         self._sends.move_to_end(chat)
         while len(self._sends) > CHATS_REMEMBERED:
             self._sends.popitem(last=False)
-        early_s = max(too_early_s(sends, count, within_s, now) for count, within_s in _limits(chat))
+        early_s = max(too_early_s(sends, count, within_s, now) for count, within_s in limits)
         if early_s <= 0:
             sends.append(now)
         return max(early_s, 0.0)
@@ -35,7 +39,3 @@ class Spacing:
 def too_early_s(sends: deque[float], count: int, within_s: float, now: float) -> float:
     """How much too early a send is, when only `count` are allowed within so many seconds."""
     return sends[-count] + within_s - now if len(sends) >= count else 0.0
-
-
-def _limits(chat: int) -> tuple[tuple[int, float], ...]:
-    return GROUP if chat < 0 else PRIVATE  # groups have negative ids

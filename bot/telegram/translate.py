@@ -144,10 +144,13 @@ def _own_words(message: Message, typed: str, me: Me) -> tuple[str, bool, bool]:
     named = [e for e in message.entities or message.caption_entities if _names_us(e, units, me)]
     for entity in sorted(named, key=lambda e: e.offset, reverse=True):
         start, end = entity.offset * 2, (entity.offset + entity.length) * 2
-        is_at_edge = not units[:start].decode("utf-16-le").strip() or not units[end:].decode("utf-16-le").strip()
+        is_at_edge = (
+            not units[:start].decode("utf-16-le", "replace").strip()
+            or not units[end:].decode("utf-16-le", "replace").strip()
+        )
         if is_at_edge:  # in the middle of a sentence the name is part of what is said
             units = units[:start] + units[end:]
-    return units.decode("utf-16-le").strip(), bool(named), False
+    return units.decode("utf-16-le", "replace").strip(), bool(named), False
 
 
 def _names_us(entity: MessageEntity, units: bytes, me: Me) -> bool:
@@ -155,7 +158,7 @@ def _names_us(entity: MessageEntity, units: bytes, me: Me) -> bool:
         return entity.user is not None and entity.user.id == me.id
     if entity.type != MessageEntity.MENTION:
         return False
-    name = units[entity.offset * 2 : (entity.offset + entity.length) * 2].decode("utf-16-le")
+    name = units[entity.offset * 2 : (entity.offset + entity.length) * 2].decode("utf-16-le", "replace")
     return name.lower() == f"@{me.username.lower()}"
 
 
