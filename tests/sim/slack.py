@@ -1,0 +1,200 @@
+"""A stand-in for Slack: one workspace on a local port, spoken to by the real SDKs.
+
+`SlackSim` serves the Web API and delivers events over signed HTTP or Socket Mode; `sim.user(...)` gives people whose
+verbs (slack_people) do what a person in Slack does. It judges requests by Slack's published schemas and keeps what it
+refused in `violations`. It knows nothing of our code. By hand: `python -m tests.sim.slack` prints its addresses.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import secrets
+from dataclasses import replace
+from typing import Literal
+
+from aiohttp import web
+
+from tests.sim import slack_payloads as payloads
+from tests.sim.faults import Faults
+from tests.sim.journal import Journal
+from tests.sim.slack_api import SlackApi, Violation
+from tests.sim.slack_people import Person
+from tests.sim.slack_transport import ACK_DEADLINE_S, Delivery, HttpTransport, Kind, SocketTransport
+from tests.sim.slack_world import Body, Channel, Member, Message, View, World
+
+HOST = "127.0.0.1"
+TEAM, CHANNEL = "T0ACME", "C0OPS"
+
+
+class SlackSim:
+    """One workspace with one installed app. Give `deliver_to` (the app's base URL) for HTTP; it may be set later.
+
+    `echo` sends the app its own posts back as events, as Slack does to an app that reads the channel.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["http", "socket"] = "http",
+        deliver_to: str = "",
+        signing_secret: str = "sim-signing-secret",
+        *,
+        bot_token: str = "xoxb-sim",
+        app_token: str = "xapp-sim",
+        enterprise: str | None = None,
+        echo: bool = False,
+        journal: Journal | None = None,
+        ack_deadline_s: float = ACK_DEADLINE_S,
+    ) -> None:
+        self.mode, self.deliver_to, self.signing_secret = mode, deliver_to, signing_secret
+        self.bot_token, self.app_token = bot_token, app_token
+        self.echo, self.ack_deadline_s = echo, ack_deadline_s
+        self.journal = journal or Journal()
+        self.faults = Faults()
+        self.violations: list[Violation] = []
+        self.world = World(TEAM, "acme", enterprise, "U0SAYSO", "B0SAYSO", "A0SAYSO")
+        self.world.members["U0SAYSO"] = Member("U0SAYSO", "sayso", TEAM, is_bot=True)
+        self.channel(CHANNEL, "ops")
+        self.http, self.socket = HttpTransport(self), SocketTransport(self)
+        self._api = SlackApi(self)
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+        self._tickets: set[str] = set()
+        self._echoes: set[asyncio.Task[Delivery]] = set()
+
+    async def start(self, port: int = 0) -> "SlackSim":
+        app = web.Application(client_max_size=32 * 2**20)
+        app.add_routes([*self._api.routes(), web.get("/link", self.socket.link)])
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        await self.http.start()
+        await self.socket.start()
+        return self
+
+    async def stop(self) -> None:
+        for task in self._echoes:
+            task.cancel()
+        await self.socket.stop()
+        await self.http.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> "SlackSim":
+        return await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def api_url(self) -> str:
+        """What SLACK_API_URL is to be."""
+        return f"{self.base_url}/api/"
+
+    def socket_url(self) -> str:
+        """A single-use address, as apps.connections.open gives out."""
+        ticket = secrets.token_hex(8)
+        self._tickets.add(ticket)
+        return f"ws://{HOST}:{self._port}/link?ticket={ticket}&app_id={self.world.app}"
+
+    def spend_ticket(self, ticket: str) -> bool:
+        known = ticket in self._tickets
+        self._tickets.discard(ticket)
+        return known
+
+    def user(self, user_id: str, name: str | None = None, team: str | None = None) -> Person:
+        """A person; `team` other than ours makes them a stranger who is here by Slack Connect."""
+        member = self.world.members.get(user_id) or Member(user_id, name or user_id.lower(), team or self.world.team)
+        self.world.members[user_id] = member
+        return Person(self, member)
+
+    def channel(
+        self,
+        channel_id: str,
+        name: str,
+        kind: Literal["channel", "group", "mpim"] = "channel",
+        *,
+        shared: bool = False,
+        with_app: bool = True,
+    ) -> Channel:
+        members = {self.world.bot_user} if with_app else set()
+        self.world.channels[channel_id] = Channel(channel_id, name, kind, members, shared)
+        return self.world.channels[channel_id]
+
+    def messages(self, channel: str) -> list[Message]:
+        """What everybody sees in a channel or DM, oldest first; each with its `edits`."""
+        return self.world.standing(channel)
+
+    def ephemeral(self, user_id: str) -> list[Message]:
+        return [one for one in self.world.posted if one.ephemeral_to == user_id and not one.deleted]
+
+    def home(self, user_id: str) -> View | None:
+        return self.world.homes.get(user_id)
+
+    async def deliver(self, kind: Kind, payload: Body, retry_num: int = 0, reason: str = "http_timeout") -> Delivery:
+        """Sends one payload by the transport in use and writes down what came back."""
+        if self.mode == "http":
+            delivery = await self.http.deliver(kind, payload, retry_num, reason)
+        else:
+            delivery = await self.socket.deliver(kind, payload, retry_num, "timeout")
+        self.note_delivery(delivery, f"retry {retry_num}" if retry_num else "")
+        return delivery
+
+    def note_delivery(self, delivery: Delivery, note: str = "") -> None:
+        payload = delivery.payload
+        inner = payload.get("event", {})
+        name = inner.get("type") or payload.get("type") or payload.get("command", "")
+        self.journal.write("slack", "out", name, payload, delivery.status, note)
+
+    async def redeliver(self, delivery: Delivery, retry_num: int = 1, reason: str = "http_timeout") -> Delivery:
+        """The same event once more, as Slack sends it when it saw no answer. Presses and commands come only once."""
+        assert delivery.kind == "events_api", "Slack does not redeliver interactions or commands"
+        return replace(await self.deliver("events_api", delivery.payload, retry_num, reason), ts=delivery.ts)
+
+    def after_call(self, method: str, answer: Body) -> None:
+        if not (self.echo and method == "chat.postMessage"):
+            return
+        channel = self.world.channels[answer["channel"]]
+        message = self.world.find(channel.id, answer["ts"])
+        assert message is not None
+        event = payloads.said(self.world, message, self.world.members[self.world.bot_user], channel)
+        task = asyncio.create_task(self.deliver("events_api", payloads.event_callback(self.world, event, channel)))
+        self._echoes.add(task)
+        task.add_done_callback(self._echoes.discard)
+
+
+async def serve(mode: Literal["http", "socket"], deliver_to: str, port: int) -> None:
+    """Runs until interrupted; each line typed is said by Alice in her DM, "!Approve" presses in the last message."""
+    sim = await SlackSim(mode, deliver_to).start(port)
+    try:
+        alice = sim.user("U01ALICE", "alice")
+        print(f"SLACK_API_URL={sim.api_url} SLACK_BOT_TOKEN={sim.bot_token} SLACK_MODE={mode}")
+        print(f"SLACK_APP_TOKEN={sim.app_token} SLACK_SIGNING_SECRET={sim.signing_secret}")
+        while line := (await asyncio.to_thread(input, "alice> ")).strip():
+            if line.startswith("!"):
+                delivery = await alice.press(alice.messages()[-1], line[1:])
+            else:
+                delivery = await alice.say(line)
+            await asyncio.sleep(1)
+            print(f"({delivery.status})", *(f"\n  {one.text}  {one.buttons()}" for one in alice.messages()[-3:]))
+    finally:
+        await sim.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A stand-in for Slack, for use by hand.")
+    parser.add_argument("--mode", choices=("http", "socket"), default="socket")
+    parser.add_argument("--deliver-to", default="http://127.0.0.1:8080", help="base URL of the app, for --mode http")
+    parser.add_argument("--port", type=int, default=0)
+    given = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt, EOFError):
+        asyncio.run(serve(given.mode, given.deliver_to, given.port))
+
+
+if __name__ == "__main__":
+    main()
