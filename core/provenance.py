@@ -7,7 +7,6 @@ was read it is trusted. "It was not seen in untrusted text" proves nothing and i
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,16 +26,18 @@ _QUOTED: Final = re.compile(
 )
 _PAIR: Final = re.compile(r"[A-Za-z_][\w.-]*=(.*)", re.DOTALL)
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_NUMBER: Final = re.compile(r"[$€£¥#]?(-?\d{1,30}(?:\.\d{1,30})?)(?:[$€£¥%]|usd|eur|gbp)?", re.ASCII | re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[$€£¥#]?(-?\d{1,16}(?:\.\d{1,10})?)(?:[$€£¥%]|usd|eur|gbp)?", re.ASCII | re.IGNORECASE)
 _EMAIL: Final = re.compile(r"[^\s@/:<>]+@[^\s@/:<>]+\.[^\s@/:<>]+")
-_HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d{1,5})?(?:[/?].*)?", re.IGNORECASE | re.ASCII | re.DOTALL)
+_LINK: Final = re.compile(r"https?://[^\s\\]+\Z", re.IGNORECASE)
+# Begins what is no text of anybody: a value that holds it is nobody's own.
+_KEY: Final = "\0"
 
 
 def tokens(text: str) -> frozenset[str]:
     """Every whole thing that someone wrote: words, parts of `k=v` and comma lists, quoted phrases, the whole text.
 
     Each also without the punctuation around it and in compatibility form (a wide letter typed for a narrow one), and
-    numbers, mail addresses and links in the one form that `keys` gives them.
+    numbers, mail addresses and links also in one form for all ways of writing them.
     """
     found: set[str] = set()
     for whole in _wholes(text):
@@ -58,8 +59,11 @@ def is_own(value: Any, own: frozenset[str]) -> bool:
     if isinstance(value, bool) or value is None or value == "":
         return False
     if isinstance(value, int | float):
-        return math.isfinite(value) and _number_key(Decimal(str(value))) in own
-    return isinstance(value, str) and (value in own or any(key in own for key in _keys(value)))
+        return abs(value) < 2**53 and _number_key(Decimal(str(value))) in own
+    # A text is no number: the file 0020 is not the file 20.
+    if not isinstance(value, str) or _KEY in value:
+        return False
+    return value in own or any(key in own for key in _address_keys(value))
 
 
 def label(
@@ -135,28 +139,26 @@ def _edges(part: str) -> Iterator[str]:
 
 
 def _keys(text: str) -> Iterator[str]:
-    """Forms that mean the same: `20`, `$20.00`; `Ann@Acme.example`; `acme.example/x` and `https://ACME.example/x`."""
+    """Of a token, the forms that mean the same: `20` and `$20.00`, `Ann@Acme.example`, `https://ACME.example`."""
     plain = text.replace(",", "") if _THOUSANDS.fullmatch(text.lstrip("$€£¥").rstrip("$€£¥%")) else text
     if number := _NUMBER.fullmatch(plain):
         yield _number_key(Decimal(number.group(1)))
+    yield from _address_keys(f"https://{text}" if text.lower().startswith("www.") else text)
+
+
+def _address_keys(text: str) -> Iterator[str]:
     if _EMAIL.fullmatch(text):
-        yield f"mail {text.casefold()}"
-    if text.startswith(("http://", "https://", "HTTP", "Http")):
-        yield from _link_key(text)
-    elif _HOST.fullmatch(text):
-        yield from _link_key(f"https://{text}")
-
-
-def _link_key(text: str) -> Iterator[str]:
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return
-    if host and "@" not in parts.netloc and parts.netloc.isascii() and not re.search(r"[\s\\]", text):
-        path = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
-        yield f"link {parts.scheme}://{host}:{port or ''}{path}"
+        yield f"{_KEY}mail {text.casefold()}"
+    if _LINK.match(text):
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            return
+        if host and "@" not in parts.netloc and parts.netloc.isascii():
+            rest = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
+            yield f"{_KEY}link {parts.scheme}://{host}:{port or ''}{rest}"
 
 
 def _number_key(number: Decimal) -> str:
-    return f"number {number.normalize() + 0:f}"
+    return f"{_KEY}number {number.normalize() + 0:f}"

@@ -110,7 +110,7 @@ class Actor:
             task_id=str(step.task_id),
             step=step.n,
         )
-        where = provenance.label(args, origins, seen.own_words)
+        where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema)
         return _Frozen(action, digest.digest(action), where, seen.requester, args)
 
     # ------------------------------------------------------------ gate
