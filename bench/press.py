@@ -113,7 +113,7 @@ def quantile(values: list[float], q: float) -> float:
 
 
 async def measure(count: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="sayso-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sayso-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         log = home / "started.log"
         (home / "skills").mkdir()
@@ -146,6 +146,8 @@ async def measure(count: int) -> dict[str, Any]:
                     child.send_signal(signal.SIGTERM)
                 for child in children:
                     child.wait(timeout=30)
+        while servers.postgres.answers():
+            await asyncio.to_thread(time.sleep, 0.1)
     raw = statistics.median(before + after)
     return {
         "workload": "W4 press to gated step", "system": "sayso", "concurrency": 1, "samples": len(took),

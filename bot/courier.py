@@ -101,8 +101,12 @@ class Courier:
             approval = await approvals.whole(self._db, message.approval_id)
             return cards.approval_card(approval) if approval else None
         task = await tasks.whole(self._db, message.task_id or 0)
+        if task is None:
+            return None
+        if task["status"] == "succeeded":
+            task["can_undo"] = await tasks.undoable_step(self._db, int(task["id"])) is not None
         apart = message.conversation.channel in ANSWERED_APART
-        return cards.task_card(task, answered_apart=apart and task["kind"] == "plan") if task else None
+        return cards.task_card(task, answered_apart=apart and task["kind"] == "plan")
 
     def _must_wait_s(self, message: Outgoing) -> float:
         """Seconds until this card may be edited: vendors refuse more than one edit a second of one message."""

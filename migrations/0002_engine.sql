@@ -317,6 +317,7 @@ begin
     insert into audit (kind, actor, task_id, approval_id, data)
     values ('execution', 'worker:' || p_worker, p_task, p_approval,
             jsonb_build_object('step', p_n, 'key', p_key, 'digest', p_digest, 'skill', s.skill));
+    perform touch_cards(p_task);
     return 'go';
 end $$;
 

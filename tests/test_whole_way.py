@@ -391,3 +391,19 @@ async def test_remember_and_recall(sayso: Sayso) -> None:
     await sayso.until(number, "succeeded")
     await sayso.say("recall deploy")
     await eventually(lambda: next((t for t in sayso.chat.texts if "deploy window is Tuesday" in t), None))
+
+
+async def test_what_can_be_undone_has_an_undo_button_until_it_is(sayso: Sayso) -> None:
+    number = await sayso.say('do files.write path=note.txt content="hello"')
+    await sayso.until(number, "succeeded")
+
+    def offers_undo() -> bool:
+        return any(b.verb == "undo" for card in sayso.chat.now("task") for b in card.buttons)
+
+    await eventually(offers_undo)
+    ann = await people.by_key(sayso.deps.db, "ann")
+    assert ann is not None
+    said = await intake.control(sayso.deps, ann, number or 0, "undo")
+    assert said == f"Undoing step 1 of task {number}."
+    await eventually(lambda: not (sayso.workspace / "note.txt").exists())
+    assert "Nothing in task" in await intake.control(sayso.deps, ann, number or 0, "undo")

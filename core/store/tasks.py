@@ -179,15 +179,20 @@ async def owns_thread(db: Db, conversation: int) -> bool:
     return found
 
 
+# A step whose skill knows how to undo it, and that no later step has undone.
+CAN_UNDO = (
+    "exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
+    " and not exists (select from steps u where u.skill = s.skill || '.undo' and u.status = 'succeeded'"
+    "   and u.args ->> 'task' = s.task_id::text and (u.args ->> 'step')::integer = s.n)"
+)
+
+
 async def newest_undoable(db: Db, conversation: int, requester: int) -> tuple[int, int] | None:
-    """The person's newest done action whose skill can undo it: (task, step)."""
+    """The person's newest done action here that can be undone and was not: (task, step)."""
     row = await db.fetchrow(
         "select s.task_id, s.n from steps s join tasks t on t.id = s.task_id"
         " join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
-        " where t.conversation_id = $1 and t.requester_id = $2 and s.status = 'succeeded'"
-        " and exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
-        " and not exists (select from steps u where u.skill = s.skill || '.undo' and u.status = 'succeeded'"
-        "   and u.args ->> 'task' = s.task_id::text and (u.args ->> 'step')::integer = s.n)"
+        f" where t.conversation_id = $1 and t.requester_id = $2 and s.status = 'succeeded' and {CAN_UNDO}"
         " order by e.resolved_at desc limit 1",
         conversation, requester,
     )  # fmt: skip
@@ -195,12 +200,10 @@ async def newest_undoable(db: Db, conversation: int, requester: int) -> tuple[in
 
 
 async def undoable_step(db: Db, task: int) -> int | None:
-    """The last done action of a task whose skill can undo it."""
+    """The last done action of a task that can be undone and was not."""
     found: int | None = await db.fetchval(
         "select s.n from steps s join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
-        " where s.task_id = $1 and s.status = 'succeeded'"
-        " and exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
-        " order by s.n desc limit 1",
+        f" where s.task_id = $1 and s.status = 'succeeded' and {CAN_UNDO} order by s.n desc limit 1",
         task,
     )
     return found
