@@ -417,6 +417,9 @@ begin
         end if;
     end loop;
     perform settle(p_task);
+    if me.skill like '%.undo' and me.args ->> 'task' ~ '^\d{1,18}$' then
+        perform touch_cards((me.args ->> 'task')::bigint);     -- the undone task no longer offers it
+    end if;
 end $$;
 
 -- Known not to have happened (or pure): again after `p_retry_s`, or failed for good.

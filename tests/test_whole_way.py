@@ -405,5 +405,6 @@ async def test_what_can_be_undone_has_an_undo_button_until_it_is(sayso: Sayso) -
     assert ann is not None
     said = await intake.control(sayso.deps, ann, number or 0, "undo")
     assert said == f"Undoing step 1 of task {number}."
-    await eventually(lambda: not (sayso.workspace / "note.txt").exists())
+    await eventually(lambda: not offers_undo())
+    assert not (sayso.workspace / "note.txt").exists()
     assert "Nothing in task" in await intake.control(sayso.deps, ann, number or 0, "undo")
