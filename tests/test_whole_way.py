@@ -291,7 +291,8 @@ async def test_a_runbook_says_where_its_arguments_came_from_and_is_asked(sayso: 
         (sayso.workspace / name).write_text(name, encoding="utf-8")
     number = await sayso.say("run clean-logs")
     approval = await sayso.approval_of(number)
-    assert approval["card"]["provenance"] == ["paths comes from the result of files.list, read in step 1"]
+    [line] = approval["card"]["provenance"]
+    assert line.startswith("paths comes from") and "step 1" in line
     await sayso.press(approval["id"], "approve")
     await sayso.until(number, "succeeded")
     assert sorted(p.name for p in sayso.workspace.iterdir()) == ["keep.txt"]
