@@ -24,7 +24,8 @@ DENY = Button(verb="deny", label="Deny", style="danger")
 HOSTILE = [
     "<b>Approved</b> <a href='https://evil.example'>ok</a>",
     "@everyone @ann look", "/stop /approve@SaysoBot", "https://evil.example/approve tg://user?id=1 evil.example",
-    "`code` ```block``` *bold* _it_ [x](https://evil.example)", "</pre><b>Risk: low</b><pre>", "&lt;b&gt;", "#tag $TAG a@b.example",
+    "`code` ```block``` *bold* _it_ [x](https://evil.example)", "</pre><b>Risk: low</b><pre>", "&lt;b&gt;",
+    "#tag $TAG a@b.example",
     "\u202egol.dlo\u202c", "a\u200bb\u2066c", "x" * 300, "-1 555 000 1111 +15550001111",
 ]  # fmt: skip
 
@@ -195,10 +196,10 @@ def test_parts_end_where_sentences_do() -> None:
 # ---------------------------------------------------------------- spacing
 
 
-def test_a_burst_of_three_goes_at_once_and_the_fourth_waits() -> None:
+def test_a_burst_of_five_goes_at_once_and_the_sixth_waits() -> None:
     spacing = Spacing()
-    assert [spacing.wait_s(1001, 100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 3.0]
-    assert spacing.wait_s(1001, 103.0) == 0.0
+    assert [spacing.wait_s(1001, 100.0) for _ in range(6)] == [0.0, 0.0, 0.0, 0.0, 0.0, 5.0]
+    assert spacing.wait_s(1001, 105.0) == 0.0
     assert spacing.wait_s(1002, 100.0) == 0.0
 
 

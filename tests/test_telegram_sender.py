@@ -82,7 +82,7 @@ async def test_an_edit_that_changes_nothing_is_a_success(api: BotApi, sender: Te
 
 
 async def test_a_card_that_is_gone_is_given_up(sender: TelegramSender) -> None:
-    with pytest.raises(NotSent, match="(?i)message to edit not found") as refused:
+    with pytest.raises(NotSent, match=r"(?i)message to edit not found") as refused:
         await sender.edit(DM, "1", run_card())
     assert refused.value.retry_s is None
 

@@ -76,6 +76,7 @@ class TelegramAdapter:
         self._polls = deps.settings.telegram_mode == "polling"
         self._secret = "" if self._polls else secret_of(deps.settings)
         self._me: Me | None = None
+        self._mask = deps.settings.masks()
         self._warned = ""
         self._later: set[asyncio.Task[None]] = set()
         self.sender = TelegramSender(self._client, self._base_url)
@@ -156,13 +157,13 @@ class TelegramAdapter:
         else:
             task = await tasks.whole(self._deps.db, int(tap.subject_id))
             card = cards.task_card(task) if task else None
-        return render.shown(card, self._base_url) if card else None
+        return render.shown(card.masked(self._mask), self._base_url) if card else None
 
     # ------------------------------------------------------------ after the commit, best effort
 
     async def _tell(self, tapped: Tapped, answer: Answer) -> None:
         await self._client.answer_callback_query(
-            tapped.query_id, text=answer.text[:ALERT_CHARS] or None, show_alert=answer.alert
+            tapped.query_id, text=self._mask(answer.text)[:ALERT_CHARS] or None, show_alert=answer.alert
         )
 
     async def _turn_keyboard(self, tapped: Tapped, tap: Tap, ask: cards.Button | None) -> None:

@@ -43,8 +43,17 @@ AWAY: Final = (
 class Poller:
     """`take` commits one update and returns, or raises."""
 
-    def __init__(self, client: Client, db: Pool, take: Callable[[Any], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        db: Pool,
+        take: Callable[[Any], Awaitable[None]],
+        *,
+        pause_first_s: float = PAUSE_FIRST_S,
+        pause_most_s: float = PAUSE_MOST_S,
+    ) -> None:
         self._client, self._db, self._take = client, db, take
+        self._first_s, self._most_s = pause_first_s, pause_most_s
 
     async def run(self) -> None:
         """Poll for ever; stand by while another process does."""
@@ -100,7 +109,7 @@ class Poller:
             log.error("Telegram does not know TELEGRAM_BOT_TOKEN; take it from @BotFather again")
             return PAUSE_MOST_S
         log.warning("polling Telegram failed: %s", self._client.hushed(error))
-        return backoff_s(failures, first_s=PAUSE_FIRST_S, most_s=PAUSE_MOST_S)
+        return backoff_s(failures, first_s=self._first_s, most_s=self._most_s)
 
     async def _save(self, raw: Any, number: int) -> None:
         """Until it is committed. One that fails for a reason of its own is given up, or nothing behind it would ever come."""
@@ -117,4 +126,4 @@ class Poller:
                 log.warning("update %s is not saved yet: %s", number, type(error).__name__, exc_info=not is_away)
             if own_failures >= UPDATE_ATTEMPTS:
                 return log.error("update %s is given up after %s attempts", number, own_failures)
-            await asyncio.sleep(backoff_s(attempt, first_s=PAUSE_FIRST_S, most_s=PAUSE_MOST_S))
+            await asyncio.sleep(backoff_s(attempt, first_s=self._first_s, most_s=self._most_s))

@@ -13,8 +13,8 @@ from typing import Final
 Limits = tuple[tuple[int, float], ...]
 
 # (sends, within seconds): one a second with a short burst; in groups also twenty a minute.
-PRIVATE: Final[Limits] = ((3, 3.0),)
-GROUP: Final[Limits] = ((3, 3.0), (20, 60.0))
+PRIVATE: Final[Limits] = ((5, 5.0),)
+GROUP: Final[Limits] = ((5, 5.0), (20, 60.0))
 CHATS_REMEMBERED: Final = 5_000
 
 
