@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from core.display import Masks
 from core.organisation import ModelsPart
@@ -67,6 +69,8 @@ class Settings(BaseModel):
     anthropic_base_url: str | None = None
     smtp_url: SecretStr | None = None
 
+    _read: Mapping[str, str] = PrivateAttr(default_factory=lambda: os.environ)
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: Any) -> Any:
@@ -101,6 +105,7 @@ class Settings(BaseModel):
         else:
             problems += settings._contradictions()
             if not problems:
+                settings._read = values
                 return settings
         raise SettingsError(problems)
 
@@ -167,8 +172,8 @@ class Settings(BaseModel):
 
     def secret(self, name: str) -> str | None:
         """A secret that sayso.yaml names by its environment name (`from: DEPLOY_TOKEN`), or its file."""
-        value = os.environ.get(name)
-        path = os.environ.get(f"{name}_FILE")
+        value = self._read.get(name)
+        path = self._read.get(f"{name}_FILE")
         if not value and path:
             value = Path(path).read_text(encoding="utf-8").strip()
         return value or None
@@ -189,16 +194,17 @@ class Settings(BaseModel):
             return self.sayso_secret_key.get_secret_value().encode()
         path = self.home / "secret-key"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        if not path.exists():
+            # Written whole under another name, then linked: of two processes that start at once one key wins, unbroken.
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="ascii") as file:
                 file.write(secrets.token_hex(32))
-        except FileExistsError:
-            pass
-        for _ in range(50):  # another process may be writing it just now
-            key = path.read_text(encoding="ascii").strip()
-            if len(key) == 64:
-                return key.encode()
-        raise SettingsError([f"{path} is damaged; delete it to have a new key made (everyone has to log in again)"])
+                file.flush()
+                with suppress(FileExistsError):
+                    os.link(file.name, path)
+        key = path.read_text(encoding="ascii").strip()
+        if len(key) != 64:
+            raise SettingsError([f"{path} is damaged; delete it to have a new key made (everyone has to log in again)"])
+        return key.encode()
 
 
 def _dotenv(path: Path, problems: list[str]) -> Iterator[tuple[str, str]]:
@@ -211,7 +217,7 @@ def _dotenv(path: Path, problems: list[str]) -> Iterator[tuple[str, str]]:
             continue
         name, equals, value = line.partition("=")
         if not equals or not name.strip().isidentifier():
-            problems.append(f".env:{number}: {line.split('=')[0]!r} is no NAME=value line")
+            problems.append(f".env:{number} is no NAME=value line")
             continue
         value = value.strip()
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
