@@ -1,17 +1,22 @@
 """May this action go, must a person be asked, or is it refused: the one place where that is decided.
 
-Pure. The order is: rights → forbidding rules → taint → grants → rules (first match) → the default by permission.
-Each answer carries reasons that a person can read. What cannot be evaluated is asked about, never allowed.
+Pure. The order is: rights → forbidding rules → taint → four eyes and the top tier → grants → rules (first match) → the
+default by permission. Each answer carries reasons that a person can read. What cannot be evaluated is asked about,
+never allowed. The executor asks right before every call; there is no other road to a skill.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from core import config
+from core.digest import NotCanonical, canonical
 from core.expressions import BadExpression, Expression
 from core.models import (
     Action,
@@ -23,7 +28,6 @@ from core.models import (
     Classified,
     ConversationRef,
     Deny,
-    EffectClass,
     Grant,
     Origin,
     Permission,
@@ -35,6 +39,7 @@ from core.models import (
 from core.organisation import Organisation, Rule, may
 
 OWNERS: Final = Approvers(roles=("owner",))
+RISKS: Final[tuple[Risk, ...]] = ("low", "medium", "high", "critical")
 _RISK: Final[Mapping[Permission, Risk]] = {
     Permission.READ: "low",
     Permission.WRITE: "medium",
@@ -46,14 +51,26 @@ _RISK: Final[Mapping[Permission, Risk]] = {
 }
 _DOES: Final[Mapping[Permission, str]] = {
     Permission.READ: "It reads.",
-    Permission.WRITE: "It changes something.",
+    Permission.WRITE: "It changes something and cannot be undone.",
     Permission.SEND: "It sends something out.",
     Permission.DELETE: "It deletes.",
     Permission.SPEND: "It spends money.",
     Permission.EXECUTE: "It runs code.",
     Permission.ADMIN: "It changes rights or settings.",
 }
-_AMOUNTS: Final = ("amount", "usd", "eur", "total", "price")
+_AMOUNTS: Final = ("amount", "usd", "eur", "gbp", "total", "price", "cost")
+# What reading these brings stays here, so a name that content suggests gives nothing away. A link carries data out.
+_INSIDE: Final = frozenset({"files", "notes"})
+_NAMED: Final[Mapping[str, str]] = {"to": "recipient", "cc": "copy recipient", "bcc": "hidden copy recipient"}
+_BROUGHT: Final[Mapping[str, str]] = {
+    "http.get": "a web page",
+    "http.request": "a web answer",
+    "files.read": "a file",
+    "files.list": "a list of files",
+    "email.read": "a mail",
+    "email.search": "a list of mails",
+    "note.recall": "a note",
+}
 
 
 def classify(
@@ -68,37 +85,163 @@ def classify(
     conversation: ConversationRef | None = None,
     task: Mapping[str, Any] | None = None,
 ) -> Classified:
-    """`action` as it would run, `provenance` of its arguments, `grants` that are live for the requester."""
-    if action.skill != skill.name or action.version != skill.version:
-        return Deny(reasons=(f"The skill {action.skill} is not the one that is installed.",))
-    if not may(organisation, requester.roles, f"skill:{skill.name}"):
-        return Deny(reasons=(f"{requester.name or requester.key} may not use {skill.name}.",))
-    variables = _variables(action, skill, provenance, requester, now, conversation, task)
-    forbidding, doubt = _forbidding(organisation.policy.rules, skill.name, variables)
-    if forbidding is not None:
-        return Deny(reasons=(_said(forbidding),), rule=forbidding.name)
-    others = [r for r in organisation.policy.rules if r.then != "deny"]
-    rule, trouble = first_match(others, skill.name, variables)
-    trouble = doubt or trouble
-    risk: Risk = (rule.risk if rule and rule.risk else None) or _RISK[skill.permission]
-    tainted = tainted_controls(skill, provenance) if skill.permission is not Permission.READ else ()
-    if tainted and risk == "critical":
-        return Deny(
-            reasons=("A critical action may not take who, where or how much from content of others.", *tainted),
-            rule="taint",
-        )
+    """`action` as it would run, `provenance` of its arguments, `grants` of the requester; `now` with a time zone.
+
+    `task` has `id`, `goal`, `spent` (US dollars) and, for `new_target`, whether its target was never acted on before.
+    """
+    refusal = _no_right(action, skill, requester, organisation)
+    if refusal is not None:
+        return refusal
+    variables = _variables(action, skill, provenance, requester, organisation, now, conversation, task)
+    found = _judge(organisation, skill, variables)
+    if found.forbids is not None:
+        return Deny(reasons=(_said(found.forbids),), rule=found.forbids.name)
+    default_risk = _RISK[skill.permission]
+    risk = (found.ask.risk if found.ask else None) or (found.first.risk if found.first else None) or default_risk
+    tainted = tainted_controls(skill, provenance)
+    if tainted and "critical" in (risk, default_risk):
+        reason = "A critical action may not take who, where or how much from content of others."
+        return Deny(reasons=(reason, *tainted), rule="taint")
     if tainted:
-        return _ask(rule, organisation, risk, ("Part of it was not chosen by the person who asked.",), tainted)
-    if trouble:
-        return _ask(None, organisation, risk, (trouble,), ())
-    covering = next((g for g in grants if covers(g, action)), None)
-    if covering and risk != "critical" and not (rule and rule.then == "ask" and _group(rule, organisation).four_eyes):
+        return _ask(found.ask, organisation, risk, ("Part of it was not chosen by the person who asked.",), tainted)
+    if found.doubt:
+        return _ask(found.ask, organisation, risk, (found.doubt,), ())
+    if found.is_strict and found.ask is not None:
+        return _ask(found.ask, organisation, risk, (), ())
+    covering = next((g for g in grants if covers(g, action, requester, now)), None)
+    if covering and risk != "critical":
         return Allow(reasons=("A standing permission covers it.",), grant_id=covering.id, rule="grant")
-    if rule is not None:
-        if rule.then == "allow":
-            return Allow(reasons=(_said(rule),), rule=rule.name)
-        return _ask(rule, organisation, risk, (_said(rule),), ())
+    if found.ask is not None:
+        return _ask(found.ask, organisation, risk, (), ())
+    if found.first is not None:
+        return Allow(reasons=(_said(found.first),), rule=found.first.name)
     return _default(skill, organisation, risk)
+
+
+def stricter(old: Ask, new: Classified) -> str | None:
+    """Why an approval that was given under `old` no longer holds under `new`; None when it does."""
+    if isinstance(new, Allow):
+        return None
+    if isinstance(new, Deny):
+        return f"It is refused now: {' '.join(new.reasons)}"
+    if new.approvers.needed > old.approvers.needed:
+        return f"More people have to approve now: {new.approvers.needed} instead of {old.approvers.needed}"
+    if new.approvers.four_eyes and not old.approvers.four_eyes:
+        return "The person who asked may no longer approve it"
+    lost = [
+        *(set(old.approvers.people) - set(new.approvers.people)),
+        *(set(old.approvers.roles) - set(new.approvers.roles)),
+        *(set(old.approvers.slack_usergroups) - set(new.approvers.slack_usergroups)),
+    ]
+    if lost:
+        return f"Who may decide has changed: no longer {', '.join(sorted(lost))}"
+    return None
+
+
+def eligible(approvers: Approvers, organisation: Organisation, requester_key: str = "") -> tuple[str, ...]:
+    """Keys of those people of sayso.yaml who may decide. Services never do; with four eyes nor does the requester."""
+    return tuple(
+        key
+        for key, person in organisation.people.items()
+        if not person.service
+        and (key in approvers.people or set(person.roles) & set(approvers.roles))
+        and not (approvers.four_eyes and key == requester_key)
+    )
+
+
+def covers(grant: Grant, action: Action, requester: Requester, now: datetime) -> bool:
+    """A live grant of the requester covers a call of its skill whose named arguments have exactly its values."""
+    return (
+        grant.skill == action.skill
+        and grant.principal_key == requester.key
+        and grant.task_id in (None, action.task_id)
+        and (grant.uses_left is None or grant.uses_left > 0)
+        and grant.expires_at > now
+        and all(k in action.args and _equal(action.args[k], v) for k, v in grant.args.items())
+    )
+
+
+def tainted_controls(skill: SkillManifest, provenance: Provenance) -> tuple[str, ...]:
+    """One line for each control argument that comes from untrusted content, unless all the call does is to read here."""
+    inside = all(p.permission is Permission.READ and p.resource.partition(":")[0] in _INSIDE for p in skill.permissions)
+    if inside and skill.permissions:
+        return ()
+    return tuple(
+        f"{_NAMED.get(name, name)} comes from {_source(origin)}"
+        for name, origin in provenance.origins.items()
+        if skill.roles.get(name, ArgumentRole.CONTROL) is ArgumentRole.CONTROL and origin.origin is Origin.UNTRUSTED
+    )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equal as what is shown and hashed: True is not 1."""
+    try:
+        return canonical(a) == canonical(b)
+    except NotCanonical:
+        return False
+
+
+# ---------------------------------------------------------------- rights and rules
+
+
+def _no_right(action: Action, skill: SkillManifest, requester: Requester, organisation: Organisation) -> Deny | None:
+    installed = (skill.name, skill.version, skill.schema_hash)
+    if (action.skill, action.version, action.schema_hash) != installed:
+        return Deny(reasons=(f"The skill {action.skill} is not the one that is installed.",), rule="rights")
+    if not may(organisation, requester.roles, f"skill:{skill.name}", at=action.target):
+        return Deny(reasons=(f"{requester.name or requester.key} may not use {skill.name}.",), rule="rights")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the rules say. `ask` names the rule to ask by, `is_strict` that no grant or earlier rule comes before it.
+
+    `first` is the first that matches; `doubt` says which rule could not be evaluated, and why.
+    """
+
+    forbids: Rule | None = None
+    ask: Rule | None = None
+    is_strict: bool = False
+    first: Rule | None = None
+    doubt: str = ""
+
+
+def _judge(organisation: Organisation, skill: SkillManifest, variables: Mapping[str, Any]) -> _Judged:
+    """Rules that forbid, and rules that want four eyes or are of the top tier, count wherever they stand."""
+    rules = [r for r in organisation.policy.rules if fnmatchcase(skill.name, r.skill)]
+    forbids, doubt = _first([r for r in rules if r.then == "deny"], variables)
+    if forbids is not None:
+        return _Judged(forbids=forbids)
+    strict, doubt_strict = _first([r for r in rules if _is_strict(r, organisation)], variables)
+    first, doubt_first = _first([r for r in rules if r.then != "deny"], variables)
+    broken = doubt_strict or doubt_first or doubt
+    asking = strict or (first if first and first.then == "ask" else None)
+    if asking is None and broken and broken.rule.then == "ask":
+        asking = broken.rule
+    return _Judged(ask=asking, is_strict=strict is not None, first=first, doubt=broken.said if broken else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    rule: Rule
+    said: str
+
+
+def _first(rules: Sequence[Rule], variables: Mapping[str, Any]) -> tuple[Rule | None, _Broken | None]:
+    """The first rule that applies; and the first before it that could not be evaluated."""
+    broken = None
+    for rule in rules:
+        try:
+            if rule.when is None or Expression(rule.when).holds(variables):
+                return rule, broken
+        except BadExpression as error:
+            broken = broken or _Broken(rule, f"The rule {rule.name!r} could not be evaluated: {error}.")
+    return None, broken
+
+
+def _is_strict(rule: Rule, organisation: Organisation) -> bool:
+    return rule.then == "ask" and (rule.risk == "critical" or _group(rule, organisation).four_eyes)
 
 
 def _default(skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:
@@ -107,64 +250,7 @@ def _default(skill: SkillManifest, organisation: Organisation, risk: Risk) -> Cl
         return Allow(reasons=("Reading needs no approval.",), rule="default")
     if needed and needed <= {Permission.READ, Permission.WRITE} and skill.reversible:
         return Allow(reasons=("It can be undone.",), rule="default", notice=True)
-    reason = _DOES[skill.permission]
-    if skill.permission is Permission.WRITE:
-        reason = "It changes something and cannot be undone."
-    return _ask(None, organisation, risk, (reason,), ())
-
-
-def _forbidding(rules: Sequence[Rule], skill: str, variables: Mapping[str, Any]) -> tuple[Rule | None, str | None]:
-    """The first rule that forbids, wherever it stands; else why one could not be evaluated, if one could not."""
-    doubt = None
-    for rule in rules:
-        if rule.then == "deny":
-            found, trouble = first_match([rule], skill, variables)
-            if found is not None:
-                return found, None
-            doubt = doubt or trouble
-    return None, doubt
-
-
-def first_match(rules: Sequence[Rule], skill: str, variables: Mapping[str, Any]) -> tuple[Rule | None, str | None]:
-    """The first rule that applies; and why a rule before it could not be evaluated, if one could not."""
-    for rule in rules:
-        if not fnmatchcase(skill, rule.skill):
-            continue
-        try:
-            if rule.when is None or Expression(rule.when).holds(variables):
-                return rule, None
-        except BadExpression as error:
-            return None, f"The rule {rule.name!r} could not be evaluated: {error}"
-    return None, None
-
-
-def tainted_controls(skill: SkillManifest, provenance: Provenance) -> tuple[str, ...]:
-    """One line for each control argument that comes from untrusted content."""
-    lines = []
-    for name, origin in provenance.origins.items():
-        role = skill.roles.get(name, ArgumentRole.CONTROL)
-        if role is ArgumentRole.CONTROL and origin.origin is Origin.UNTRUSTED:
-            lines.append(f"{name} comes from {_source(origin)}")
-    return tuple(lines)
-
-
-def covers(grant: Grant, action: Action) -> bool:
-    """A grant covers a call of its skill whose named arguments have exactly its values."""
-    return grant.skill == action.skill and all(action.args.get(k) == v for k, v in grant.args.items())
-
-
-def stricter(old: Ask, new: Ask) -> str | None:
-    """Why an approval that was given under `old` no longer holds under `new`; None when it does."""
-    if new.approvers.needed > old.approvers.needed:
-        return f"More people have to approve now: {new.approvers.needed} instead of {old.approvers.needed}"
-    if new.approvers.four_eyes and not old.approvers.four_eyes:
-        return "The person who asked may no longer approve it"
-    lost = (set(old.approvers.people) - set(new.approvers.people)) | (
-        set(old.approvers.roles) - set(new.approvers.roles)
-    )
-    if lost:
-        return f"Who may decide has changed: no longer {', '.join(sorted(lost))}"
-    return None
+    return _ask(None, organisation, risk, (_DOES[skill.permission],), ())
 
 
 # ---------------------------------------------------------------- parts
@@ -173,22 +259,20 @@ def stricter(old: Ask, new: Ask) -> str | None:
 def _ask(
     rule: Rule | None, organisation: Organisation, risk: Risk, reasons: tuple[str, ...], provenance: tuple[str, ...]
 ) -> Ask:
-    asks = rule is not None and rule.then == "ask"
     return Ask(
-        reasons=reasons if not asks or rule is None or _said(rule) in reasons else (*reasons, _said(rule)),
+        reasons=(*reasons, _said(rule)) if rule else reasons,
         provenance=provenance,
         rule=rule.name if rule else "default",
         approvers=_group(rule, organisation),
         ladder=rule.ladder if rule else "default",
         risk=risk,
-        expires_in_s=(rule.expires_in if rule and rule.expires_in else None) or config.APPROVAL_EXPIRES_S,
+        expires_in_s=(rule.expires_in if rule else None) or config.APPROVAL_EXPIRES_S,
     )
 
 
 def _group(rule: Rule | None, organisation: Organisation) -> Approvers:
     """The rule's approvers, else the group called `default`, else the owners."""
-    name = (rule.approvers if rule else None) or "default"
-    group = organisation.approvers.get(name)
+    group = organisation.approvers.get((rule.approvers if rule else None) or "default")
     if group is None:
         return OWNERS
     return Approvers(
@@ -206,8 +290,8 @@ def _said(rule: Rule) -> str:
 
 
 def _source(origin: ArgumentOrigin) -> str:
-    what = f"the result of {origin.note}" if origin.note else "content of others"
-    return what + (f", read in step {origin.step}" if origin.step else "")
+    what = _BROUGHT.get(origin.note) or (f"the result of {origin.note}" if origin.note else "content of others")
+    return what + (f" read in step {origin.step}" if origin.step else "")
 
 
 def _variables(
@@ -215,32 +299,49 @@ def _variables(
     skill: SkillManifest,
     provenance: Provenance,
     requester: Requester,
+    organisation: Organisation,
     now: datetime,
     conversation: ConversationRef | None,
     task: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """What `when:` may speak of; sayso.example.yaml lists them."""
+    """What `when:` may speak of; sayso.example.yaml lists them. `now` is in the organisation's time zone."""
     controls = [v for k, v in action.args.items() if skill.roles.get(k, ArgumentRole.CONTROL) is ArgumentRole.CONTROL]
     where = conversation or ConversationRef()
-    return {
+    known: dict[str, Any] = {"id": action.task_id, "goal": "", "spent": 0.0, "new_target": False} | dict(task or {})
+    variables = {
         "skill": skill.name,
         "permission": str(skill.permission),
         "args": action.args,
         "risk": _RISK[skill.permission],
-        "effect_class": str(EffectClass(skill.effect_class)),
+        "effect_class": str(skill.effect_class),
         "reversible": skill.reversible,
         "origin": {name: str(origin.origin) for name, origin in provenance.origins.items()},
         "tainted": provenance.tainted,
         "requester": {"id": requester.key, "roles": list(requester.roles)},
         "conversation": {"channel": where.channel, "id": where.id},
         "count": max((len(v) for v in controls if isinstance(v, list)), default=1),
-        "amount": next((float(action.args[k]) for k in _AMOUNTS if _is_number(action.args.get(k))), 0.0),
         "target": action.target,
-        "new_target": bool((task or {}).get("new_target", False)),
-        "now": now,
-        "task": {"id": "", "goal": "", "spent": 0.0} | dict(task or {}),
+        "new_target": bool(known["new_target"]),
+        "now": _local(now, organisation.timezone),
+        "task": {"id": str(known["id"]), "goal": str(known["goal"]), "spent": float(known["spent"])},
     }
+    amounts = [_number(action.args[name]) for name in _AMOUNTS if action.args.get(name) is not None]
+    # An amount that is no number leaves the name unknown: a rule that speaks of it then asks.
+    known_amounts = [a for a in amounts if a is not None]
+    return variables | ({"amount": max(known_amounts, default=0.0)} if len(known_amounts) == len(amounts) else {})
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _local(now: datetime, zone: str) -> datetime:
+    """The same moment with the zone's offset of that moment: the condition language knows offsets, not zones."""
+    offset = now.astimezone(ZoneInfo(zone)).utcoffset()
+    return now.astimezone(timezone(offset)) if offset is not None else now

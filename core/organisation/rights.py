@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from core.organisation.schema import Organisation
@@ -10,23 +10,29 @@ from core.organisation.schema import Organisation
 OWNER = "owner"
 
 
-def may(organisation: Organisation, roles: Iterable[str], what: str) -> bool:
-    """Whether any role allows `what` (`skill:files.delete`, `see:task:7`) and none forbids it. Owners may unless forbidden."""
-    allowed = False
-    for name in roles:
-        role = organisation.roles.get(name)
-        if role is None:
-            allowed = allowed or name == OWNER
-            continue
-        if any(fnmatchcase(what, pattern) for pattern in role.may_not):
-            return False
-        allowed = allowed or any(pattern == "*" or fnmatchcase(what, pattern) for pattern in role.may)
-    return allowed
+def may(organisation: Organisation, roles: Collection[str], what: str, *, at: str = "") -> bool:
+    """Whether any role allows `what` (`skill:files.delete`, `see:task:7`) and none forbids it. Owners may unless forbidden.
+
+    `at` is what is acted on, as `sql:prod/users` or `files:a.log, b.log`. A pattern may name it, as in
+    `skill:sql.execute@prod/*`: it forbids if any part is meant by it, and allows if every part is.
+    """
+    parts = [[f"{what}@{part}", f"{what}@{part.partition(':')[2]}"] for part in at.split(", ")] if at else []
+    known = [organisation.roles[name] for name in roles if name in organisation.roles]
+    forbidden = [pattern for role in known for pattern in role.may_not]
+    allowed = [pattern for role in known for pattern in role.may]
+    if OWNER in roles and OWNER not in organisation.roles:
+        allowed.append("*")
+    if _matches([what, f"{what}@{at}", *(form for part in parts for form in part)], forbidden):
+        return False
+    return _matches([what], allowed) or (bool(parts) and all(_matches(part, allowed) for part in parts))
 
 
-def sees_all(organisation: Organisation, roles: Iterable[str]) -> bool:
+def _matches(asked: Iterable[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(one, pattern) for one in asked for pattern in patterns)
+
+
+def sees_all(organisation: Organisation, roles: Collection[str]) -> bool:
     """Whether every task is visible to someone with these roles."""
-    roles = list(roles)
     listed = any("all" in organisation.roles[r].see for r in roles if r in organisation.roles)
     return OWNER in roles or listed or may(organisation, roles, "see:task:*")
 
