@@ -192,7 +192,8 @@ def _action(block: Body, element: Body, world: World) -> Body:
         "type": element["type"],
         "action_ts": world.ts(),
     }
-    kept = ("text", "value", "style", "url", "confirm")
+    # Not `confirm`: the published type of a press has the one of legacy dialogs there, which no block can hold.
+    kept = ("text", "value", "style", "url")
     return action | {name: element[name] for name in kept if name in element}
 
 
