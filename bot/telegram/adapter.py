@@ -103,6 +103,10 @@ class TelegramAdapter:
         match translate(raw, self._me):
             case Dropped(why=why):
                 log.debug("an update is dropped: %s", why)
+            case Inbound(addressed=False):
+                # A group or a topic is a room, not the thread of one task: what its people say to each other is not
+                # ours to act on, nor to keep. A reply to a message of ours is addressed.
+                log.debug("group talk is dropped")
             case Inbound() as inbound:
                 received = await self._intake.receive(self._deps, inbound)
                 if isinstance(received, Received) and received.kind == "task":

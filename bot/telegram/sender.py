@@ -24,7 +24,7 @@ from core import config
 from core.cards import Card
 from core.store.conversations import Conversation
 
-WAIT_HERE_S: Final = 5.0  # a longer wait is given back to the courier, so that other chats are not held up
+WAIT_HERE_S: Final = 1.5  # a longer wait is given back to the courier, so that other chats are not held up
 RETRY_S: Final = 1.0
 LONG_MESSAGES: Final = 100  # whose parts that have arrived are remembered
 T = TypeVar("T")
