@@ -91,28 +91,31 @@ async def test_an_argument_is_trusted_only_where_the_template_alone_says_it(
     assert origins["paths"]["origin"] == origin
 
 
-WRONG: list[tuple[str, Any]] = [
-    ("no headers", {}),
-    ("no signature", {"x-sayso-timestamp": str(int(time.time()))}),
-    ("no timestamp", {"x-sayso-signature": signed(BODY)["x-sayso-signature"]}),
-    ("another secret", signed(BODY, secret="another")),
-    ("another body", signed(b"{}")),
-    ("stale", signed(BODY, at_s=time.time() - 400)),
-    ("early", signed(BODY, at_s=time.time() + 400)),
-    ("upper case", {k: v.upper() for k, v in signed(BODY).items()}),
-    ("no version", signed(BODY) | {"x-sayso-signature": "deadbeef"}),
-    ("empty", signed(BODY) | {"x-sayso-signature": ""}),
-    ("a float", signed(BODY) | {"x-sayso-timestamp": "1e9"}),
-    ("a huge number", signed(BODY) | {"x-sayso-timestamp": "9" * 5000}),
-    ("a negative number", signed(BODY) | {"x-sayso-timestamp": "-5"}),
-    ("bytes beyond ASCII", [(b"x-sayso-timestamp", b"\xb2"), (b"x-sayso-signature", b"v1=\xff\xfe")]),
-]
+def wrong() -> dict[str, Any]:
+    """Made anew for each test, so that only what a name says is wrong with it."""
+    right = signed(BODY)
+    return {
+        "no headers": {},
+        "no signature": {"x-sayso-timestamp": right["x-sayso-timestamp"]},
+        "no timestamp": {"x-sayso-signature": right["x-sayso-signature"]},
+        "another secret": signed(BODY, secret="another"),
+        "another body": signed(b"{}"),
+        "stale": signed(BODY, at_s=time.time() - 400),
+        "early": signed(BODY, at_s=time.time() + 400),
+        "upper case": {name: value.upper() for name, value in right.items()},
+        "no version": right | {"x-sayso-signature": right["x-sayso-signature"].removeprefix("v1=")},
+        "empty": right | {"x-sayso-signature": ""},
+        "a float": right | {"x-sayso-timestamp": "1e9"},
+        "a huge number": right | {"x-sayso-timestamp": "9" * 5000},
+        "a negative number": right | {"x-sayso-timestamp": "-5"},
+        "bytes beyond ASCII": [(b"x-sayso-timestamp", b"\xb2"), (b"x-sayso-signature", b"v1=\xff\xfe")],
+    }
 
 
-@pytest.mark.parametrize(("what", "headers"), WRONG, ids=[what for what, _ in WRONG])
-async def test_a_wrong_signature_is_401_and_changes_nothing(hooked: House, what: str, headers: Any) -> None:
-    answer = await post(hooked, BODY, headers)
-    assert answer.status_code == 401, what
+@pytest.mark.parametrize("what", list(wrong()))
+async def test_a_wrong_signature_is_401_and_changes_nothing(hooked: House, what: str) -> None:
+    answer = await post(hooked, BODY, wrong()[what])
+    assert answer.status_code == 401
     assert set(answer.json()) == {"error"}
     assert await hooked.db.fetchval("select count(*) from inbound") == 0
 

@@ -52,6 +52,15 @@ async def test_wrong_codes_are_401_whatever_they_are(house: House) -> None:
     assert (await house.client(headers=HTML).get("/login", params={"code": "x" * 1000})).status_code == 422
 
 
+async def test_a_token_signs_in_too_and_a_wrong_one_does_not(house: House) -> None:
+    bob = await house.person("bob", "engineer")
+    token = await people.make_token(house.db, bob.id, "api", None)
+    client = house.client(headers=HTML, follow_redirects=True)
+    assert "Bob" in (await client.post("/login", data={"token": f" {token} "})).text
+    wrong = await house.client(headers=HTML).post("/login", data={"token": token[:-1]})
+    assert wrong.status_code == 401 and "set-cookie" not in wrong.headers
+
+
 async def test_the_cookie_is_strict_and_out_of_reach_of_scripts(house: House) -> None:
     client = house.client(headers=HTML)
     answer = await client.post("/login", data={"code": await code(house)})

@@ -18,6 +18,7 @@ from bot.web.auth import Formed, deps_of, web_identity, web_place
 from bot.web.pages import frame, html
 from core import config, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
+from core.deps import Deps
 from core.display import visible
 from core.models import Channel, Inbound, Press, Verdict
 from core.store import approvals, people, tasks
@@ -171,16 +172,29 @@ async def login_page(code: Annotated[str, Query(max_length=auth.TOKEN_CHARS)] = 
 
 
 @router.post("/login")
-async def login(request: Request, code: Annotated[str, Form(max_length=auth.TOKEN_CHARS)] = "") -> Response:
-    deps = deps_of(request)
-    traded = await people.trade_login(deps.db, code)
-    if traded is None:
-        why = "This link was used already, or it is too old. Ask for a new one."
+async def login(
+    request: Request,
+    code: Annotated[str, Form(max_length=auth.TOKEN_CHARS)] = "",
+    token: Annotated[str, Form(max_length=auth.TOKEN_CHARS)] = "",
+) -> Response:
+    """A one-time code, or a person's API token, for a session."""
+    session = await _session_for(deps_of(request), code, token)
+    if session is None:
+        why = (
+            "That token is not valid." if token else "This link was used already, or it is too old. Ask for a new one."
+        )
         return html("login.html", {"title": "Sign in", "code": "", "why": why, "again": ""}, 401)
-    _, token = traded
     response = RedirectResponse("/", SEE_OTHER)
-    auth.sign_in(response, deps.settings, token)
+    auth.sign_in(response, deps_of(request).settings, session)
     return response
+
+
+async def _session_for(deps: Deps, code: str, token: str) -> str | None:
+    if token:
+        person = await people.holder(deps.db, token.strip(), "api")
+        return await people.make_token(deps.db, person.id, "session", config.SESSION_EXPIRES_S) if person else None
+    traded = await people.trade_login(deps.db, code)
+    return traded[1] if traded else None
 
 
 @router.post("/logout")

@@ -5,6 +5,7 @@ Templates escape everything. A page that somebody may not see answers like one t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,6 +19,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from bot.web import auth, mailbox, stream
 from bot.web.auth import Session, Signed, deps_of
 from bot.web.views import View, view_at
+from core.cards import Card
 from core.deps import Deps
 from core.display import visible
 
@@ -27,6 +29,7 @@ HERE: Final = Path(__file__).resolve().parent
 STATIC: Final = HERE / "static"
 LIVE_POLL_S: Final = 5.0
 PATH_CHARS: Final = 200
+PREVIEW: Final = "What it would do: "
 
 
 def clock(at: datetime) -> str:
@@ -38,9 +41,34 @@ def day_clock(at: datetime) -> str:
     return at.strftime("%-d %b %Y, %H:%M UTC")
 
 
-def is_weighty(line: str) -> bool:
-    """The lines of a card that are read before anything else: why it is asked, and what to beware of."""
-    return line.startswith(("Why", "Beware"))
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A card's lines by weight: `first` before the action, `facts` after it, `folded` only when asked for."""
+
+    first: list[str]
+    facts: list[str]
+    folded: list[str]
+
+
+def weighed(card: Card) -> Lines:
+    """Before a decision: why it is asked, and what to beware of, first. After it: what became of it, the rest folded."""
+    before = [line for line in card.lines if line.startswith(("Why", "Beware"))]
+    details = [line for line in card.lines if line.startswith((PREVIEW, "Can be undone"))]
+    others = [line for line in card.lines if line not in before and line not in details]
+    if is_settled(card):
+        return Lines(others, [], [*before, *_together(details)])
+    return Lines(before, [*_together(details), *others], [])
+
+
+def is_settled(card: Card) -> bool:
+    return card.subject == "approval" and card.tone != "ask"
+
+
+def _together(lines: list[str]) -> list[str]:
+    """A preview of several lines under one label."""
+    preview = [line.removeprefix(PREVIEW) for line in lines if line.startswith(PREVIEW)]
+    rest = [line for line in lines if not line.startswith(PREVIEW)]
+    return [PREVIEW + "\n".join(preview), *rest] if preview else rest
 
 
 def _environment() -> Environment:
@@ -57,7 +85,7 @@ def _environment() -> Environment:
         "moment": datetime.fromisoformat,
         "visible": visible,
     }
-    environment.globals |= {"nonce": auth.nonce, "is_weighty": is_weighty}
+    environment.globals |= {"nonce": auth.nonce, "weighed": weighed, "is_settled": is_settled}
     return environment
 
 
