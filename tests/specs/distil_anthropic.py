@@ -24,8 +24,8 @@ ROOTS = (
     "ErrorResponse",
 )
 PARAMETERS = {
-    "max_tokens", "messages", "metadata", "model", "service_tier", "stop_sequences", "stream", "system", "temperature",
-    "tool_choice", "tools", "top_k", "top_p",
+    "max_tokens", "messages", "metadata", "model", "service_tier", "stop_sequences", "stream", "system", "tool_choice",
+    "tools",
 }  # fmt: skip
 # Content, tools and pieces of streams that no part of ours knows.
 DROPPED = (

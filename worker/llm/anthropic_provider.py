@@ -41,6 +41,8 @@ class AnthropicProvider:
         self._client = AsyncAnthropic(
             api_key=key or "none", base_url=base_url or ADDRESS, max_retries=0, open_telemetry=False
         )
+        # The SDK imports the rest at first use, for a second or more; better now than while a lease is held.
+        self._messages = self._client.messages
 
     async def complete(
         self,
@@ -70,7 +72,7 @@ class AnthropicProvider:
         try:
             if on_delta is not None:
                 return await self._stream(request, on_delta)
-            came = cast(object, await self._client.messages.create(**request))
+            came = cast(object, await self._messages.create(**request))
             if not isinstance(came, Message):
                 raise ProviderFailed(Trouble.BAD_ANSWER, code="no_message")
             return _whole(came, model)
@@ -93,7 +95,7 @@ class AnthropicProvider:
         calls: dict[int, _Call] = {}
         finish: str | None = None
         model, usage, is_over = "", Usage(), False
-        stream = await self._client.messages.create(**request, stream=True)
+        stream = await self._messages.create(**request, stream=True)
         async with stream:
             async for event in stream:
                 match event.type:
@@ -161,13 +163,15 @@ def _blocks(turn: Turn) -> list[dict[str, Any]]:
 
 
 def _whole(came: Message, asked: str) -> Completion:
+    if came.stop_reason is None:
+        raise ProviderFailed(Trouble.BAD_ANSWER, code="cut_off")
     text = "".join(block.text for block in came.content if block.type == "text")
     good, bad = split_calls(
         read_call(i, block.id, block.name, block.input)
         for i, block in enumerate(came.content)
         if block.type == "tool_use"
     )
-    stop = _STOPS.get(came.stop_reason or "", "end")
+    stop = _STOPS.get(came.stop_reason, "end")
     return Completion(text, good, bad, _usage(came.usage), came.model or asked, stop)
 
 

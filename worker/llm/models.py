@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Final, assert_never
 
 from core.organisation import ModelsPart
@@ -45,6 +46,7 @@ RETRY_LATER_S: Final = 15.0
 RECORD_TIMEOUT_S: Final = 5.0
 
 Record = Callable[[CallRecord], Awaitable[None]]
+Price = Callable[[Endpoint, tuple[str, ...], Usage], Decimal | None]
 log = logging.getLogger(__name__)
 
 
@@ -57,20 +59,29 @@ class Models:
         providers: Mapping[str, Provider],
         *,
         record: Record,
+        price: Price,
         secrets: Sequence[str] = (),
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._chosen = chosen
         self._providers = providers
-        self._record = record
+        self._record, self._price = record, price
         self._redaction = Redaction(secrets)
         self._now, self._sleep = now, sleep
         self._circuits: dict[str, Circuit] = {}
         self._held_until: dict[Route, float] = {}
 
     @classmethod
-    def open(cls, environment: Environment, config: ModelsPart, *, record: Record) -> Models:
+    def open(
+        cls,
+        environment: Environment,
+        config: ModelsPart,
+        *,
+        record: Record,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> Models:
         """With what the environment and `models:` of sayso.yaml name; with no key at all it opens and answers nothing.
 
         Raises `BadRoute` when a route names a provider that nobody declared.
@@ -80,7 +91,8 @@ class Models:
             logging.getLogger(transport).setLevel(logging.WARNING)
         providers = {name: open_provider(endpoint) for name, endpoint in chosen.endpoints.items()}
         keys = [e.key for e in chosen.endpoints.values() if e.key]
-        return cls(chosen, providers, record=record, secrets=[*environment.secret_values(), *keys])
+        secrets = [*environment.secret_values(), *keys]
+        return cls(chosen, providers, record=record, price=_prices(chosen), secrets=secrets, now=now, sleep=sleep)
 
     async def aclose(self) -> None:
         for provider in self._providers.values():
@@ -117,7 +129,8 @@ class Models:
         for round_number in range(ROUNDS_MOST):
             if round_number and not await self._pause(open_routes, ends_at):
                 break
-            for position, route in enumerate(list(open_routes)):
+            asking = list(open_routes)
+            for position, route in enumerate(asking):
                 left_s = ends_at - self._now()
                 if self._rest_s(route) > 0:
                     tried.append(Tried(str(route), "resting"))
@@ -125,7 +138,7 @@ class Models:
                     tried.append(Tried(str(route), "no_time_left"))
                 else:
                     # A share of the time each, so that a route that hangs leaves some for those behind it.
-                    came = await self._attempt(asked, route, left_s / max(len(open_routes) - position, 1))
+                    came = await self._attempt(asked, route, left_s / (len(asking) - position))
                     if isinstance(came, Answer):
                         return came
                     tried.append(Tried(str(route), _why(came)))
@@ -179,8 +192,6 @@ class Models:
             return ProviderFailed(Trouble.TIMED_OUT)
 
     def _answer(self, asked: Asked, route: Route, came: Completion, began: float) -> Answer:
-        from worker.llm.prices import price_of  # the price list takes its time to load: not without a model
-
         return Answer(
             text=came.text,
             calls=came.calls,
@@ -188,7 +199,7 @@ class Models:
             model=came.model,
             provider=route.provider,
             stop=came.stop,
-            usd=price_of(self._chosen.endpoints[route.provider], (came.model, route.model), came.usage),
+            usd=self._price(self._chosen.endpoints[route.provider], (came.model, route.model), came.usage),
             latency_ms=self._elapsed_ms(began),
             prompt_sha256=asked.prompt_sha256,
             bad=came.bad,
@@ -273,6 +284,15 @@ class Models:
 
     def _elapsed_ms(self, began: float) -> int:
         return max(0, round((self._now() - began) * 1000))
+
+
+def _prices(chosen: Chosen) -> Price:
+    """The price list takes its time to load, and nobody needs it without a model."""
+    if not chosen.endpoints:
+        return lambda *_: None
+    from worker.llm.prices import price_of
+
+    return price_of
 
 
 def open_provider(endpoint: Endpoint) -> Provider:

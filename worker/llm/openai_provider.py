@@ -38,6 +38,8 @@ class OpenAIProvider:
         logging.getLogger("openai").setLevel(logging.WARNING)
         # An endpoint without a key still gets the header: the SDK insists on a value.
         self._client = AsyncOpenAI(api_key=key or "none", base_url=base_url or ADDRESS, max_retries=0)
+        # The SDK imports the rest at first use, for a second or more; better now than while a lease is held.
+        self._completions = self._client.chat.completions
 
     async def complete(
         self,
@@ -67,7 +69,7 @@ class OpenAIProvider:
         try:
             if on_delta is not None:
                 return await self._stream(request, on_delta)
-            came = cast(object, await self._client.chat.completions.create(**request))
+            came = cast(object, await self._completions.create(**request))
             # A web page with status 200 comes back as text: the SDK parses only what calls itself JSON.
             if not isinstance(came, ChatCompletion):
                 raise ProviderFailed(Trouble.BAD_ANSWER, code="no_completion")
@@ -90,9 +92,7 @@ class OpenAIProvider:
         calls: dict[int, _Call] = {}
         finish: str | None = None
         model, usage = "", Usage()
-        stream = await self._client.chat.completions.create(
-            **request, stream=True, stream_options={"include_usage": True}
-        )
+        stream = await self._completions.create(**request, stream=True, stream_options={"include_usage": True})
         async with stream:
             async for chunk in stream:
                 model = chunk.model or model

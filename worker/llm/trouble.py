@@ -71,7 +71,6 @@ _BY_CODE: Final = {
     "rate_limit_error": Trouble.RATE_LIMITED,
     "rate_limit_exceeded": Trouble.RATE_LIMITED,
     "timeout_error": Trouble.TIMED_OUT,
-    "api_error": Trouble.SERVER_ERROR,
 }
 
 
