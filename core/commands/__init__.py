@@ -1,0 +1,38 @@
+"""What people type instead of plain language: `do`, `run`, `tasks`, `stop 12`, and so on.
+
+Pure: a text goes in, one frozen command comes out, and an error is a command too (`Wrong`, with the fix).
+"""
+
+from core.commands.reading import (
+    TASK_VERBS,
+    Command,
+    Do,
+    OnTask,
+    Pair,
+    PlainText,
+    Recall,
+    Remember,
+    Run,
+    Show,
+    TaskVerb,
+    Wrong,
+    parse,
+)
+from core.commands.values import usage
+
+__all__ = [
+    "TASK_VERBS",
+    "Command",
+    "Do",
+    "OnTask",
+    "Pair",
+    "PlainText",
+    "Recall",
+    "Remember",
+    "Run",
+    "Show",
+    "TaskVerb",
+    "Wrong",
+    "parse",
+    "usage",
+]

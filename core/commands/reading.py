@@ -1,0 +1,170 @@
+"""Reads a chat text as a command, or says that it is none.
+
+Pure. A command needs its whole shape: "do you know…" and "stop worrying" are plain sentences. Arguments are read by
+the skill's own schema; what does not fit is answered with the fix. `core.answering` does what a command says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core.commands.values import nearest, read_arguments, usage
+from core.commands.words import split
+from core.models import SkillManifest
+
+_SKILL = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+_TASK = re.compile(r"(?:(?:task\s+)?#?(\d{1,18}))?", re.ASCII | re.IGNORECASE)
+# A pairing code: eight letters and digits without the ones that look alike.
+_CODE = re.compile(r"([2-9A-HJ-NP-Z]{8})(?:\s+as\s+([\w.-]+))?(?:\s+roles=([\w,-]+))?", re.ASCII | re.IGNORECASE)
+
+TaskVerb = Literal["status", "stop", "pause", "resume", "retry", "why", "undo"]
+TASK_VERBS: tuple[TaskVerb, ...] = ("status", "stop", "pause", "resume", "retry", "why", "undo")
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    skill: str
+    args: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    runbook: str
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OnTask:
+    verb: TaskVerb
+    task: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    what: Literal["tasks", "approvals", "grants", "help"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An owner lets a stranger in: as somebody known, or as a new person with these roles."""
+
+    code: str
+    person: str | None
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A command with a mistake; `say` names the fix."""
+
+    say: str
+
+
+Command = Do | Run | OnTask | Show | Remember | Recall | Pair | PlainText | Wrong
+
+
+def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[str]) -> Command:
+    """Never raises. A mention of Sayso in front is gone already; a slash in front of the first word is allowed."""
+    text = text.strip()
+    first, *others = text.split(None, 1)[:2] or [""]
+    rest = others[0] if others else ""
+    word = first.lower().removeprefix("/")
+    match word:
+        case "do":
+            return _do(text, rest, manifests)
+        case "run":
+            return _run(text, rest, set(runbooks))
+        case "remember":
+            return Remember(rest) if rest else Wrong("Remember what? Say: remember the deploy key is with Ann.")
+        case "recall":
+            return Recall(rest)
+        case "pair":
+            return _pair(text, rest)
+    return _short(word, rest) or PlainText(text)
+
+
+def _short(word: str, rest: str) -> Command | None:
+    """`tasks`, `status`, `stop 12!`: one word, perhaps a number, perhaps the mark of a sentence after it."""
+    if rest:
+        rest = rest.rstrip("!.?")
+    else:
+        word = word.rstrip("!.?")
+    number = _TASK.fullmatch(rest)
+    if word in TASK_VERBS and number:
+        return OnTask(word, int(number.group(1)) if number.group(1) else None)
+    if rest:
+        return None
+    match word:
+        case "tasks" | "approvals" | "grants" | "help":
+            return Show(word)
+        case "start":
+            return Show("help")
+    return None
+
+
+def _do(text: str, rest: str, manifests: Mapping[str, SkillManifest]) -> Command:
+    name, *others = rest.split(None, 1) or [""]
+    if not name:
+        return Wrong("Do what? Say: do <skill> name=value, e.g. do files.list pattern=*.log")
+    manifest = manifests.get(name) or manifests.get(name.lower())
+    if manifest is None:
+        if not _SKILL.fullmatch(name):
+            return PlainText(text)
+        return Wrong(f"There is no skill {name}. {nearest(name, manifests)}")
+    try:
+        return Do(manifest.name, read_arguments(split(others[0] if others else ""), manifest))
+    except ValueError as error:
+        return Wrong(f"{manifest.name}: {_sentence(error)} {usage(manifest)}")
+
+
+def _run(text: str, rest: str, runbooks: set[str]) -> Command:
+    name, *others = rest.split(None, 1) or [""]
+    if not name:
+        return Wrong(f"Run what? There are: {', '.join(sorted(runbooks)) or 'no runbooks'}.")
+    try:
+        words = split(others[0] if others else "")
+    except ValueError as error:
+        return Wrong(f"{name}: {_sentence(error)} Say: run {name} name=value") if name in runbooks else PlainText(text)
+    if name not in runbooks:
+        shaped = all(w.key for w in words) if words else re.fullmatch(r"\w+(-\w+)+", name)
+        return Wrong(f"There is no runbook {name}. {nearest(name, runbooks)}") if shaped else PlainText(text)
+    inputs: dict[str, Any] = {}
+    for word in words:
+        if word.key is None:
+            return Wrong(f"What is {word.raw!r} for? Say: run {name} name=value")
+        if word.key in inputs:
+            return Wrong(f"{word.key} is given twice.")
+        inputs[word.key] = word.text
+    return Run(name, inputs)
+
+
+def _pair(text: str, rest: str) -> Command:
+    """`pair ABCD2345`, `pair ABCD2345 as ann`, `pair ABCD2345 roles=engineer,oncall`."""
+    match = _CODE.fullmatch(rest)
+    if match is None:
+        return PlainText(text)
+    code, person, roles = match.groups()
+    return Pair(code.upper(), person, tuple(r for r in (roles or "").split(",") if r))
+
+
+def _sentence(error: ValueError) -> str:
+    said = str(error)
+    return said if said.endswith("?") else f"{said}."
