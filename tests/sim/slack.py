@@ -17,10 +17,11 @@ from aiohttp import web
 from tests.sim import slack_payloads as payloads
 from tests.sim.faults import Faults
 from tests.sim.journal import Journal
-from tests.sim.slack_api import SlackApi, Violation
+from tests.sim.slack_api import SlackApi
 from tests.sim.slack_people import Person
 from tests.sim.slack_transport import ACK_DEADLINE_S, Delivery, HttpTransport, Kind, SocketTransport
 from tests.sim.slack_world import Body, Channel, Member, Message, View, World
+from tests.sim.violation import Violation
 
 HOST = "127.0.0.1"
 TEAM, CHANNEL = "T0ACME", "C0OPS"

@@ -7,8 +7,7 @@ app should not have sent is also collected as a violation, with the answer that 
 import asyncio
 import json
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -16,6 +15,7 @@ from tests.sim.faults import Kind
 from tests.sim.slack_check import argument_problems, decode, fixture
 from tests.sim.slack_methods import EFFECTS, Refused, with_ids
 from tests.sim.slack_world import RESPONSE_URL_LIFE_S, RESPONSE_URL_USES, Body, Message
+from tests.sim.violation import Violation
 
 if TYPE_CHECKING:
     from tests.sim.slack import SlackSim
@@ -31,16 +31,6 @@ REQUEST_FAULTS = {
     "no_text",
     "unknown_method",
 }
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A request that no correct app sends."""
-
-    vendor: str
-    method: str
-    problem: str
-    body: dict[str, Any]
 
 
 class SlackApi:
