@@ -26,6 +26,7 @@ from core.models import (
     Received,
     TooLate,
 )
+from core.organisation import sees_all
 from core.store import approvals, conversations, people, tasks
 from core.store.people import Principal
 
@@ -148,7 +149,9 @@ def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decide
 async def control(deps: Deps, person: Principal, task: int, verb: str) -> str:
     """`stop pause resume retry undo` from a button; answers the sentence to show. Raises `NotVisible`."""
     async with transaction(deps.db) as tx:
-        found = await tasks.shown(tx, task, person.id, sees_all="owner" in person.roles, sees_conversation=False)
+        found = await tasks.shown(
+            tx, task, person.id, sees_all=sees_all(deps.organisation, person.roles), sees_conversation=False
+        )
         if found is None:
             raise NotVisible(task)
         said, started = await answering.lay_hand(tx, deps, person, verb, task, inbound=None)

@@ -78,10 +78,7 @@ def steps_of(
     numbers = {step.id: last + i for i, step in enumerate(proposal.steps, start=1)}
     if len(numbers) < len(proposal.steps):
         raise NotAPlan("two steps have the same id; give each its own")
-    tainted_by = read_untrusted[0] if read_untrusted else None
-    origins = (
-        {TURN: ArgumentOrigin(origin=Origin.UNTRUSTED, step=tainted_by[0], note=tainted_by[1])} if tainted_by else {}
-    )
+    origins = {TURN: _tainted(*read_untrusted[0])} if read_untrusted else {}
     made = []
     for step in proposal.steps:
         manifest = manifests.get(step.skill)
@@ -106,6 +103,11 @@ def steps_of(
     if proposal.then == "continue":
         made.append(turn_after(last + len(made) + 1, tuple(numbers.values())))
     return tuple(made)
+
+
+def _tainted(step: int, by: str) -> ArgumentOrigin:
+    """Step 0 is what came along with the request itself."""
+    return ArgumentOrigin(origin=Origin.UNTRUSTED, step=step or None, note=by)
 
 
 def turn_after(n: int, needs: tuple[int, ...]) -> PlannedStep:

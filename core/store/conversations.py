@@ -90,6 +90,16 @@ async def own_words(db: Db, task: int) -> list[str]:
     return [r["body"] for r in rows]
 
 
+async def foreign_words(db: Db, task: int) -> list[str]:
+    """What came along with the task's messages and was written by others: quotes, forwards, a hook's text."""
+    rows = await db.fetch(
+        "select i.kind, i.body, i.foreign_text from inbound i join tasks t on t.id = $1"
+        " where (i.id = t.inbound_id or i.task_id = $1) and i.kind <> 'press' order by i.id",
+        task,
+    )
+    return [text for r in rows for text in [*(r["foreign_text"] or []), *([r["body"]] if r["kind"] == "hook" else [])]]
+
+
 async def own_recent(db: Db, conversation: int, principal: int, limit: int) -> list[str]:
     """What one person last wrote in a conversation, oldest first."""
     rows = await db.fetch(
