@@ -1,24 +1,26 @@
-"""A deployment with Telegram on, for tests: real Postgres, intake and courier, the library's real Bot, two people.
+"""A deployment with Telegram on, for tests: real Postgres, intake and courier, the library's real Bot, the stand-in.
 
 The worker is the test itself, which claims a step and asks for a yes. Intake can be told to fail first, as it does when the
-database is away.
+database is away. What people say and press is repeated, as Telegram does, until it is acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import httpx
+import uvicorn
+from fastapi import FastAPI
 
 from bot.app import create_app
 from bot.courier import Courier
 from bot.telegram.adapter import TelegramAdapter
-from bot.telegram.webhook import HEADER, PATH
 from core import intake
 from core.db import Pool
 from core.deps import Deps
@@ -28,25 +30,31 @@ from core.ring import Ring
 from core.settings import Settings
 from core.store import people, skills, steps
 from core.store.people import Principal, Wanted
-from tests.telegram_server import SECRET, TOKEN, BotApi, bot_api, eventually
+from tests.sim.telegram import TelegramSim
+from tests.sim.telegram_people import TgDelivery
+from tests.sim.telegram_world import CallbackAnswer, TgMessage
 from tests.web_house import DIGEST, MANIFESTS, NOWHERE
 
-PUBLIC = "https://sayso.example.com"
+T = TypeVar("T")
+
+SECRET = "s" * 16 + "-_" + "S" * 16
 MODES = ("polling", "webhook")
+GROUP = -100500
+WITHIN_S = 15.0
 
 
 class Failing:
     """Intake whose database is away as often as it is told; everything else is the real one."""
 
-    def __init__(self, times: int = 0, error: Callable[[], Exception] = ConnectionRefusedError) -> None:
-        self.left, self.error = times, error
+    def __init__(self) -> None:
+        self.left = 0
         self.tried: list[str] = []
 
     def _fail(self, delivery: str) -> None:
         self.tried.append(delivery)
         if self.left > 0:
             self.left -= 1
-            raise self.error()
+            raise ConnectionRefusedError
 
     async def receive(self, deps: Deps, inbound: Inbound) -> Received | Duplicate:
         self._fail(inbound.delivery_id)
@@ -62,141 +70,171 @@ class Failing:
 
 @dataclass
 class Town:
-    """One deployment with Telegram on, a worker that is the test, and the people in it."""
-
-    api: BotApi
+    sim: TelegramSim
     deps: Deps
+    app: FastAPI
     intake: Failing
     worker: int
     courier: Courier
-    adapters: list[TelegramAdapter] = field(default_factory=list)
     running: list[asyncio.Task[None]] = field(default_factory=list)
-    webhook: httpx.AsyncClient | None = None
     delivered: list[int] = field(default_factory=list)
 
     @property
     def db(self) -> Pool:
         return self.deps.db
 
-    def start(self) -> TelegramAdapter:
-        adapter = self.adapters[0] if not self.running else TelegramAdapter(self.deps, self.intake)
-        self.running.append(asyncio.create_task(adapter.run()))
-        return adapter
+    @property
+    def polls(self) -> bool:
+        return self.deps.settings.telegram_mode == "polling"
 
-    async def deliver(self) -> None:
-        """In webhook mode: what Telegram does, each update again until it is answered 200."""
-        assert self.webhook is not None
-        set_up = await eventually(lambda: self.api.of("setWebhook"))
-        assert set_up[0].data["url"] == PUBLIC + PATH
+    # ------------------------------------------------------------ a person's verbs
+
+    async def say(self, text: str, who: int = 1001, **more: Any) -> TgDelivery:
+        return await self._until_taken(await self.sim.user(who).say(text, **more))
+
+    async def press(self, card: TgMessage, button: str, who: int = 1001) -> TgDelivery:
+        return await self._until_taken(await self.sim.user(who).press(card, button))
+
+    async def press_data(self, card: TgMessage, data: str) -> TgDelivery:
+        return await self._until_taken(await self.sim.user(1001).press_data(card, data))
+
+    async def _until_taken(self, delivery: TgDelivery) -> TgDelivery:
+        if delivery.update is None or self.polls:
+            return delivery
         while True:
-            await eventually(lambda: self.api.updates, within_s=60)
-            answer = await self.webhook.post(
-                PATH, json=self.api.updates[0], headers={HEADER: set_up[0].data["secret_token"]}
-            )
-            self.delivered.append(answer.status_code)
-            if answer.status_code == 200:
-                self.api.updates.pop(0)
+            self.delivered.append(delivery.status)
+            if delivery.acked:
+                return delivery
+            assert len(self.delivered) < 20, delivery
+            await asyncio.sleep(0.01)
+            delivery = await self.sim.redeliver(delivery)
+
+    # ------------------------------------------------------------ what can be seen
+
+    def calls(self, method: str) -> list[dict[str, Any]]:
+        return [entry.body for entry in self.sim.journal.of("telegram", method, "in")]
 
     async def inbound(self, count: int) -> list[dict[str, Any]]:
+        """So many messages are in the database, and no more."""
         rows: list[Any] = []
-        for _ in range(1000):
+        deadline = time.monotonic() + WITHIN_S
+        while len(rows) < count and time.monotonic() < deadline:
             rows = await self.db.fetch("select * from inbound where kind = 'message' order by id")
-            if len(rows) >= count:
-                break
             await asyncio.sleep(0.01)
         assert len(rows) == count, f"{len(rows)} messages came in, not {count}"
         return [dict(row) for row in rows]
 
-    async def courier_until(self, seen: Callable[[], Any]) -> Any:
+    async def status(self, approval: str) -> str:
+        found: str = await self.db.fetchval("select status from approvals where id = $1", approval)
+        return found
+
+    async def answer(self, count: int = 1) -> CallbackAnswer:
+        """What the presser of the so-manieth press was shown."""
+        await eventually(lambda: len(self.sim.answers) >= count)
+        assert len(self.sim.answers) == count
+        return self.sim.answers[-1]
+
+    async def delivered_until(self, seen: Callable[[], T]) -> T:
         """Deliver the outbox until the chat shows it."""
-        for _ in range(600):
+        deadline = time.monotonic() + WITHIN_S
+        while True:
             await self.courier.deliver()
             if found := seen():
                 return found
+            assert time.monotonic() < deadline, self.sim.journal.dump()
             await asyncio.sleep(0.02)
-        raise AssertionError("the chat never showed it")
 
-    async def ask(self, *, destructive: bool = False, args: dict[str, Any] | None = None, title: str = "") -> str:
+    async def card(self, button: str, chat: int = 1001) -> TgMessage:
+        """The message in the chat that has this button."""
+        found = await self.delivered_until(
+            lambda: [message for message in self.sim.messages(chat) if button in message.buttons()]
+        )
+        return found[0]
+
+    # ------------------------------------------------------------ the worker's part
+
+    async def ask(self, *, destructive: bool = False, args: dict[str, Any] | None = None) -> str:
         """The step that somebody's message started asks for a yes; answers the approval."""
         [row] = await self.db.fetch("select id, conversation_id from tasks order by id desc limit 1")
-        [step] = [s for s in await steps.claim(self.db, self.worker, "default", 16) if s.task_id == row["id"]]
+        claimed = await steps.claim(self.db, self.worker, "default", 16)
+        [step] = [step for step in claimed if step.task_id == row["id"]]
         action = {
             "skill": "files.delete",
             "version": "1",
             "args": args or {"paths": ["old.log"]},
             "target": "workspace",
         }
-        card = {
-            "title": title or "Delete old.log from the workspace",
-            "reasons": ["It deletes."],
-            "destructive": destructive,
-        }
+        title = "Delete old.log from the workspace"
         asked = {
             "kind": "action", "items": [{"task": str(row["id"]), "step": 1, "digest": DIGEST, "action": action}],
-            "digest": DIGEST, "action_hash": "h", "card": card, "ladder": "default", "expires_in_s": 3600,
+            "digest": DIGEST, "action_hash": "h", "ladder": "default", "expires_in_s": 3600,
+            "card": {"title": title, "reasons": ["It deletes."], "destructive": destructive},
             "approvers": {"people": [], "roles": ["owner"], "needed": 1, "four_eyes": False, "veto": True},
         }  # fmt: skip
         approval = await steps.park(self.db, self.worker, step, asked, [row["conversation_id"]], "It deletes.")
         assert approval is not None
         return approval
 
-    async def approval_card(self, approval: str) -> dict[str, Any]:
-        """Ask, and have the card in the chat."""
-
-        def shown() -> dict[str, Any] | None:
-            cards = [m for m in self.api.shown(1001) if "Deny" in self.api.labels(m)]
-            return cards[0] if cards else None
-
-        found: dict[str, Any] = await self.courier_until(shown)
-        return found
-
-    async def status(self, approval: str) -> str:
-        found: str = await self.db.fetchval("select status from approvals where id = $1", approval)
-        return found
-
-    async def answered(self, count: int = 1) -> dict[str, Any]:
-        calls = await eventually(
-            lambda: len(self.api.of("answerCallbackQuery")) >= count and self.api.of("answerCallbackQuery")
-        )
-        assert len(calls) == count
-        data: dict[str, Any] = calls[-1].data
-        return data
+    def start(self) -> TelegramAdapter:
+        """One more bot process."""
+        adapter = TelegramAdapter(self.deps, self.intake)
+        self.running.append(asyncio.create_task(adapter.run()))
+        return adapter
 
 
 @asynccontextmanager
 async def open_town(db: Pool, home: Path, mode: str, **more: Any) -> AsyncIterator[Town]:
+    """Ann (1001) is an owner, Bob (1002) has no role, others are strangers."""
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(bot_api())
+        sim = await stack.enter_async_context(TelegramSim())
+        door = stack.enter_context(socket.socket())
+        door.bind(("127.0.0.1", 0))
         ring = Ring.open(NOWHERE)
         stack.push_async_callback(ring.close)
         given = {
-            "redis_url": NOWHERE, "sayso_home": home, "sayso_secret_key": "k" * 32, "telegram_bot_token": TOKEN,
-            "telegram_mode": mode, "telegram_webhook_secret": SECRET, "telegram_api_url": api.url, "public_base_url": PUBLIC,
+            "redis_url": NOWHERE, "sayso_home": home, "sayso_secret_key": "k" * 32, "telegram_bot_token": sim.token,
+            "telegram_mode": mode, "telegram_webhook_secret": SECRET, "telegram_api_url": sim.api_url,
+            "public_base_url": f"http://127.0.0.1:{door.getsockname()[1]}",
         } | more  # fmt: skip
         deps = Deps(Settings.model_validate(given), Organisation(), db, ring)
-        await skills.publish(db, MANIFESTS)
-        await people.sync(
-            db,
-            [
-                Wanted("ann", "Ann", ("owner",), False, (("telegram", "1001"),)),
-                Wanted("bob", "Bob", (), False, (("telegram", "1002"),)),
-            ],
-        )
         failing = Failing()
         adapter = TelegramAdapter(deps, failing)
-        worker = await steps.enrol(db, "test", 1, "test", 3600)
-        town = Town(
-            api, deps, failing, worker, Courier(db, NOWHERE, [adapter.sender], deps.settings.masks()), [adapter]
-        )
-        town.start()
+        await skills.publish(db, MANIFESTS)
+        ann = Wanted("ann", "Ann", ("owner",), False, (("telegram", "1001"),))
+        bob = Wanted("bob", "Bob", (), False, (("telegram", "1002"),))
+        await people.sync(db, [ann, bob])
+        app = create_app(deps, extra_routers=[adapter.router()])
+        courier = Courier(db, NOWHERE, [adapter.sender], deps.settings.masks())
+        town = Town(sim, deps, app, failing, await steps.enrol(db, "test", 1, "test", 3600), courier)
+        town.running.append(asyncio.create_task(adapter.run()))
         if mode == "webhook":
-            app = create_app(deps, extra_routers=[adapter.router()])
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            town.webhook = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=PUBLIC))
-            town.running.append(asyncio.create_task(town.deliver()))
+            await stack.enter_async_context(_served(app, door))
+            await eventually(lambda: sim.world.webhook["url"])
         try:
             yield town
+            assert sim.violations == []
         finally:
             for task in town.running:
                 task.cancel()
             await asyncio.gather(*town.running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _served(app: FastAPI, door: socket.socket) -> AsyncIterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on"))
+    running = asyncio.create_task(server.serve(sockets=[door]))
+    await eventually(lambda: server.started)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def eventually(look: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
+    """What `look` answers as soon as it is true."""
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        await asyncio.sleep(0.01)
+    return found
