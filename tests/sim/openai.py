@@ -26,12 +26,44 @@ MESSAGES_MOST = 2048
 TOOLS_MOST = 128
 # Every parameter that the reference names; anything else is refused by the vendor, so it is here.
 PARAMETERS = frozenset(
-    """
-    audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages metadata
-    modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key prompt_cache_retention
-    reasoning_effort response_format safety_identifier seed service_tier stop store stream stream_options temperature
-    tool_choice tools top_logprobs top_p user verbosity web_search_options
-    """.split()
+    [
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "modalities",
+        "model",
+        "moderation",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
 )
 TYPES = {401: "invalid_request_error", 429: "requests", 500: "server_error", 503: "server_error"}
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
