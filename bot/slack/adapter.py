@@ -201,15 +201,14 @@ class SlackAdapter:
                 channel=reply.channel, user=reply.user, text=message.text, blocks=message.blocks, **more
             )
         except UNANSWERED as error:
-            if not reply.url or not await self._told_by_url(reply.url, message):
+            if not reply.url or not await self._told_by_url(reply.url, message, more):
                 log.warning("Slack: a person could not be told something: %s", type(error).__name__)
 
-    async def _told_by_url(self, url: str, message: Message) -> bool:
+    async def _told_by_url(self, url: str, message: Message, more: dict[str, Any]) -> bool:
+        body = {"text": message.text, "blocks": message.blocks, "response_type": "ephemeral", "replace_original": False}
         try:
-            answer = await AsyncWebhookClient(url, timeout=CALL_TIMEOUT_S, logger=_quiet("bot.slack.sdk")).send(
-                text=message.text, blocks=message.blocks, response_type="ephemeral", replace_original=False
-            )
-            return answer.status_code == 200
+            client = AsyncWebhookClient(url, timeout=CALL_TIMEOUT_S, logger=_quiet("bot.slack.sdk"))
+            return (await client.send_dict(body | more)).status_code == 200
         except UNANSWERED:
             return False
 

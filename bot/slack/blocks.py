@@ -229,7 +229,8 @@ def _shortened(card: Card, url: str, share: int) -> Card:
 
 
 def _short_step(step: StepLine, most: int) -> StepLine:
-    return step.model_copy(update={"title": clipped(step.title, most), "note": clipped(step.note, most)})
+    cut = {"title": clipped(step.title, most), "status": clipped(step.status, most), "note": clipped(step.note, most)}
+    return step.model_copy(update=cut)
 
 
 def _short_button(button: Button) -> Button:
@@ -268,8 +269,10 @@ def _parts(text: str) -> Sequence[str]:
 
 def _linked(text: str, base_url: str) -> Iterator[Block]:
     """Our own addresses become links; everyone else's stay letters."""
-    for piece in re.split(rf"({re.escape(base_url)}(?:/[\w./?=&%#-]*[\w/=])?)", text):
-        if piece.startswith(base_url):
+    # Not `our.host.evil.example` nor `our.host@evil.example`.
+    ours = rf"({re.escape(base_url)}(?![\w:@-]|\.\w)(?:/[\w./?=&%#-]*[\w/=])?)"
+    for at, piece in enumerate(re.split(ours, text)):
+        if at % 2:
             yield {"type": "link", "url": piece}
         elif piece:
             yield {"type": "text", "text": piece}
