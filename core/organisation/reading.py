@@ -1,4 +1,7 @@
-"""Reads sayso.yaml and says what is wrong with it, line by line, all at once."""
+"""Reads sayso.yaml and says what is wrong with it, line by line, all at once.
+
+The file is the only thing read here. Its shape is checked by `schema`, what it names by `references`.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,25 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from core import templates
-from core.organisation.schema import Organisation, place_parts
+from core.organisation.references import Where, wrong_references
+from core.organisation.schema import Organisation
 
-Where = tuple[str | int, ...]
-BUILT_IN_ROLES = frozenset({"owner"})
-BUILT_IN_GROUPS = frozenset({"default"})
-BUILT_IN_LADDERS = frozenset({"default"})
+_FIXES = {
+    "string_type": "this is no text; write it in quotes",
+    "dict_type": "this is no mapping; write it as lines of 'name: value'",
+    "model_type": "this is no mapping; write it as lines of 'name: value'",
+    "list_type": "this is no list; write it as [a, b]",
+}
+_FORMS = {
+    "people": "a name without spaces such as ann",
+    "hooks": "a name without spaces such as alerts",
+    "runbooks": "a name without spaces such as clean-logs",
+    "inputs": "a name without spaces such as pattern",
+    "may": "'*', or a pattern such as skill:files.* or see:task:*",
+    "may_not": "'*', or a pattern such as skill:files.* or see:task:*",
+    "secret_env": "the name of an environment variable such as ALERTS_HOOK_SECRET",
+    "id": "a name such as find",
+}
 
 
 class OrganisationError(Exception):
@@ -34,7 +49,7 @@ def load(path: Path) -> Organisation:
     except FileNotFoundError:
         return Organisation()
     except (OSError, UnicodeDecodeError) as error:
-        raise OrganisationError([f"{path.name}: cannot be read: {error}"]) from error
+        raise OrganisationError([f"{path.name}:1: cannot be read: {error}"]) from error
     return parse(text, path.name)
 
 
@@ -42,19 +57,26 @@ def parse(text: str, name: str = "sayso.yaml") -> Organisation:
     """Raises `OrganisationError`."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        twice = list(_twice(node)) if node is not None else []
         data = yaml.safe_load(text) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise OrganisationError([f"{name}{line}: this is not YAML: {getattr(error, 'problem', error)}"]) from error
+        line = mark.line + 1 if mark else 1
+        raise OrganisationError([f"{name}:{line}: this is not YAML: {getattr(error, 'problem', error)}"]) from error
+    except (RecursionError, ValueError) as error:  # nested without end; a date such as 2026-13-01
+        raise OrganisationError([f"{name}:1: this cannot be read: {error}"]) from error
+    if data is None:
+        return Organisation()
     if not isinstance(data, dict):
         raise OrganisationError([f"{name}:1: the file must be a mapping such as 'organisation: Acme'"])
+    if twice:
+        raise OrganisationError([f"{name}:{line}: {what}" for line, what in twice])
     try:
-        organisation = Organisation.model_validate(data)
+        organisation = Organisation.model_validate(_without_empty(data))
     except ValidationError as error:
-        problems = [(tuple(e["loc"]), _in_words(e, data)) for e in error.errors(include_url=False)]
+        problems = [(tuple(e["loc"]), _in_words(e)) for e in error.errors(include_url=False)]
     else:
-        problems = list(_cross_references(organisation))
+        problems = list(wrong_references(organisation))
         if not problems:
             return organisation
     raise OrganisationError([f"{name}:{_line(node, where)}: {what}" for where, what in problems])
@@ -78,15 +100,45 @@ def _line(node: yaml.Node | None, where: Where) -> int:
     return line
 
 
-def _in_words(error: Any, data: Any) -> str:
-    where = ".".join(str(p) for p in error["loc"])
+def _twice(node: yaml.Node, above: tuple[yaml.Node, ...] = ()) -> Iterator[tuple[int, str]]:
+    """Keys that a mapping has twice (YAML would silently keep the last one), and aliases that contain themselves."""
+    line = node.start_mark.line + 1
+    if any(node is one for one in above):
+        yield line, "this contains itself; write it out"
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _twice(item, (*above, node))
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield line, f"{key.value!r} is here twice (first in line {seen[key.value]}); put both into one"
+                seen.setdefault(key.value, line)
+            yield from _twice(value, (*above, node))
+
+
+def _without_empty(data: dict[Any, Any]) -> dict[Any, Any]:
+    """Without sections of which only the name is left, such as `people:` with all its lines commented out."""
+    nested = {key: data[key] for key in ("policy", "models") if isinstance(data.get(key), dict)}
+    inner = {key: {k: v for k, v in part.items() if v is not None} for key, part in nested.items()}
+    return {key: value for key, value in (data | inner).items() if value is not None}
+
+
+def _in_words(error: Any) -> str:
+    loc = tuple(part for part in error["loc"] if part != "[key]")
+    where = ".".join(str(p) for p in loc)
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(error["loc"][-1]), _names_beside(error["loc"]), n=1)
+        close = difflib.get_close_matches(str(loc[-1]), _names_beside(loc), n=1)
         fix = f"did you mean {close[0]!r}?" if close else "remove it"
         return f"{where} is not known; {fix}"
     if error["type"] == "missing":
         return f"{where} is missing; add it"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "string_pattern_mismatch":
+        form = next((_FORMS[p] for p in reversed(loc) if p in _FORMS), "something else")
+        return f"{where}: {error['input']!r} does not fit; write {form}"
+    return f"{where}: {_FIXES.get(error['type']) or error['msg'].removeprefix('Value error, ')}"
 
 
 def _names_beside(where: Where) -> list[str]:
@@ -106,91 +158,3 @@ def _inner(annotation: Any) -> Any:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             return inner
     return annotation
-
-
-# ---------------------------------------------------------------- what refers to what
-
-
-def _cross_references(org: Organisation) -> Iterator[tuple[Where, str]]:
-    roles = set(org.roles) | BUILT_IN_ROLES
-    groups = set(org.approvers) | BUILT_IN_GROUPS
-    ladders = set(org.ladders) | BUILT_IN_LADDERS
-    for key, person in org.people.items():
-        for i, role in enumerate(person.roles):
-            if role not in roles:
-                yield ("people", key, "roles", i), _unknown("role", role, roles)
-        if person.out_of_office and person.out_of_office.delegate not in org.people:
-            yield ("people", key, "out_of_office"), _unknown("person", person.out_of_office.delegate, set(org.people))
-    for key, group in org.approvers.items():
-        for i, name in enumerate(group.people):
-            if name not in org.people:
-                yield ("approvers", key, "people", i), _unknown("person", name, set(org.people))
-            elif org.people[name].service:
-                yield ("approvers", key, "people", i), f"{name} is a service; services never decide, name a person"
-        for i, role in enumerate(group.roles):
-            if role not in roles:
-                yield ("approvers", key, "roles", i), _unknown("role", role, roles)
-        if not (group.people or group.roles or group.slack_usergroups):
-            yield ("approvers", key), "nobody is in this group; name people, roles or slack_usergroups"
-    for i, rule in enumerate(org.policy.rules):
-        if rule.approvers and rule.approvers not in groups:
-            yield ("policy", "rules", i, "approvers"), _unknown("approvers group", rule.approvers, groups)
-        if rule.ladder not in ladders:
-            yield ("policy", "rules", i, "ladder"), _unknown("ladder", rule.ladder, ladders)
-    yield from _of_models(org)
-    yield from _of_runbooks(org)
-    for name, hook in org.hooks.items():
-        if hook.as_ not in org.people:
-            yield ("hooks", name, "as"), _unknown("person", hook.as_, set(org.people))
-        if hook.conversation:
-            yield from _place(("hooks", name, "conversation"), hook.conversation)
-    for i, schedule in enumerate(org.schedules):
-        if schedule.run not in org.runbooks:
-            yield ("schedules", i, "run"), _unknown("runbook", schedule.run, set(org.runbooks))
-        if schedule.as_ not in org.people:
-            yield ("schedules", i, "as"), _unknown("person", schedule.as_, set(org.people))
-    for i, alert in enumerate(org.alerts):
-        yield from _place(("alerts", i, "to"), alert.to)
-
-
-def _of_models(org: Organisation) -> Iterator[tuple[Where, str]]:
-    providers = set(org.models.providers) | {"openai", "anthropic"}
-    for purpose, routes in org.models.routes.items():
-        for i, route in enumerate(routes):
-            provider, slash, model = route.partition("/")
-            if not slash or not model:
-                yield ("models", "routes", purpose, i), f"{route!r} is no route; write it like openai/gpt-5.4"
-            elif provider not in providers:
-                yield ("models", "routes", purpose, i), _unknown("provider", provider, providers)
-
-
-def _of_runbooks(org: Organisation) -> Iterator[tuple[Where, str]]:
-    for name, runbook in org.runbooks.items():
-        seen: set[str] = set()
-        for i, step in enumerate(runbook.steps):
-            where: Where = ("runbooks", name, "steps", i)
-            if step.id in seen:
-                yield where, f"two steps are called {step.id!r}; give each its own id"
-            for need in step.needs:
-                if need not in seen:
-                    yield (*where, "needs"), f"step {step.id!r} needs {need!r}, which does not come before it"
-            for source, path in templates.references(step.args):
-                if source == "inputs":
-                    if not path or path[0] not in runbook.inputs:
-                        yield (*where, "args"), _unknown("input", ".".join(path), set(runbook.inputs))
-                elif source not in seen:
-                    yield (*where, "args"), f"step {step.id!r} refers to {source!r}, which does not come before it"
-            seen.add(step.id)
-
-
-def _place(where: Where, text: str) -> Iterator[tuple[Where, str]]:
-    try:
-        place_parts(text)
-    except ValueError as error:
-        yield where, str(error)
-
-
-def _unknown(what: str, name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    fix = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known)) or 'none'}"
-    return f"there is no {what} {name!r}; {fix}"

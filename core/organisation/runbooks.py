@@ -1,15 +1,24 @@
-"""A runbook with its inputs, as the steps of a task."""
+"""A runbook with its inputs, as the steps of a task.
+
+Pure. What the person gave stays theirs, what the file says is configuration; a reference to an earlier step is looked
+up, and judged, when the step runs.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from core import config, templates
 from core.cards.title import action_title
+from core.digest import INTEGER_MOST
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
-from core.organisation.schema import Input, Organisation, Runbook
+from core.organisation.schema import Input, Organisation, Runbook, RunbookStep
+
+_BOOLEANS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
 class BadInputs(ValueError):
@@ -27,18 +36,16 @@ def runbook_steps(
         raise BadInputs(f"There is no runbook {name!r}.{fix}")
     inputs = _inputs(name, runbook, given)
     numbers = {step.id: n for n, step in enumerate(runbook.steps, start=1)}
-    return tuple(_step(step.id, runbook, inputs, set(given), numbers, manifests) for step in runbook.steps)
+    return tuple(_step(step, inputs, set(given), numbers, manifests) for step in runbook.steps)
 
 
 def _step(
-    step_id: str,
-    runbook: Runbook,
+    step: RunbookStep,
     inputs: Mapping[str, Any],
     given: set[str],
     numbers: Mapping[str, int],
     manifests: Mapping[str, SkillManifest],
 ) -> PlannedStep:
-    step = next(s for s in runbook.steps if s.id == step_id)
     manifest = manifests.get(step.skill)
     if manifest is None:
         raise BadInputs(f"Step {step.id!r} needs the skill {step.skill!r}, which no worker has.")
@@ -75,19 +82,36 @@ def _inputs(name: str, runbook: Runbook, given: Mapping[str, Any]) -> dict[str, 
     unknown = sorted(set(given) - set(runbook.inputs))
     if unknown:
         raise BadInputs(f"{name} has no input {unknown[0]!r}. It takes: {', '.join(runbook.inputs) or 'none'}.")
-    filled = {key: _typed(name, key, spec, given.get(key, spec.default)) for key, spec in runbook.inputs.items()}
+    filled = {key: _given(name, key, spec, given) for key, spec in runbook.inputs.items()}
     missing = [key for key, value in filled.items() if value is None]
     if missing:
         raise BadInputs(f"{name} needs {', '.join(missing)}. Say: run {name} {missing[0]}=…")
     return filled
 
 
-def _typed(name: str, key: str, spec: Input, value: Any) -> Any:
-    if value is None or spec.type == "string":
-        return value if value is None else str(value)
+def _given(name: str, key: str, spec: Input, given: Mapping[str, Any]) -> Any:
+    value = given.get(key)
+    if value is None:
+        return None if spec.default is None else typed(spec, spec.default)
+    if "{{" in str(value) or "}}" in str(value):
+        # It would be read as a reference to a result when the step runs.
+        raise BadInputs(f"{name}: {key} may not hold {{{{ or }}}}.")
     try:
-        if spec.type == "boolean":
-            return {"true": True, "yes": True, "false": False, "no": False}[str(value).lower()]
-        return int(str(value)) if spec.type == "integer" else float(str(value))
-    except (ValueError, KeyError) as error:
-        raise BadInputs(f"{name}: {key}={value!r} is no {spec.type}.") from error
+        return typed(spec, value)
+    except ValueError as error:
+        raise BadInputs(f"{name}: {key}={error}.") from error
+
+
+def typed(spec: Input, value: Any) -> Any:
+    """A value as the input's type; ValueError says what it is not."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    match spec.type:
+        case "string":
+            return text
+        case "boolean" if text.lower() in _BOOLEANS:
+            return _BOOLEANS[text.lower()]
+        case "integer" if re.fullmatch(r"[+-]?[0-9]{1,16}", text) and abs(int(text)) <= INTEGER_MOST:
+            return int(text)
+        case "number" if re.fullmatch(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?", text):
+            return float(text)
+    raise ValueError(f"{text!r} is no {spec.type}")

@@ -28,6 +28,11 @@ def seconds(value: Any) -> Any:
 Duration = Annotated[int, BeforeValidator(seconds), Field(ge=0, le=366 * 86400)]
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.@-]{0,60}$")]
+Pattern = Annotated[str, Field(pattern=r"^(\*|skill:\S+|see:\S+)$")]
+InputName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]{0,40}$")]
+
+
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,8 +58,8 @@ class Person(Part):
 class Role(Part):
     """Patterns such as `skill:files.*` or `see:task:*`; `may_not` wins. `see` says whose tasks."""
 
-    may: list[str] = []
-    may_not: list[str] = []
+    may: list[Pattern] = []
+    may_not: list[Pattern] = []
     see: list[Literal["own", "conversation", "all"]] = ["own"]
 
 
@@ -135,12 +140,12 @@ class RunbookStep(Part):
 
 class Runbook(Part):
     say: str = ""
-    inputs: dict[str, Input] = {}
+    inputs: dict[InputName, Input] = {}
     steps: list[RunbookStep] = Field(min_length=1)
 
 
 class Hook(Part):
-    secret_env: str
+    secret_env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
     as_: str = Field(alias="as")
     intent: str
     conversation: str | None = None
@@ -165,15 +170,15 @@ class Alert(Part):
 class Organisation(Part):
     organisation: str = "Sayso"
     timezone: str = "UTC"
-    people: dict[str, Person] = {}
+    people: dict[Name, Person] = {}
     roles: dict[str, Role] = {}
     approvers: dict[str, ApproverGroup] = {}
     ladders: dict[str, list[Rung]] = {}
     policy: PolicyPart = PolicyPart()
     models: ModelsPart = ModelsPart()
     skills: dict[str, dict[str, Any]] = {}
-    runbooks: dict[str, Runbook] = {}
-    hooks: dict[str, Hook] = {}
+    runbooks: dict[Name, Runbook] = {}
+    hooks: dict[Name, Hook] = {}
     schedules: list[Schedule] = []
     alerts: list[Alert] = []
 
