@@ -3,12 +3,14 @@
 What is sent must be what Slack sends: payloads are compared with recorded ones where $SAYSO_SPECS has them.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -99,6 +101,23 @@ async def test_an_event_that_was_not_acknowledged_comes_again_on_the_next_connec
             again = await sim.journal.wait_for(lambda entry: entry.note == "redelivered, attempt 1")
             assert again.status == 200
             assert seen[0]["event_id"] == lost.payload["event_id"]
+
+
+async def test_an_event_in_flight_when_the_connection_dies_comes_to_the_next_one() -> None:
+    """The app that held it never answers; the one that connects meanwhile gets it, under the same event id."""
+    async with (
+        SlackSim(mode="socket") as sim,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(sim.socket_url()) as dead,
+    ):
+        assert (await dead.receive_json())["type"] == "hello"
+        saying = asyncio.create_task(sim.user("U01ALICE").say("hello"))
+        held = await dead.receive_json()
+        async with app_over_socket(sim) as seen:
+            await dead.close()
+            assert (await saying).status == 0
+            await sim.journal.wait_for(lambda entry: entry.note == "redelivered, attempt 1" and entry.status == 200)
+            assert seen[0]["event_id"] == held["payload"]["event_id"] and held["retry_attempt"] == 0
 
 
 async def test_a_press_that_was_not_acknowledged_is_gone() -> None:

@@ -119,6 +119,22 @@ async def test_an_update_that_was_not_taken_comes_again_with_the_same_id(sim: Te
         assert status_of_forged == 200 and got[-1][0] == "wrong"
 
 
+async def test_what_waited_is_pushed_once_a_webhook_is_set_and_back_to_polling_when_it_is_gone(
+    sim: TelegramSim, bot: Bot
+) -> None:
+    ann = sim.user(1001)
+    first = await ann.say("before")
+    async with webhook(sim) as got:
+        address, sim.deliver_to = f"{sim.deliver_to}/telegram/webhook", ""
+        await bot.set_webhook(address)
+        await sim.journal.wait_for(lambda entry: entry.note == "pushed again" and entry.status == 200)
+        assert [one["update_id"] for _, one in got] == [first.update_id] and sim.world.pending == []
+    second = await ann.say("after the app died")
+    assert second.status == 0 and (await bot.get_webhook_info()).pending_update_count == 1
+    await bot.delete_webhook()
+    assert [one.update_id for one in await bot.get_updates()] == [second.update_id]
+
+
 async def test_an_app_that_is_not_there_is_a_status_of_zero(sim: TelegramSim) -> None:
     sim.deliver_to = "http://127.0.0.1:9"
     assert (await sim.user(1001).say("hello")).status == 0

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tests.sim.slack import SlackSim
 
 ACK_DEADLINE_S = 3.0
+RETRIES = 3
+# A client whose connection was replaced may still acknowledge over the new one.
+LATE_ACK_S = 0.5
 
 Kind = Literal["events_api", "interactive", "slash_commands"]
 
@@ -79,7 +82,7 @@ class HttpTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ACK_DEADLINE_S))
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.sim.ack_deadline_s))
 
     async def stop(self) -> None:
         if self._session is not None:
@@ -134,7 +137,7 @@ class SocketTransport:
     def __init__(self, sim: "SlackSim") -> None:
         self.sim = sim
         self.connections: list[web.WebSocketResponse] = []
-        self._acks: dict[str, asyncio.Future[Any]] = {}
+        self._acks: dict[str, tuple[web.WebSocketResponse | None, asyncio.Future[Any]]] = {}
         self._unacked: list[_Unacked] = []
         self._grew = asyncio.Event()
         self._redeliveries: set[asyncio.Task[None]] = set()
@@ -169,14 +172,20 @@ class SocketTransport:
                     self._receive(frame.data)
         finally:
             self.connections.remove(socket)
+            self._give_up(socket)
         return socket
+
+    def _give_up(self, socket: web.WebSocketResponse) -> None:
+        """What was sent over a connection that is gone will hardly be acknowledged any more."""
+        sent = [ack for used, ack in self._acks.values() if used is socket]
+        asyncio.get_running_loop().call_later(LATE_ACK_S, _fail, sent)
 
     def _receive(self, text: str) -> None:
         try:
             body = json.loads(text)
         except ValueError:
             return
-        waiting = self._acks.pop(str(body.get("envelope_id")), None)
+        _, waiting = self._acks.pop(str(body.get("envelope_id")), (None, None))
         if waiting is not None and not waiting.done():
             waiting.set_result(body.get("payload"))
 
@@ -194,14 +203,20 @@ class SocketTransport:
     async def deliver(self, kind: Kind, payload: Body, retry_num: int = 0, reason: str = "timeout") -> Delivery:
         """Sends one envelope to the newest connection; an event that nobody takes is kept for the next one."""
         begun = time.monotonic()
-        ack = await self._exchange(kind, payload, retry_num, reason if retry_num else "")
+        used, ack = await self._exchange(kind, payload, retry_num, reason if retry_num else "")
         if ack is None:
-            if kind == "events_api":
+            if kind == "events_api" and retry_num < RETRIES:
                 self._unacked.append(_Unacked(payload, retry_num + 1))
+                # A client that came back meanwhile will not connect again just for this.
+                if self.connections and self.connections[-1] is not used:
+                    self._resend()
             return Delivery(kind, payload, 0, time.monotonic() - begun)
         return Delivery(kind, payload, 200, time.monotonic() - begun, json.dumps(ack[0]) if ack[0] else "")
 
-    async def _exchange(self, kind: Kind, payload: Body, attempt: int, reason: str) -> tuple[Any] | None:
+    async def _exchange(
+        self, kind: Kind, payload: Body, attempt: int, reason: str
+    ) -> tuple[web.WebSocketResponse | None, tuple[Any] | None]:
+        """(the connection that was used, if any; what was acknowledged, if it was)."""
         envelope: Body = {
             "envelope_id": str(uuid.uuid4()),
             "payload": payload,
@@ -212,15 +227,15 @@ class SocketTransport:
             envelope |= {"retry_attempt": attempt, "retry_reason": reason}
         deadline = time.monotonic() + self.sim.ack_deadline_s
         ack: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._acks[envelope["envelope_id"]] = ack
+        used = None
         try:
-            while not self.connections:
-                self._grew.clear()
-                await asyncio.wait_for(self._grew.wait(), max(0.0, deadline - time.monotonic()))
-            await self.connections[-1].send_json(envelope)
-            return (await asyncio.wait_for(ack, max(0.0, deadline - time.monotonic())),)
+            await self.wait_connected(self.sim.ack_deadline_s)
+            used = self.connections[-1]
+            self._acks[envelope["envelope_id"]] = (used, ack)
+            await used.send_json(envelope)
+            return used, (await asyncio.wait_for(ack, max(0.0, deadline - time.monotonic())),)
         except (TimeoutError, ConnectionError):
-            return None
+            return used, None
         finally:
             self._acks.pop(envelope["envelope_id"], None)
 
@@ -243,3 +258,10 @@ class SocketTransport:
 
 def with_ts(delivery: Delivery, ts: str, twin: Delivery | None = None) -> Delivery:
     return replace(delivery, ts=ts, twin=twin)
+
+
+def _fail(acks: list[asyncio.Future[Any]]) -> None:
+    for ack in acks:
+        if not ack.done():
+            ack.set_exception(ConnectionError("the connection closed before the acknowledgement"))
+            ack.exception()

@@ -24,6 +24,8 @@ HOST = "127.0.0.1"
 TOKEN = "424242:sim-token-of-no-worth-at-all-0123456789"
 SECRET = "sim-webhook-secret"
 ANSWER_DEADLINE_S = 10.0
+# The app may not listen yet at the moment when it sets its webhook.
+PUSHES_AFTER_SET = 25
 
 
 class TelegramSim:
@@ -51,6 +53,7 @@ class TelegramSim:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._port = 0
+        self._pushes: set[asyncio.Task[None]] = set()
 
     async def start(self, port: int = 0) -> "TelegramSim":
         app = web.Application(client_max_size=32 * 2**20)
@@ -63,6 +66,8 @@ class TelegramSim:
         return self
 
     async def stop(self) -> None:
+        for task in self._pushes:
+            task.cancel()
         if self.world.poll is not None and not self.world.poll.done():
             self.world.poll.set_result(None)
         if self._session is not None:
@@ -124,12 +129,33 @@ class TelegramSim:
         headers = {"X-Telegram-Bot-Api-Secret-Token": secret}
         status, text, elapsed_s = await self.post(update, headers)
         self.journal.write("telegram", "out", kind, update, status, note)
+        self.world.pending = [one for one in self.world.pending if one["update_id"] != update["update_id"]]
+        if not 200 <= status < 300:
+            # It stays Telegram's: for push_pending, or for getUpdates once the webhook is gone.
+            self.world.pending = sorted([*self.world.pending, update], key=lambda one: int(one["update_id"]))
         return TgDelivery(update, status, elapsed_s, text)
 
     async def redeliver(self, delivery: TgDelivery) -> TgDelivery:
         """The same update again, as Telegram sends it until it sees 2xx."""
         assert delivery.update is not None, "there was no update to deliver"
         return await self.deliver(delivery.update, "redelivered")
+
+    async def push_pending(self, pause_s: float = 0.2, passes: int = 1) -> None:
+        """Tries everything that the webhook has not taken yet, in order, as Telegram does of its own accord."""
+        for _ in range(passes):
+            for update in list(self.world.pending):
+                if not (await self.deliver(update, "pushed again")).acked:
+                    break
+            if not self.world.pending:
+                return
+            await asyncio.sleep(pause_s)
+
+    def after_call(self, method: str) -> None:
+        """A webhook that is set gets what has waited."""
+        if method == "setWebhook" and self.world.pending:
+            task = asyncio.create_task(self.push_pending(passes=PUSHES_AFTER_SET))
+            self._pushes.add(task)
+            task.add_done_callback(self._pushes.discard)
 
     async def post(self, body: Body | bytes, headers: dict[str, str]) -> tuple[int, str, float]:
         """A raw POST to the webhook: (status, text, seconds), status 0 when nothing answered. For wrong secrets too."""

@@ -54,6 +54,7 @@ class TelegramApi:
             self.sim.journal.write("telegram", "in", method, given, refusal.code, refusal.description)
             return _refusal(refusal.code, refusal.description, refusal.parameters)
         self.sim.journal.write("telegram", "in", method, given)
+        self.sim.after_call(method)
         if fault is not None and fault.name == "done_but_answer_lost":
             return _dropped(request)
         return web.json_response({"ok": True, "result": result})
