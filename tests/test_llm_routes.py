@@ -193,6 +193,32 @@ async def test_an_answer_survives_a_record_that_fails() -> None:
     assert answer.text == "paid for"
 
 
+async def test_a_listener_that_fails_does_not_spoil_the_answer() -> None:
+    def broken(_: str) -> None:
+        raise RuntimeError("the chat is away")
+
+    async with stand_in("anthropic", "whole all the same") as sim, opened(sim) as house:
+        assert (await house.ask(on_delta=broken)).text == "whole all the same"
+    assert house.outcomes() == [("anthropic", "answered", "")]
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+async def test_half_characters_do_not_reach_the_wire(vendor: str) -> None:
+    call = ToolCall("c1", "look_up_weather", {"place": "Os\ud800lo"})
+    turns = [Turn("user", "a\udfffb"), Turn("assistant", "", (call,)), Turn("tool", "rain", call_id="c1")]
+    async with stand_in(vendor, "ok") as sim, opened(sim) as house:
+        assert (await house.ask(turns, (WEATHER,))).text == "ok"
+    assert sim.script.asked[0].last() == "a?b"
+
+
+async def test_what_an_sdk_raises_beyond_its_own_errors_is_an_outage() -> None:
+    async with stand_in("openai") as sim, opened(sim) as house:
+        await house.models.aclose()
+        with pytest.raises(ModelUnavailable, match=r"^openai/gpt-5\.4: (bad_answer|unreachable)$"):
+            await house.ask()
+    assert {record.outcome for record in house.records} == {"failed"}
+
+
 # ------------------------------------------------------------ the circuit
 
 

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Final, assert_never
 
 from core.organisation import ModelsPart
-from worker.llm.circuit import Circuit
+from worker.llm.health import Health
 from worker.llm.protocol import (
     Answer,
     Asked,
@@ -36,7 +36,7 @@ from worker.llm.protocol import (
 )
 from worker.llm.redaction import Redaction
 from worker.llm.routes import Chosen, Endpoint, Environment, Route, choose
-from worker.llm.trouble import PASSING, UNHEALTHY, ProviderFailed, Trouble
+from worker.llm.trouble import PASSING, ProviderFailed, Trouble
 
 ROUNDS_MOST: Final = 2
 ATTEMPT_LEAST_S: Final = 0.05
@@ -69,8 +69,7 @@ class Models:
         self._record, self._price = record, price
         self._redaction = Redaction(secrets)
         self._now, self._sleep = now, sleep
-        self._circuits: dict[str, Circuit] = {}
-        self._held_until: dict[Route, float] = {}
+        self._health = Health(now)
 
     @classmethod
     def open(
@@ -132,7 +131,7 @@ class Models:
             asking = list(open_routes)
             for position, route in enumerate(asking):
                 left_s = ends_at - self._now()
-                if self._rest_s(route) > 0:
+                if self._health.rest_s(route) > 0:
                     tried.append(Tried(str(route), "resting"))
                 elif left_s < ATTEMPT_LEAST_S:
                     tried.append(Tried(str(route), "no_time_left"))
@@ -153,20 +152,21 @@ class Models:
     async def _attempt(self, asked: Asked, route: Route, timeout_s: float) -> Answer | ProviderFailed:
         """Ask one route once, note its health, write the record. Raises `ModelRefused`."""
         began = self._now()
-        self._circuits[route.provider] = self._circuit(route).begun(began, timeout_s)
+        self._health.begun(route, timeout_s)
         try:
             came = await self._complete(asked, route, timeout_s)
         except asyncio.CancelledError:
-            self._circuits[route.provider] = self._circuit(route).released()
+            self._health.cancelled(route)
             await self._write(self._record_of(asked, route, began, "cancelled"))
             raise
-        self._note(route, came)
         if isinstance(came, ProviderFailed):
+            self._health.failed(route, came)
             if came.trouble is Trouble.REFUSED:
                 await self._write(self._record_of(asked, route, began, "refused", error_class=came.trouble))
                 raise ModelRefused(str(route), "")
             await self._write(self._record_of(asked, route, began, "failed", error_class=came.trouble))
             return came
+        self._health.answered(route)
         answer = self._answer(asked, route, came, began)
         outcome: Outcome = "refused" if came.stop == "refused" else "answered"
         await self._write(self._record_of(asked, route, began, outcome, answer))
@@ -190,6 +190,10 @@ class Models:
             return failed
         except TimeoutError:
             return ProviderFailed(Trouble.TIMED_OUT)
+        except Exception as error:
+            # An SDK is others' code: whatever else it raises is one more way of not answering. No text: it may quote.
+            log.warning("%s failed in a way we do not know: %s", route, type(error).__name__)
+            return ProviderFailed(Trouble.BAD_ANSWER)
 
     def _answer(self, asked: Asked, route: Route, came: Completion, began: float) -> Answer:
         return Answer(
@@ -205,36 +209,18 @@ class Models:
             bad=came.bad,
         )
 
-    # ------------------------------------------------------------ health
-
-    def _circuit(self, route: Route) -> Circuit:
-        return self._circuits.get(route.provider, Circuit())
-
-    def _note(self, route: Route, came: Completion | ProviderFailed) -> None:
-        now, circuit = self._now(), self._circuit(route)
-        if isinstance(came, ProviderFailed):
-            if came.retry_after_s:
-                # Rate limits are per model at both vendors, so only this route is held.
-                self._held_until[route] = now + came.retry_after_s
-            self._circuits[route.provider] = circuit.failed(now) if came.trouble in UNHEALTHY else circuit.answered()
-        else:
-            self._held_until.pop(route, None)
-            self._circuits[route.provider] = circuit.answered()
-
-    def _rest_s(self, route: Route) -> float:
-        now = self._now()
-        return max(self._circuit(route).rest_s(now), self._held_until.get(route, 0.0) - now, 0.0)
+    # ------------------------------------------------------------ waiting
 
     async def _pause(self, routes: Sequence[Route], ends_at: float) -> bool:
         """Wait for the route that is ready first; False when that is too long to wait here."""
-        wait_s = max(min((self._rest_s(route) for route in routes), default=0.0), RETRY_PAUSE_S)
+        wait_s = max(min((self._health.rest_s(route) for route in routes), default=0.0), RETRY_PAUSE_S)
         if wait_s > RETRY_WAIT_MOST_S or self._now() + wait_s + ATTEMPT_LEAST_S > ends_at:
             return False
         await self._sleep(wait_s)
         return True
 
     def _retry_after_s(self, routes: Sequence[Route]) -> float | None:
-        return min((self._rest_s(route) or RETRY_LATER_S for route in routes), default=None)
+        return min((self._health.rest_s(route) or RETRY_LATER_S for route in routes), default=None)
 
     # ------------------------------------------------------------ what is kept
 
@@ -249,7 +235,8 @@ class Models:
         n: int | None,
     ) -> Asked:
         shown = tuple(self._redaction.turn(turn) for turn in turns)
-        return Asked(purpose, shown, tuple(tools), max_output_tokens, prompt_sha256(shown, tools), task, n, on_delta)
+        heard = _unfailing(on_delta) if on_delta is not None else None
+        return Asked(purpose, shown, tuple(tools), max_output_tokens, prompt_sha256(shown, tools), task, n, heard)
 
     def _record_of(
         self,
@@ -286,6 +273,18 @@ class Models:
         return max(0, round((self._now() - began) * 1000))
 
 
+def _unfailing(on_delta: OnDelta) -> OnDelta:
+    """What only shows that something happens must not spoil the answer."""
+
+    def tell(piece: str) -> None:
+        try:
+            on_delta(piece)
+        except Exception as error:
+            log.warning("text could not be shown while it is written: %s", type(error).__name__)
+
+    return tell
+
+
 def _prices(chosen: Chosen) -> Price:
     """The price list takes its time to load, and nobody needs it without a model."""
     if not chosen.endpoints:
@@ -313,9 +312,7 @@ def open_provider(endpoint: Endpoint) -> Provider:
 def prompt_sha256(turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> str:
     """The same for every route: what was asked, before it was put into a vendor's words."""
     asked = {"turns": [asdict(turn) for turn in turns], "tools": [asdict(tool) for tool in tools]}
-    return hashlib.sha256(
-        json.dumps(asked, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _why(failed: ProviderFailed) -> str:

@@ -24,6 +24,8 @@ class Redaction:
         self._pattern = re.compile("|".join(map(re.escape, known))) if known else None
 
     def text(self, text: str) -> str:
+        """Also without half characters (lone surrogates), which no vendor's JSON can hold."""
+        text = text.encode("utf-8", "replace").decode()
         return self._pattern.sub(MASK, text) if self._pattern else text
 
     def value(self, value: Any) -> Any:
