@@ -9,7 +9,19 @@ from typing import Any
 
 import structlog
 
-_QUIET = ("httpx", "httpcore", "arq", "slack_bolt", "slack_sdk", "telegram", "openai", "anthropic", "uvicorn.access")
+_QUIET = (
+    "httpx",
+    "httpcore",
+    "httpx2",
+    "httpcore2",
+    "arq",
+    "slack_bolt",
+    "slack_sdk",
+    "telegram",
+    "openai",
+    "anthropic",
+    "uvicorn.access",
+)
 
 
 class Masking:

@@ -143,6 +143,8 @@ def _recorder(deps: Deps) -> Callable[[CallRecord], Awaitable[None]]:
             latency_ms=call.latency_ms,
             outcome=call.outcome,
             error_class=call.error_class,
+            task=call.task,
+            n=call.n,
         )
 
     return record

@@ -20,7 +20,7 @@ from core.store.people import Principal
 from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, Turn
 from worker.llm.structured import Invalid, parse_calls, repair_turns
 from worker.outcome import Outcome
-from worker.prompts import load_prompt, render
+from worker.prompts import BadPrompt, load_prompt, render
 from worker.proposal import PROPOSE, NotAPlan, read_proposal, steps_of
 from worker.skills.registry import Registry
 
@@ -30,7 +30,6 @@ RESULT_CHARS = 6_000
 CONTEXT_CHARS = 60_000
 GOAL_CHARS = 500
 OUTPUT_TOKENS = 4_000
-RETRY_S = 15.0
 FOREIGN = "quoted text"
 POLICY = (
     "Reading goes ahead. Writing that can be undone goes ahead and is told. Deleting, sending, spending, running code"
@@ -58,25 +57,31 @@ class Thinker:
         if sum(1 for s in past if s["kind"] in ("plan", "think")) >= config.TURNS_MOST:
             return Failed(error=f"After {config.TURNS_MOST} turns there is still no answer; ask for less at once.")
         foreign = await conversations.foreign_words(self.deps.db, step.task_id)
-        turns = await self._turns(step, requester, past, foreign)
         tainted_by = ([(0, FOREIGN)] if foreign else []) + _untrusted(past, self._manifests())
         try:
+            turns = await self._turns(step, requester, past, foreign)
             answer = await self._ask(purpose, step, turns)
             came = await self._read(step, answer, tainted_by)
             if isinstance(came, Invalid):
                 mended = repair_turns(turns, answer, came.message, self.deps.settings.home)
                 came = await self._read(step, await self._ask(purpose, step, mended), tainted_by)
         except ModelUnavailable as error:
-            return Failed(
-                error=f"No language model answered: {error.reason}", retry_in_s=error.retry_after_s or RETRY_S
-            )
+            return Failed(error=f"No language model answered: {error.reason}", retry_in_s=error.retry_after_s)
+        except BadPrompt as error:
+            return Failed(error=str(error))
         except ModelRefused as error:
             return Failed(error=f"The model refused: {error}")
         return self._ask_a_person(step, came.message) if isinstance(came, Invalid) else came
 
     async def _ask(self, purpose: str, step: Claimed, turns: list[Turn]) -> Answer:
         return await self.models.ask(
-            purpose, turns, [PROPOSE], max_output_tokens=OUTPUT_TOKENS, deadline_s=step.timeout_s
+            purpose,
+            turns,
+            [PROPOSE],
+            max_output_tokens=OUTPUT_TOKENS,
+            deadline_s=step.timeout_s,
+            task=step.task_id,
+            n=step.n,
         )
 
     async def _read(self, step: Claimed, answer: Answer, tainted_by: list[tuple[int, str]]) -> Succeeded | Invalid:
