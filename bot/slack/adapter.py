@@ -61,7 +61,7 @@ class SlackAdapter:
         # Requests are verified before they get here; who we are and what is ours to drop, we judge ourselves.
         self.app = AsyncApp(
             name="sayso",
-            logger=_quiet("bot.slack.bolt"),
+            logger=_quiet("bot.slack.bolt", logging.ERROR),  # it warns of a token in the environment beside our client
             client=web_client(self._settings, may_repeat=True),
             signing_secret="",
             request_verification_enabled=False,
@@ -230,8 +230,8 @@ class SlackAdapter:
         task.add_done_callback(self._telling.discard)
 
 
-def _quiet(name: str) -> logging.Logger:
+def _quiet(name: str, level: int = logging.INFO) -> logging.Logger:
     """The SDK's loggers write whole payloads at DEBUG: people's words belong into no log."""
     logger = logging.getLogger(name)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     return logger
