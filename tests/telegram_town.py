@@ -76,6 +76,7 @@ class Town:
     intake: Failing
     worker: int
     courier: Courier
+    adapter: TelegramAdapter | None = None
     running: list[asyncio.Task[None]] = field(default_factory=list)
     delivered: list[int] = field(default_factory=list)
 
@@ -175,16 +176,19 @@ class Town:
         assert approval is not None
         return approval
 
-    def start(self) -> TelegramAdapter:
+    def introduce(self) -> None:
+        """The bot's loop begins."""
+        assert self.adapter is not None
+        self.running.append(asyncio.create_task(self.adapter.run()))
+
+    def start_another(self) -> None:
         """One more bot process."""
-        adapter = TelegramAdapter(self.deps, self.intake)
-        self.running.append(asyncio.create_task(adapter.run()))
-        return adapter
+        self.running.append(asyncio.create_task(TelegramAdapter(self.deps, self.intake).run()))
 
 
 @asynccontextmanager
-async def open_town(db: Pool, home: Path, mode: str, **more: Any) -> AsyncIterator[Town]:
-    """Ann (1001) is an owner, Bob (1002) has no role, others are strangers."""
+async def open_town(db: Pool, home: Path, mode: str, *, is_known: bool = True, **more: Any) -> AsyncIterator[Town]:
+    """Ann (1001) is an owner, Bob (1002) has no role, others are strangers. `is_known`: the bot has begun its work."""
     async with AsyncExitStack() as stack:
         sim = await stack.enter_async_context(TelegramSim())
         door = stack.enter_context(socket.socket())
@@ -206,9 +210,12 @@ async def open_town(db: Pool, home: Path, mode: str, **more: Any) -> AsyncIterat
         app = create_app(deps, extra_routers=[adapter.router()])
         courier = Courier(db, NOWHERE, [adapter.sender], deps.settings.masks())
         town = Town(sim, deps, app, failing, await steps.enrol(db, "test", 1, "test", 3600), courier)
-        town.running.append(asyncio.create_task(adapter.run()))
+        town.adapter = adapter
         if mode == "webhook":
             await stack.enter_async_context(_served(app, door))
+        if is_known:
+            town.introduce()
+        if mode == "webhook" and is_known:
             await eventually(lambda: sim.world.webhook["url"])
         try:
             yield town

@@ -15,7 +15,7 @@ from bot.telegram.client import open_client
 from bot.telegram.polling import UPDATE_ATTEMPTS, Poller
 from core.config import POLLING_LOCK
 from core.db import Pool
-from tests.telegram_server import LOST, PROXY_PAGE, TOKEN, error, scripted_api
+from tests.telegram_script import LOST, PROXY_PAGE, TOKEN, error, scripted_api
 from tests.telegram_town import Town, eventually, open_town
 
 
@@ -66,7 +66,7 @@ async def test_polling_goes_on_after_the_database_dropped_the_lock(town: Town) -
 
 async def test_only_one_of_two_processes_polls_and_the_other_takes_over(town: Town) -> None:
     await eventually(lambda: town.calls("deleteWebhook"))
-    town.start()
+    town.start_another()
     await eventually(lambda: len(town.calls("getMe")) == 2)
     await town.say("tasks")
     await town.inbound(1)

@@ -16,7 +16,7 @@ from core.cards import Card
 from core.settings import Settings
 from core.store.conversations import Conversation
 from tests.sim.telegram import TelegramSim
-from tests.telegram_server import LOST, OK, PROXY_PAGE, TOKEN, Answer, ScriptedApi, error, scripted_api
+from tests.telegram_script import LOST, OK, PROXY_PAGE, TOKEN, Answer, ScriptedApi, error, scripted_api
 from tests.test_telegram_render import BASE, HOSTILE, approval, run_card
 
 DM = Conversation(1, "telegram", "1001", "", True)

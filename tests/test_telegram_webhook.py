@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,17 @@ async def test_polling_mode_has_no_webhook(db: Pool, tmp_path: Path) -> None:
         status, read = await raw_post(town, [(HEADER.encode(), SECRET.encode())])
         assert status in (404, 405)
         assert read == 0
+
+
+async def test_an_update_before_we_know_who_we_are_is_taken_as_soon_as_we_do(db: Pool, tmp_path: Path) -> None:
+    async with open_town(db, tmp_path, "webhook", is_known=False) as town:
+        update = (
+            b'{"update_id":1,"message":{"message_id":1,"date":1,"chat":{"id":1001,"type":"private"},"text":"tasks",'
+        )
+        update += b'"from":{"id":1001,"is_bot":false,"first_name":"Ann"}}}'
+        early = asyncio.create_task(raw_post(town, [(HEADER.encode(), SECRET.encode())], update))
+        await asyncio.sleep(0)
+        assert town.intake.tried == []
+        town.introduce()
+        assert (await early)[0] == 200
+        assert town.intake.tried == ["update:1"]

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 ALERT_CHARS: Final = 200
 SEEN: Final = "👀"
+INTRODUCTION_S: Final = 3.0
 FAREWELL_S: Final = 2.0
 
 NOT_SAVED: Final = "That is not saved yet. If the card does not change in a moment, press again."
@@ -76,6 +77,7 @@ class TelegramAdapter:
         self._polls = deps.settings.telegram_mode == "polling"
         self._secret = "" if self._polls else secret_of(deps.settings)
         self._me: Me | None = None
+        self._introduced = asyncio.Event()
         self._mask = deps.settings.masks()
         self._warned = ""
         self._later: set[asyncio.Task[None]] = set()
@@ -98,9 +100,7 @@ class TelegramAdapter:
 
     async def take(self, raw: Any) -> None:
         """One update: committed when this returns. Raises `Malformed`, or whatever the database raised."""
-        if self._me is None:
-            raise NotIntroduced
-        match translate(raw, self._me):
+        match translate(raw, await self._whoami()):
             case Dropped(why=why):
                 log.debug("an update is dropped: %s", why)
             case Inbound(addressed=False):
@@ -113,6 +113,16 @@ class TelegramAdapter:
                     self._soon(self._nod(inbound))
             case Tapped() as tapped:
                 await self._answer(tapped)
+
+    async def _whoami(self) -> Me:
+        """Known from the start on, but for the first moments of webhook mode."""
+        if self._me is None:
+            try:
+                await asyncio.wait_for(self._introduced.wait(), INTRODUCTION_S)
+            except TimeoutError:
+                raise NotIntroduced from None
+        assert self._me is not None
+        return self._me
 
     # ------------------------------------------------------------ taps
 
@@ -210,6 +220,7 @@ class TelegramAdapter:
             attempt += 1
             try:
                 self._me = await self._client.whoami()
+                self._introduced.set()
                 if not self._polls:
                     await self._client.set_webhook(
                         f"{self._base_url}{PATH}", secret_token=self._secret, allowed_updates=list(ALLOWED_UPDATES)
