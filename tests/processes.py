@@ -59,6 +59,12 @@ async def until(look: Callable[[], Awaitable[T | None]], what: str, within_s: fl
         raise AssertionError(f"did not happen within {within_s:g} s: {what}") from None
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass(eq=False)
 class Child:
     """One process. `number` is a worker's id in the database, 0 for others."""
@@ -138,9 +144,7 @@ class Plant:
 
     async def bot(self) -> tuple[Child, str]:
         """A bot that answers, and its address."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = int(self.environment.get("PORT") or free_port())
         child = self.start("bot", "bot", more={"PORT": str(port)})
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=base) as client:
