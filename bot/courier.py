@@ -11,19 +11,15 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-import asyncpg
-
 from bot.sending import MaybeSent, NotSent, Sender
 from core import cards, config
-from core.db import Pool
+from core.db import DATABASE_AWAY, Pool
 from core.ring import OUTBOX_BELL, Bell
 from core.state import backoff_s
 from core.store import approvals, conversations, tasks
 from core.store.conversations import Outgoing
 
 log = logging.getLogger(__name__)
-
-DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
 
 # Where an edit of the run card makes no sound: the answer of a planned task is a message of its own (see move_task).
 ANSWERED_APART = frozenset({"slack", "telegram"})

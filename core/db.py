@@ -23,6 +23,18 @@ Pool: TypeAlias = asyncpg.Pool
 Connection: TypeAlias = asyncpg.Connection
 Db: TypeAlias = Pool | Connection
 
+# What is raised while the database is not there, stops, or starts again: wait and ask once more.
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+
 
 class MigrationError(Exception):
     """The migrations on disk and the database do not fit together."""

@@ -15,6 +15,7 @@ from typing import Any
 from arq.worker import Worker, func
 
 from core import config
+from core.db import DATABASE_AWAY
 from core.logs import set_up_logging
 from core.ring import JOB, Bell, bell_name, dump, load, open_redis, queue_name
 from core.settings import Settings
@@ -77,19 +78,30 @@ async def work(settings: Settings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, asked.set)
     while not asked.is_set():
-        async with open_crew(settings) as crew:
-            parts = [asyncio.create_task(crew.run(), name="executor")]
-            parts += [
-                asyncio.create_task(answer_rings(crew, crew.redis_url, lane), name=f"rings {lane}")
-                for lane in config.LANES
-            ]
-            stop = asyncio.create_task(asked.wait())
-            await asyncio.wait((parts[0], stop), return_when=asyncio.FIRST_COMPLETED)
-            if asked.is_set():
-                await crew.executor.stop()
-            for part in (*parts, stop):
-                part.cancel()
-            await asyncio.gather(*parts, stop, return_exceptions=True)
+        try:
+            await _one_lease(settings, asked)
+        except DATABASE_AWAY as error:
+            log.warning("cannot work: %s: %s", type(error).__name__, error)
+        if not asked.is_set():
+            await asyncio.sleep(config.RETRY_FIRST_S)
+
+
+async def _one_lease(settings: Settings, asked: asyncio.Event) -> None:
+    """Work until asked to stop or until the lease is gone."""
+    async with open_crew(settings) as crew:
+        parts = [asyncio.create_task(crew.run(), name="executor")]
+        parts += [
+            asyncio.create_task(answer_rings(crew, crew.redis_url, lane), name=f"rings {lane}") for lane in config.LANES
+        ]
+        stop = asyncio.create_task(asked.wait())
+        await asyncio.wait((parts[0], stop), return_when=asyncio.FIRST_COMPLETED)
+        if asked.is_set():
+            await crew.executor.stop()
+        elif parts[0].exception() is not None:
+            log.error("the executor broke, starting over", exc_info=parts[0].exception())
+        for part in (*parts, stop):
+            part.cancel()
+        await asyncio.gather(*parts, stop, return_exceptions=True)
 
 
 def main() -> None:

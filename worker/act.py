@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from core import config, digest, policy, provenance, templates
 from core.cards import action_title
+from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.models import (
     Action,
@@ -48,6 +49,7 @@ from worker.skills.run import Skill
 log = logging.getLogger(__name__)
 
 DESTRUCTIVE = frozenset({Permission.DELETE, Permission.SPEND, Permission.EXECUTE, Permission.ADMIN})
+ONCE_AT_MOST = frozenset({EffectClass.CHECKABLE, EffectClass.UNSAFE})
 BEGIN_REFUSED: dict[str, StepOutcome] = {
     "cancelled": Failed(error="The task was stopped.", outcome=Outcome.CANCELLED),
     "paused": Released(why="the task is paused"),
@@ -74,6 +76,8 @@ class Actor:
     async def act(self, hold: Hold) -> StepOutcome:
         """Carry out the step. Raises only `CancelledError`."""
         step = hold.step
+        if step.effect_state == "intent" and step.effect_class in ONCE_AT_MOST:
+            return Unknown(error="The worker lost sight of the call after it had begun.")
         skill = self.registry.get(step.skill)
         if skill is None:
             return Failed(error=f"No skill {step.skill!r} is installed on this worker.", outcome=Outcome.REFUSED)
@@ -208,16 +212,24 @@ class Actor:
         return await self._call(step, skill, ctx, frozen)
 
     async def _begin(self, step: Claimed, key: str, frozen: _Frozen, go: Go) -> str:
-        return await steps.begin(
-            self.deps.db,
-            self.lease.worker,
-            step,
-            key=key,
-            digest=frozen.digest,
-            action=frozen.action.model_dump(mode="json"),
-            approval=go.approval,
-            grant=go.grant,
-        )
+        """Again when its answer is lost: nothing was called yet, and the fence makes it harmless. A grant would be used twice."""
+        while True:
+            try:
+                return await steps.begin(
+                    self.deps.db,
+                    self.lease.worker,
+                    step,
+                    key=key,
+                    digest=frozen.digest,
+                    action=frozen.action.model_dump(mode="json"),
+                    approval=go.approval,
+                    grant=go.grant,
+                )
+            except DATABASE_AWAY as error:
+                if go.grant is not None or not self.lease.is_good():
+                    raise
+                log.warning("step %s.%s could not begin yet: %s", step.task_id, step.n, type(error).__name__)
+                await asyncio.sleep(config.RETRY_FIRST_S)
 
     async def _ask_anew(self, step: Claimed, skill: Skill, frozen: _Frozen, go: Go, why: str) -> StepOutcome:
         """The approval was good a moment ago and is no longer."""

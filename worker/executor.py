@@ -12,10 +12,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import asyncpg
-
 from core import config
-from core.db import Pool
+from core.db import DATABASE_AWAY, Pool
 from core.models import Claimed
 from core.store import steps
 from core.store.steps import Running
@@ -24,7 +22,6 @@ from worker.lease import Lease, LeaseLost
 log = logging.getLogger(__name__)
 
 Carry = Callable[["Hold"], Awaitable[Claimed | None]]
-DATABASE_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
 
 
 @dataclass(eq=False)
@@ -121,6 +118,7 @@ class Executor:
         room = min(self._slots - kept_free - len(self._holds), config.CLAIM_BATCH)
         if room <= 0 or not self._lease.is_good():
             return 0
+        await self._lease.show_sign()
         claimed = await steps.claim(self._db, self._lease.worker, lane, room)
         for step in claimed:
             self._start(step)

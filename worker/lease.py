@@ -6,6 +6,7 @@ runs while the machine sleeps, so this side always believes in less time than th
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -13,11 +14,13 @@ import time
 import asyncpg
 
 from core import config
-from core.db import Pool
+from core.db import DATABASE_AWAY, Pool
 from core.store import steps
 from core.store.steps import LeaseLost, Running
 
 __all__ = ["Lease", "LeaseLost"]
+
+log = logging.getLogger(__name__)
 
 
 def boot_clock_s() -> float:
@@ -39,11 +42,24 @@ class Lease:
         before = boot_clock_s()
         self.worker = await steps.enrol(self._db, socket.gethostname(), os.getpid(), release, self._lasts_s)
         self._good_until = before + self._lasts_s
-        self._sign = await asyncpg.connect(
-            self._dsn, server_settings={"application_name": f"sayso worker {self.worker}"}
-        )
-        await steps.hold_sign(self._sign, config.WORKER_LOCK, self.worker)
+        await self.show_sign()
         return self.worker
+
+    async def show_sign(self) -> None:
+        """Hang the sign out again when its connection has ended: without it this worker is taken for dead."""
+        if self._sign is not None and not self._sign.is_closed():
+            return
+        sign = await asyncpg.connect(
+            self._dsn,
+            command_timeout=config.STATEMENT_TIMEOUT_S,
+            server_settings={"application_name": f"sayso worker {self.worker}"},
+        )
+        try:
+            await steps.hold_sign(sign, config.WORKER_LOCK, self.worker)
+        except BaseException:
+            sign.terminate()
+            raise
+        self._sign = sign
 
     async def beat(self) -> list[Running]:
         """Renew; answer what runs here according to the database. Raises `LeaseLost`."""
@@ -57,9 +73,12 @@ class Lease:
         return boot_clock_s() + for_s < self._good_until
 
     async def leave(self) -> None:
-        """Give the lease back; steps still held are orphans at once."""
+        """Give the lease back; steps still held are orphans at once. With no database it ends by itself."""
         self._good_until = 0.0
-        if self.worker:
-            await steps.leave(self._db, self.worker)
         if self._sign is not None:
             self._sign.terminate()
+        try:
+            if self.worker:
+                await steps.leave(self._db, self.worker)
+        except DATABASE_AWAY as error:
+            log.warning("worker %s could not take its leave: %s", self.worker, type(error).__name__)

@@ -11,11 +11,10 @@ import logging
 from typing import assert_never
 
 from core import config
-from core.db import Pool
+from core.db import DATABASE_AWAY, Pool
 from core.models import Claimed, Dropped, Failed, Parked, Released, Succeeded, Unknown, Waiting
 from core.ring import Ring
 from core.store import steps
-from worker.executor import DATABASE_AWAY
 from worker.lease import Lease
 
 log = logging.getLogger(__name__)

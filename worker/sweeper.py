@@ -1,25 +1,28 @@
 """Finds what nobody else would: steps of dead workers, timers and approvals whose time has come, outcomes to be probed.
 
 One worker sweeps at a time, elected by an advisory lock; every move it makes is a guarded commit of its own, so a
-second sweeper would do no harm.
+second sweeper does no harm. A frozen worker keeps its lock, so those who stand by sweep too, once per lease.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import asyncpg
 
 from core import config
-from core.db import Pool
+from core.db import DATABASE_AWAY, Connection, Pool
 from core.ring import Ring
 from core.store import approvals, conversations, locks, steps
 from core.store.steps import Probing
-from worker.executor import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
+
+STAND_BY_ROUNDS: Final = round(config.LEASE_S / config.SWEEP_EVERY_S)
 
 Probe = Callable[[Probing], Awaitable[tuple[bool | None, dict[str, object]]]]
 
@@ -36,8 +39,7 @@ class Sweeper:
             try:
                 connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "sayso sweeper"})
                 try:
-                    while not await locks.try_hold(connection, config.SWEEPER_LOCK):  # noqa: ASYNC110  # Postgres holds it
-                        await asyncio.sleep(config.SWEEP_EVERY_S)
+                    await self._stand_by(connection)
                     while not connection.is_closed():
                         await self.sweep()
                         await asyncio.sleep(config.SWEEP_EVERY_S)
@@ -45,7 +47,18 @@ class Sweeper:
                     connection.terminate()
             except DATABASE_AWAY as error:
                 log.warning("cannot sweep: %s", type(error).__name__)
-                await asyncio.sleep(config.SWEEP_EVERY_S)
+            except Exception:
+                log.exception("a round of sweeping broke; the next one begins anew")
+            await asyncio.sleep(config.SWEEP_EVERY_S)
+
+    async def _stand_by(self, connection: Connection) -> None:
+        """Until the lock is ours; at once and then every `STAND_BY_ROUNDS`th time, sweep without it."""
+        for waited in itertools.count():
+            if await locks.try_hold(connection, config.SWEEPER_LOCK):
+                return
+            if waited % STAND_BY_ROUNDS == 0:
+                await self.sweep()
+            await asyncio.sleep(config.SWEEP_EVERY_S)
 
     async def sweep(self) -> int:
         """One round; answers how many things moved. A thing that cannot be moved does not stop the others."""
