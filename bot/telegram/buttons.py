@@ -8,16 +8,20 @@ buttons: `c:` asks, and the `a:` or `t:` it leads to acts; `b:` goes back.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 from uuid import UUID
 
 from core.models import Verdict
 
+Kind = Literal["act", "confirm", "back"]
+
 CALLBACK_BYTES: Final = 64  # https://core.telegram.org/bots/api#inlinekeyboardbutton
 TASK_VERBS: Final = frozenset({"stop", "pause", "resume", "retry", "undo"})
 VERDICTS: Final = frozenset(get_args(Verdict))
 
+_KINDS: Final[Mapping[str, Kind]] = {"a": "act", "t": "act", "c": "confirm", "b": "back"}
 _APPROVAL = re.compile(r"([0-9a-f]{32})", re.ASCII)
 _TASK = re.compile(r"([1-9][0-9]{0,17})", re.ASCII)
 _DATA = re.compile(r"([atc]):([0-9a-f]{1,32}):([a-z_]{1,20})|(b):([0-9a-f]{1,32})", re.ASCII)
@@ -27,7 +31,7 @@ _DATA = re.compile(r"([atc]):([0-9a-f]{1,32}):([a-z_]{1,20})|(b):([0-9a-f]{1,32}
 class Tap:
     """`act`: do the verb now. `confirm`: ask once more first. `back`: show the card's own buttons again."""
 
-    kind: Literal["act", "confirm", "back"]
+    kind: Kind
     subject: Literal["approval", "task"]
     subject_id: str
     verb: str = ""
@@ -49,7 +53,7 @@ def read_tap(data: str) -> Tap | None:
     if found is None:
         return None
     sign, key, verb = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], "")
-    kind: Literal["act", "confirm", "back"] = {"c": "confirm", "b": "back"}.get(sign, "act")  # type: ignore[assignment]
+    kind = _KINDS[sign]
     if sign != "t" and _APPROVAL.fullmatch(key):
         known = sign == "b" or verb in VERDICTS
         return Tap(kind, "approval", str(UUID(hex=key)), verb) if known else None
