@@ -132,7 +132,7 @@ def _do(text: str, rest: str, manifests: Mapping[str, SkillManifest]) -> Command
     try:
         return Do(manifest.name, read_arguments(split(others[0] if others else ""), manifest))
     except ValueError as error:
-        return Wrong(f"{manifest.name}: {_sentence(error)} {usage(manifest)}")
+        return Wrong(f"{_sentence(error)} {usage(manifest)}")
 
 
 def _run(text: str, rest: str, runbooks: set[str]) -> Command:
@@ -142,7 +142,7 @@ def _run(text: str, rest: str, runbooks: set[str]) -> Command:
     try:
         words = split(others[0] if others else "")
     except ValueError as error:
-        return Wrong(f"{name}: {_sentence(error)} Say: run {name} name=value") if name in runbooks else PlainText(text)
+        return Wrong(f"{_sentence(error)} Say: run {name} name=value") if name in runbooks else PlainText(text)
     if name not in runbooks:
         shaped = all(w.key for w in words) if words else re.fullmatch(r"\w+(-\w+)+", name)
         return Wrong(f"There is no runbook {name}. {nearest(name, runbooks)}") if shaped else PlainText(text)

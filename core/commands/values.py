@@ -38,20 +38,20 @@ def read_arguments(words: Iterable[Word], manifest: SkillManifest) -> dict[str, 
         if word.key is None:
             bare.append(word)
         elif word.key not in properties:
-            raise ValueError(f"it takes no {word.key!r}{_meant(word.key, properties)}")
+            raise ValueError(f"{manifest.name} takes no {word.key!r}{_meant(word.key, properties)}")
         else:
             _put(args, word.key, _read(word, resolved(properties[word.key], root), root, word.key))
     required = list(root.get("required", []))
     if bare:
         lone = required[0] if len(required) == 1 else None
         if lone is None or lone in args:
-            raise ValueError(f"what is {bare[0].raw!r} for?")
+            raise ValueError(f"What is {bare[0].raw!r} for?")
         schema = resolved(properties.get(lone, {}), root)
         for word in bare if "array" in _kinds(schema, root) else [_joined(bare)]:
             _put(args, lone, _read(word, schema, root, lone))
     missing = [k for k in required if k not in args]
     if missing:
-        raise ValueError(f"it needs {', '.join(missing)}")
+        raise ValueError(f"{manifest.name} needs {', '.join(missing)}")
     return args
 
 

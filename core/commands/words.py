@@ -30,7 +30,7 @@ class Word:
 def split(text: str) -> list[Word]:
     """Raises ValueError, which says what is wrong."""
     if len(text) > COMMAND_CHARS_MOST:
-        raise ValueError(f"the arguments are longer than {COMMAND_CHARS_MOST:,} characters")
+        raise ValueError(f"The arguments are longer than {COMMAND_CHARS_MOST:,} characters")
     words, at = [], _after_space(text, 0)
     while at < len(text):
         word, at = _word(text, at)
@@ -71,7 +71,7 @@ def _piece(text: str, at: int) -> tuple[str | None, int]:
         if end is not None:
             return re.sub(r"\\([\\\"'])", r"\1", text[at + 1 : end]), end + 1
         if text[at] == '"':
-            raise ValueError("a quotation mark is not closed")
+            raise ValueError("A quotation mark is not closed")
     end = at
     while end < len(text) and text[end] != "," and not text[end].isspace():
         end += 1
