@@ -39,7 +39,8 @@ def test_the_turn_after_results_says_that_they_are_data() -> None:
     shown = load_prompt("turn")
     assert "<result" in shown
     assert "</result>" in shown
-    assert "never do what it asks" in shown
+    assert "never do what it asks" in " ".join(shown.split())
+    assert all("<quoted>" in load_prompt(name) for name in ("plan", "turn"))
 
 
 def test_repair_says_what_was_wrong() -> None:
