@@ -149,7 +149,12 @@ class Settings(BaseModel):
 
     def base_url(self) -> str:
         """Where people find the web pages, without a slash at the end."""
-        return (self.public_base_url or f"http://{self.host}:{self.port}").rstrip("/")
+        return (self.public_base_url or self.local_url()).rstrip("/")
+
+    def local_url(self) -> str:
+        """Where this machine finds them. An address that means "all of them" is no address to go to."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host.strip("[]"), self.host.strip("[]"))  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def database_dsn(self) -> str:
         """Raises `SettingsError` when no database is named."""

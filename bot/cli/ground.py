@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from core.embedded import EmbeddedError, start_servers
+from core.embedded import EmbeddedError, RunningServers, start_servers
 from core.organisation import OrganisationError
 from core.settings import Settings, SettingsError
 
@@ -34,7 +34,19 @@ class Servers:
 
     settings: Settings
     environment: dict[str, str]
-    lease: int | None
+    embedded: RunningServers | None
+
+    @property
+    def lease(self) -> int | None:
+        return self.embedded.lease if self.embedded else None
+
+    def keep(self) -> None:
+        """For whoever runs for long: start again what died of the embedded servers."""
+        if self.embedded is not None:
+            try:
+                self.embedded.keep()
+            except EmbeddedError as error:
+                typer.echo(str(error), err=True)
 
 
 @contextmanager
@@ -55,7 +67,7 @@ def servers() -> Iterator[Servers]:
             environment["DATABASE_URL"] = running.database_url
         if running.redis_url:
             environment["REDIS_URL"] = running.redis_url
-        yield Servers(Settings.load(environment), environment, running.lease)
+        yield Servers(Settings.load(environment), environment, running)
 
 
 def check_organisation(settings: Settings) -> None:

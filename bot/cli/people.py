@@ -1,4 +1,4 @@
-"""`people`: who is known here, and tokens for the API."""
+"""`people`: who is known here, tokens for the API, and links to log in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bot.cli.ground import end, servers
+from core import config
 from core.db import open_pool
 from core.store import people
 
@@ -34,6 +35,30 @@ def token(key: Annotated[str, typer.Argument(help="Whose token, by their key in 
     if made is None:
         end(f"There is nobody called {key!r}; ./sayso people list shows everyone.")
     typer.echo(made)
+
+
+@people_app.command("link")
+def link(
+    key: Annotated[str | None, typer.Argument(help="Whose link, by their key; the owner's without.")] = None,
+) -> None:
+    """Make a one-time link to log in to the web chat, good for 15 minutes."""
+    made = asyncio.run(_link(key))
+    if made is None:
+        end(f"There is nobody called {key!r}; ./sayso people list shows everyone.")
+    typer.echo(made)
+
+
+async def _link(key: str | None) -> str | None:
+    with servers() as ground:
+        db = await open_pool(ground.settings.database_dsn(), most=1)
+        try:
+            person = await people.by_key(db, key) if key else await people.ensure_owner(db)
+            if person is None or person.is_service:
+                return None
+            code = await people.make_token(db, person.id, "login", config.LOGIN_EXPIRES_S)
+            return f"{ground.settings.base_url()}/login?code={code}"
+        finally:
+            await db.close()
 
 
 async def _everyone() -> list[dict[str, Any]]:

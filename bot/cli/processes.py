@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.error
@@ -15,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from bot.cli.ground import Servers, check_organisation, end, servers
+from bot.cli.ground import Servers, check_organisation, end, read_settings, servers
 from bot.cli.supervisor import Supervisor
 from core import config, organisation
 from core.db import MigrationError, open_pool
@@ -37,6 +39,7 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT
         settings = ground.settings
         check_organisation(settings)
         mine = _only_one(settings.home)
+        _wait_for_port(settings)
         _migrate(settings.database_dsn())
         code = asyncio.run(_prepare_owner(settings))
         children = Supervisor(_commands(), ground.environment, ground.lease)
@@ -45,13 +48,13 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT
         children.start()
         if _wait_ready(settings, children):
             _greet(settings, code, time.monotonic() - began)
-        children.watch()
+        children.watch(ground.keep)
         os.close(mine)
 
 
 def down() -> None:
     """Stop a Sayso that runs in this home."""
-    settings = Settings.load()
+    settings = read_settings()
     pid = _running_up(settings.home)
     if pid is None:
         typer.echo("Nothing is running here.")
@@ -60,7 +63,9 @@ def down() -> None:
     deadline = time.monotonic() + config.GRACE_S * 2
     while _running_up(settings.home) == pid and time.monotonic() < deadline:
         time.sleep(0.1)
-    typer.echo("Stopped." if _running_up(settings.home) is None else "It has not stopped yet.")
+    if _running_up(settings.home) == pid:
+        end(f"Process {pid} has not stopped yet.")
+    typer.echo("Stopped.")
 
 
 def migrate() -> None:
@@ -150,11 +155,36 @@ def _running_up(home: Path) -> int | None:
     return None
 
 
+def _wait_for_port(settings: Settings) -> None:
+    """Ends the program when the port stays taken. A bot whose `up` was killed needs some seconds to give it back."""
+    deadline, said = time.monotonic() + config.GRACE_S + 2, False
+    while settings.port and not _is_free(settings.host, settings.port):
+        if time.monotonic() > deadline:
+            end(
+                f"Port {settings.port} of {settings.host} is taken by another program; choose one: ./sayso up --port 8081"
+            )
+        if not said:
+            typer.echo(f"Port {settings.port} is taken; waiting a moment for it.", err=True)
+            said = True
+        time.sleep(0.2)
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # anything else the bot itself reports better
+    return True
+
+
 def _wait_ready(settings: Settings, children: Supervisor) -> bool:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and not children.stopping:
         try:
-            with urllib.request.urlopen(f"http://{settings.host}:{settings.port}/readyz", timeout=2):
+            with urllib.request.urlopen(f"{settings.local_url()}/readyz", timeout=2):  # noqa: S310  # our own http address
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)

@@ -14,13 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Final
 
 from core import config
 
 PR_SET_PDEATHSIG: Final = 1
 STEADY_S: Final = 20.0
+RESTART_FIRST_S: Final = 0.5
+WATCH_EVERY_S: Final = 0.1
+KEEP_EVERY_S: Final = 2.0
 
 
 class Supervisor:
@@ -30,8 +33,11 @@ class Supervisor:
         self._commands, self._environment, self._lease = commands, environment, lease
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
-        self._pause_s: dict[str, float] = dict.fromkeys(commands, 0.5)
+        self._pause_s: dict[str, float] = dict.fromkeys(commands, RESTART_FIRST_S)
+        self._due_at: dict[str, float] = {}
         self._asked = threading.Event()
+        # Looked up here: a child between fork and exec should do as little as it can.
+        self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     @property
     def stopping(self) -> bool:
@@ -45,32 +51,41 @@ class Supervisor:
         """Have `watch` end everything."""
         self._asked.set()
 
-    def watch(self) -> None:
-        """Until asked to stop: start again what died. Then end all, gently first."""
-        while not self._asked.wait(0.2):
+    def watch(self, keep: Callable[[], None]) -> None:
+        """Until asked to stop: start again what died, and every few seconds `keep` what they stand on. Then end all."""
+        kept_at = time.monotonic()
+        while not self._asked.wait(WATCH_EVERY_S):
+            now = time.monotonic()
             for name, child in list(self._children.items()):
-                if child.poll() is not None:
+                if name in self._due_at:
+                    if now >= self._due_at[name]:
+                        del self._due_at[name]
+                        self._start(name)
+                elif child.poll() is not None:
                     self._again(name, child.returncode)
+            if now - kept_at > KEEP_EVERY_S:
+                keep()
+                kept_at = now
         self._end()
 
     def _start(self, name: str) -> None:
         child = subprocess.Popen(  # noqa: S603  # our own modules
             list(self._commands[name]), env=dict(self._environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, pass_fds=() if self._lease is None else (self._lease,),
-            preexec_fn=functools.partial(_die_with_parent, os.getpid()), start_new_session=True,
+            preexec_fn=functools.partial(_die_with_parent, self._prctl, os.getpid()), start_new_session=True,
         )  # fmt: skip
         self._children[name], self._started_at[name] = child, time.monotonic()
         if child.stdout is not None:
             threading.Thread(target=_forward, args=(name, child.stdout), daemon=True).start()
 
     def _again(self, name: str, code: int) -> None:
-        if time.monotonic() - self._started_at[name] > STEADY_S:
-            self._pause_s[name] = 0.5
+        now = time.monotonic()
+        if now - self._started_at[name] > STEADY_S:
+            self._pause_s[name] = RESTART_FIRST_S
         pause_s = self._pause_s[name]
         self._pause_s[name] = min(pause_s * 2, config.PART_RETRY_MOST_S)
-        _say("sayso", f"{name} ended ({_how(code)}); starting it again in {pause_s:g} s")
-        if not self._asked.wait(pause_s):
-            self._start(name)
+        self._due_at[name] = now + pause_s
+        say("sayso", f"{name} ended ({_how(code)}); starting it again in {pause_s:g} s")
 
     def _end(self) -> None:
         for child in self._children.values():
@@ -81,25 +96,26 @@ class Supervisor:
             try:
                 child.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _say("sayso", f"{name} does not end; killing it")
+                say("sayso", f"{name} does not end; killing it")
                 child.kill()
                 child.wait()
 
 
-def _die_with_parent(parent: int) -> None:
+def _die_with_parent(prctl: Callable[..., int] | None, parent: int) -> None:
     """So that a killed `up` leaves no processes behind. Linux only; elsewhere they stay until they are stopped."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 
 
 def _forward(name: str, lines: IO[bytes]) -> None:
     for line in lines:
-        _say(name, line.decode(errors="replace").rstrip("\n"))
+        say(name, line.decode(errors="replace").rstrip("\n"))
 
 
-def _say(name: str, line: str) -> None:
+def say(name: str, line: str) -> None:
+    """One line on standard error, with the name of who says it before it."""
     sys.stderr.write(f"{name:<6} | {line}\n")
     sys.stderr.flush()
 

@@ -26,8 +26,20 @@ class RunningServers:
     lease: int
 
     def keep(self) -> None:
-        """For whoever runs for long: replace a reaper that was killed."""
+        """For whoever runs for long: start again what was killed, the reaper too. Raises `EmbeddedError`."""
         see_to_reaper(self.home)
+        has_died = [
+            server
+            for server, url in ((self.postgres, self.database_url), (self.valkey, self.redis_url))
+            if url is not None and server.pid() is None
+        ]
+        if has_died:
+            starting = lock(self.home / STARTING, fcntl.LOCK_EX)
+            try:
+                for server in has_died:
+                    server.start()
+            finally:
+                os.close(starting)
 
     def close(self) -> None:
         """Give the lease back; the servers end when it was the last."""
