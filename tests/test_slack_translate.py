@@ -23,7 +23,7 @@ from bot.slack.translate import (
 )
 from core import config
 
-OWN = Own(team="T0ACME", enterprise="", bot_user="U0SAYSO", bot="B0SAYSO")
+OWN = Own(team="T0ACME", enterprise="", bot_user="U0SAYSO")
 SPECS = Path(os.environ.get("SAYSO_SPECS", Path(__file__).resolve().parents[2] / "shared" / "specs"))
 SAMPLES = SPECS / "samples" / "slack"
 
@@ -167,7 +167,7 @@ def test_a_person_of_another_workspace_keeps_its_name(
 
 
 def test_on_a_grid_people_belong_to_the_enterprise() -> None:
-    own = Own(team="T0ACME", enterprise="E0CORP", bot_user="U0SAYSO", bot="B0SAYSO")
+    own = Own(team="T0ACME", enterprise="E0CORP", bot_user="U0SAYSO")
     inbound = said(callback(message()), own).inbound
     assert inbound.sender.external_id == "E0CORP/U01ALICE"
     assert inbound.place.external_id == "E0CORP/D1"
@@ -334,7 +334,7 @@ RECORDED = {
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"recorded payloads are not at {SAMPLES} (set SAYSO_SPECS)")
 @pytest.mark.parametrize(("name", "kind"), RECORDED.items())
 def test_what_slack_recorded_is_understood(name: str, kind: type) -> None:
-    own = Own(team="T111", enterprise="E111", bot_user="W111", bot="B111")
+    own = Own(team="T111", enterprise="E111", bot_user="W111")
     payload = json.loads((SAMPLES / f"{name}.json").read_text())["payload"]
     found = translate(payload, own)
     assert isinstance(found, kind), found
@@ -347,7 +347,7 @@ def test_what_slack_recorded_is_understood(name: str, kind: type) -> None:
 def test_a_recorded_press_on_one_of_our_buttons_is_understood() -> None:
     payload = json.loads((SAMPLES / "block_actions.json").read_text())["payload"]
     payload["actions"][0] |= {"action_id": "sayso:approve", "value": APPROVAL}
-    found = translate(payload, Own(team="T111", enterprise="E111", bot_user="W999", bot="B111"))
+    found = translate(payload, Own(team="T111", enterprise="E111", bot_user="W999"))
     assert isinstance(found, Pressed)
     assert found.press.sender.external_id == "E111/W111"
     assert found.press.delivery_id == "E111:W111:C111:111.222:sayso:approve:1596530385.194939"

@@ -9,6 +9,7 @@ https://docs.slack.dev/apis/events-api#responding
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 UNANSWERED: Final = (SlackApiError, SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
 TELLING_MOST: Final = 1000
+CLOSE_S: Final = 2.0
 
 
 class Intake(Protocol):
@@ -97,7 +99,6 @@ class SlackAdapter:
                     team=str(answer["team_id"]),
                     enterprise=str(answer.get("enterprise_id") or ""),
                     bot_user=str(answer["user_id"]),
-                    bot=str(answer.get("bot_id") or ""),
                 )
                 log.info("Slack: we are %s in %s, by %s", own.bot_user, own.home, self._settings.slack_how)
                 return own
@@ -118,7 +119,10 @@ class SlackAdapter:
             await handler.connect_async()
             await asyncio.Event().wait()
         finally:
-            await handler.close_async()
+            # A Slack that does not answer the farewell must not hold up our own end.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await handler.close_async()
 
     # ------------------------------------------------------------ what comes in
 

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 _TOKEN: Final = re.compile(r"<([^<>\n]+)>")
-_QUOTED: Final = re.compile(r"^&gt; ?", re.MULTILINE)
+_QUOTED: Final = re.compile(r"&gt; ?")
 
 
 def clean(value: object) -> str:

@@ -35,7 +35,6 @@ class Own:
     team: str
     enterprise: str
     bot_user: str
-    bot: str
 
     @property
     def home(self) -> str:
