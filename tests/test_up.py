@@ -1,0 +1,172 @@
+"""`./sayso up` as a person meets it: the link, the second one, killed parts, killed whole, and down."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+HOUSE = Path(__file__).resolve().parents[1]
+DEADLINE_S = 60.0
+LINK = re.compile(r"^\s+(http://\S+/login\?code=\S+)$", re.MULTILINE)
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} has not come true in {DEADLINE_S:g} s"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Place:
+    """A folder with a home of its own, from which commands are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR")}
+        self.environment = inherited | {"PYTHONPATH": str(HOUSE), "PORT": str(self.port)}
+        self.up: subprocess.Popen[bytes] | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.folder / ".sayso"
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "out").read_text() if (self.folder / "out").exists() else ""
+
+    def start(self) -> str:
+        """`up`; answers the link once it is printed."""
+        with open(self.folder / "out", "wb") as out:
+            self.up = subprocess.Popen(
+                [sys.executable, "-m", "bot.cli", "up"], cwd=self.folder, env=self.environment, stdout=out, stderr=out
+            )
+        eventually(lambda: LINK.search(self.said) is not None or self.ended, "the printed link")
+        found = LINK.search(self.said)
+        assert found, self.said
+        return found[1]
+
+    @property
+    def ended(self) -> bool:
+        return self.up is None or self.up.poll() is not None
+
+    def run(self, *args: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "bot.cli", *args], cwd=self.folder, env=self.environment,
+            capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    def pids(self) -> dict[str, int]:
+        """Everything that lives on this home, found by environment or command line."""
+        found = {}
+        sockets = (self.home / "sockets").read_bytes().strip() if (self.home / "sockets").exists() else b"\0none"
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                line, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            name = line.split(b"\0")[2:3]
+            if f"PORT={self.port}\0".encode() in environment and name in ([b"bot"], [b"worker"]):
+                found[name[0].decode()] = int(folder.name)
+            elif sockets in line:
+                found["postgres" if b"bin/postgres" in line else "valkey"] = int(folder.name)
+            elif b"core.embedded.reaper" in line and os.fsencode(self.home) in line:
+                found["reaper"] = int(folder.name)
+        return found
+
+
+ALL = {"bot", "worker", "postgres", "valkey", "reaper"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    if made.up is not None:
+        made.up.kill()
+        made.up.wait()
+    eventually(lambda: not made.pids(), "the end of everything")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keeping_data(place: Place) -> None:
+    link, base = place.start(), f"http://127.0.0.1:{place.port}"
+    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+        page = browser.get(link)
+        assert page.status_code == 200
+        code = link.rpartition("=")[2]
+        signed_in = browser.post(f"{base}/login", data={"code": code}, headers={"origin": base})
+        assert (signed_in.status_code, signed_in.url) == (200, httpx.URL(f"{base}/"))
+    assert stat.S_IMODE((place.home / "api-token").stat().st_mode) == 0o600
+    token = (place.home / "api-token").read_text()
+
+    code, out, err = place.run("up")
+    assert (code, out) == (1, "")
+    assert f"already (process {place.up.pid if place.up else 0}). Stop it with ./sayso down" in err
+
+    code, out, _ = place.run("ask", "do files.write path=kept.txt content=hello", "--json")
+    assert code == 0
+    task = json.loads(out)
+    assert task["status"] == "succeeded"
+    assert (place.home / "workspace" / "kept.txt").read_text() == "hello"
+
+    before = place.pids()
+    assert set(before) == ALL
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    eventually(
+        lambda: set(place.pids()) == ALL and not set(place.pids().values()) & set(before.values()), "all five anew"
+    )
+    eventually(lambda: place.run("doctor")[0] == 0, "a good report")
+    assert place.run("tasks", task["id"])[0] == 0, "nothing committed is lost"
+    assert "worker ended (killed by SIGKILL); starting it again" in place.said
+
+    assert place.run("down")[:2] == (0, "Stopped.\n")
+    assert place.up is not None
+    assert place.up.wait(DEADLINE_S) == 0
+    eventually(lambda: not place.pids(), "the end of everything")
+    assert place.run("down")[:2] == (0, "Nothing is running here.\n")
+
+    place.start()
+    assert (place.home / "api-token").read_text() == token, "a token stays good"
+    assert json.loads(place.run("tasks", task["id"], "--json")[1])["goal"] == task["goal"]
+    assert place.up is not None
+    place.up.send_signal(signal.SIGINT)
+    assert place.up.wait(DEADLINE_S) == 0, "Ctrl-C is a good end"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
+def test_a_killed_up_leaves_nothing_behind(place: Place) -> None:
+    place.start()
+    assert place.up is not None
+    place.up.kill()
+    place.up.wait()
+    eventually(lambda: not place.pids(), "the end of everything")
+
+
+def test_wrong_settings_are_told_all_at_once_before_anything_starts(place: Place) -> None:
+    place.environment |= {"PORT": "many", "SLACK_BOT_TOKEN": "x", "SLACK_MODE": "socket"}
+    code, _, err = place.run("up")
+    assert code == 2
+    assert "PORT: " in err
+    assert "Traceback" not in err
+    assert not place.home.exists(), "nothing was started or made"
