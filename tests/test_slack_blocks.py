@@ -83,9 +83,7 @@ def test_an_approval_card_says_what_why_who_and_until_when() -> None:
     for piece in (approval().quote, *approval().lines):
         assert piece in everything
     assert exact_of(blocks) == approval().exact
-    assert texts(blocks, "mrkdwn") == [
-        "Expires <!date^1795330800^{date_short_pretty} at {time}|2026-11-22 07:00 UTC>. No answer means no."
-    ]
+    assert texts(blocks, "mrkdwn") == ["Expires <!date^1795330800^{date_short_pretty} at {time}|2026-11-22 07:00 UTC>"]
     assert verbs(blocks) == ["approve", "deny", "deny_ask", "stop", "open"]
 
 

@@ -130,7 +130,7 @@ def _card(card: Card, link: str, simple: bool) -> Iterator[Block]:
         at = card.expires_at.astimezone(UTC)
         # Only a number goes into this markup. https://docs.slack.dev/messaging/formatting-message-text#date-formatting
         date = f"<!date^{int(at.timestamp())}^{{date_short_pretty}} at {{time}}|{at:%Y-%m-%d %H:%M} UTC>"
-        yield {"type": "context", "elements": [{"type": "mrkdwn", "text": f"Expires {date}. No answer means no."}]}
+        yield {"type": "context", "elements": [{"type": "mrkdwn", "text": f"Expires {date}"}]}
     if buttons := [*_buttons(card), *([_link_button(link)] if link else [])]:
         yield {"type": "actions", "elements": buttons}
 
@@ -139,7 +139,7 @@ def _exact(card: Card, simple: bool) -> Iterator[Block]:
     """Everything that will run, letter by letter. It can be folded away, and is not when it arrives."""
     if not card.exact:
         return
-    title = f"Exactly what will run ({len(card.exact):,} characters)"
+    title = f"The whole action, letter by letter ({len(card.exact):,} characters)"
     whole = _rich({"type": "rich_text_preformatted", "elements": _texts(card.exact)})
     if simple:
         yield _rich(
