@@ -106,16 +106,13 @@ def classify(
         return _ask(found.ask, organisation, risk, ("Part of it was not chosen by the person who asked.",), tainted)
     if found.doubt:
         return _ask(found.ask, organisation, risk, (found.doubt,), ())
-    if found.is_strict and found.ask is not None:
-        return _ask(found.ask, organisation, risk, (), ())
+    answer = _by_rule(found, skill, organisation, risk)
+    if not isinstance(answer, Ask) or found.is_strict or answer.approvers.four_eyes or risk == "critical":
+        return answer
     covering = next((g for g in grants if covers(g, action, requester, now)), None)
-    if covering and risk != "critical":
-        return Allow(reasons=("A standing permission covers it.",), grant_id=covering.id, rule="grant")
-    if found.ask is not None:
-        return _ask(found.ask, organisation, risk, (), ())
-    if found.first is not None:
-        return Allow(reasons=(_said(found.first),), rule=found.first.name)
-    return _default(skill, organisation, risk)
+    return (
+        Allow(reasons=("A standing permission covers it.",), grant_id=covering.id, rule="grant") if covering else answer
+    )
 
 
 def stricter(old: Ask, new: Classified) -> str | None:
@@ -242,6 +239,14 @@ def _first(rules: Sequence[Rule], variables: Mapping[str, Any]) -> tuple[Rule | 
 
 def _is_strict(rule: Rule, organisation: Organisation) -> bool:
     return rule.then == "ask" and (rule.risk == "critical" or _group(rule, organisation).four_eyes)
+
+
+def _by_rule(found: _Judged, skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:
+    if found.ask is not None:
+        return _ask(found.ask, organisation, risk, (), ())
+    if found.first is not None:
+        return Allow(reasons=(_said(found.first),), rule=found.first.name)
+    return _default(skill, organisation, risk)
 
 
 def _default(skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:

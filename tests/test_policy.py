@@ -393,6 +393,18 @@ def test_a_grant_covers_exactly_what_it_says(change: dict[str, Any], covered: bo
     assert covers(GRANT.model_copy(update=change), action, ANN, NOW) is covered
 
 
+def test_no_grant_covers_what_four_eyes_decide_by_default() -> None:
+    org = "approvers: {default: {roles: [owner], four_eyes: true}}"
+    assert isinstance(ask_policy(DELETE, {"paths": ["a"]}, organisation=org, grants=(GRANT,)), Ask)
+
+
+def test_a_grant_is_not_used_up_where_none_is_needed() -> None:
+    grant = GRANT.model_copy(update={"skill": "files.read"})
+    assert ask_policy(READ, {"path": "a"}, grants=(grant,)) == Allow(
+        reasons=("Reading needs no approval.",), rule="default"
+    )
+
+
 def test_no_grant_covers_the_top_tier() -> None:
     grant = GRANT.model_copy(update={"skill": "sql.execute"})
     assert isinstance(ask_policy(SQL, {"statement": "select 1"}, grants=(grant,)), Ask)
