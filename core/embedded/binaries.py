@@ -53,11 +53,17 @@ def reachable(ground: Ground, package: Path, tree: Path, copies: Path = COPIES) 
         return tree
     libraries = package.parent / f"{package.name}.libs"  # where wheels keep shared libraries; found by relative path
     parts = [part for part in (tree, libraries) if part.is_dir()]
-    mark = hashlib.sha256(";".join(f"{p}:{p.stat().st_mtime_ns}" for p in parts).encode()).hexdigest()[:16]
-    copy = copies / f"{package.name}-{mark}"
+    copy = copies / f"{package.name}-{_mark(parts, package.parent)}"
     if not copy.is_dir():
         _copy(parts, package.parent, copy)
     return copy / tree.relative_to(package.parent)
+
+
+def _mark(parts: list[Path], root: Path) -> str:
+    """The same for the same wheel, wherever it is installed: names and sizes of all files."""
+    files = sorted(path for part in parts for path in part.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    listed = "".join(f"{path.relative_to(root)}:{path.stat().st_size}\n" for path in files)
+    return hashlib.sha256(listed.encode()).hexdigest()[:16]
 
 
 def _copy(parts: list[Path], root: Path, copy: Path) -> None:
