@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 
 from core.db import Pool, migrate, open_pool
@@ -24,6 +25,9 @@ from tests.web_house import House, open_house
 HOME = Path(__file__).resolve().parent.parent / ".sayso" / "test"
 TEMPLATE = "sayso_template"
 NUMBERS = itertools.count()
+# A busy machine is no failure.
+hypothesis.settings.register_profile("sayso", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("sayso")
 LOOPBACK = ("127.", "::1", "localhost")
 
 
