@@ -125,6 +125,31 @@ async def test_unreadable_arguments_are_told_apart_and_never_called(
 
 
 @STREAMED
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ('{"place": "Os\\u0000lo"}', "a character that is none"),
+        ('{"place": {"deep": ["\\ud83d"]}}', "a character that is none"),
+        ('{"days": NaN}', "a number that JSON does not have"),
+        ('{"days": -Infinity}', "a number that JSON does not have"),
+    ],
+)
+async def test_arguments_that_no_database_can_hold_are_bad(vendor: str, streamed: bool, raw: str, why: str) -> None:
+    async with stand_in(vendor, Calls(Call("look_up_weather", raw))) as sim, opened(sim) as house:
+        answer = await house.ask(tools=(WEATHER,), **listener(streamed))
+    assert answer.calls == ()
+    assert why in answer.bad[0].error
+    assert "\0" not in answer.bad[0].raw
+
+
+@STREAMED
+async def test_characters_that_are_none_are_left_out_of_a_text(vendor: str, streamed: bool) -> None:
+    async with stand_in(vendor, Say("a\0b\\u0000 😀 c")) as sim, opened(sim) as house:
+        answer = await house.ask(**listener(streamed))
+    assert answer.text == "ab\\u0000 😀 c"
+
+
+@STREAMED
 async def test_a_call_without_arguments_is_a_call(vendor: str, streamed: bool) -> None:
     async with stand_in(vendor, Calls(Call("noop", ""))) as sim, opened(sim) as house:
         answer = await house.ask(tools=(WEATHER,), **listener(streamed))

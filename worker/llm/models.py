@@ -34,6 +34,7 @@ from worker.llm.protocol import (
     Turn,
     Usage,
 )
+from worker.llm.reading import storable
 from worker.llm.redaction import Redaction
 from worker.llm.routes import Chosen, Endpoint, Environment, Route, choose
 from worker.llm.trouble import PASSING, ProviderFailed, Trouble
@@ -197,7 +198,7 @@ class Models:
 
     def _answer(self, asked: Asked, route: Route, came: Completion, began: float) -> Answer:
         return Answer(
-            text=came.text,
+            text=storable(came.text),
             calls=came.calls,
             usage=came.usage,
             model=came.model,
