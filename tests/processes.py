@@ -283,7 +283,6 @@ async def open_plant(
     (home / "workspace").mkdir(exist_ok=True)
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONDONTWRITEBYTECODE": "1",
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "SAYSO_HOME": str(home),
