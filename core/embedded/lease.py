@@ -36,7 +36,7 @@ def see_to_reaper(home: Path) -> None:
         os.close(lock(home / REAPER, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except BlockingIOError:
         return
-    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR", "LANG")}
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH")}
     with open(os.open(home / "reaper.log", os.O_WRONLY | os.O_TRUNC | os.O_CREAT, 0o600), "wb") as log:
         subprocess.Popen(  # noqa: S603  # our own interpreter and module
             [sys.executable, "-m", "core.embedded.reaper", str(home)], cwd=HOUSE, env=environment,
