@@ -112,6 +112,10 @@ def quantile(values: list[float], q: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * q))]
 
 
+def start(name: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", name], env=env, cwd=HOUSE)
+
+
 async def measure(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="sayso-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -130,9 +134,7 @@ async def measure(count: int) -> dict[str, Any]:
                 "DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url or "", "SAYSO_HOME": folder,
                 "PORT": str(port), "LOG_LEVEL": "WARNING",
             }  # fmt: skip
-            children = [
-                subprocess.Popen([sys.executable, "-m", name], env=env, cwd=HOUSE) for name in ("bot", "worker")
-            ]
+            children = [start(name, env) for name in ("bot", "worker")]
             try:
                 base = f"http://127.0.0.1:{port}"
                 await _ready(base, token)

@@ -23,11 +23,12 @@ from bot.web.auth import Forged, SignedOut
 from bot.web.health import Figures
 from bot.web.limits import Limits
 from bot.web.stream import Hub
+from core.db import DATABASE_AWAY
 from core.deps import Deps
 
 log = logging.getLogger(__name__)
 
-AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.QueryCanceledError, TimeoutError)
+AWAY = (*DATABASE_AWAY, asyncpg.QueryCanceledError)
 
 
 def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAPI:

@@ -54,7 +54,7 @@ class Courier:
     async def _send(self, message: Outgoing) -> None:
         sender = self._senders[message.conversation.channel]
         if message.card_ref is not None and (early_s := self._must_wait_s(message)):
-            await conversations.not_sent(self._db, message.id, "edited a moment ago", early_s)
+            await conversations.not_sent(self._db, message.id, "edited a moment ago", early_s, charged=False)
             return
         try:
             async with asyncio.timeout(config.SEND_TIMEOUT_S):
@@ -116,9 +116,12 @@ class Courier:
         return 0.0
 
     async def _put_back(self, message: Outgoing, error: NotSent) -> None:
-        if error.retry_s is None or message.attempts >= config.MESSAGE_ATTEMPTS:
+        if error.retry_s is None or (error.charged and message.attempts >= config.MESSAGE_ATTEMPTS):
             log.error("message %s is given up: %s", message.id, error.why)
             await conversations.not_sent(self._db, message.id, error.why, None)
+            return
+        if not error.charged:
+            await conversations.not_sent(self._db, message.id, error.why, error.retry_s, charged=False)
             return
         pause_s = backoff_s(message.attempts, first_s=config.MESSAGE_RETRY_FIRST_S, most_s=config.MESSAGE_RETRY_MOST_S)
         await conversations.not_sent(self._db, message.id, error.why, max(error.retry_s, pause_s))

@@ -12,11 +12,12 @@ from core.store.conversations import Conversation
 
 
 class NotSent(Exception):
-    """The vendor certainly does not have it. `retry_s` None: another try is useless."""
+    """The vendor certainly does not have it. `retry_s` None: another try is useless. Not `charged`: it was no real try,
+    so that waiting for one's turn never uses a message's tries up."""
 
-    def __init__(self, why: str, retry_s: float | None) -> None:
+    def __init__(self, why: str, retry_s: float | None, *, charged: bool = True) -> None:
         super().__init__(why)
-        self.why, self.retry_s = why, retry_s
+        self.why, self.retry_s, self.charged = why, retry_s, charged
 
 
 class MaybeSent(Exception):

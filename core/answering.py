@@ -193,7 +193,7 @@ class _Turn:
             asked = await approvals.of_task(self.tx, task)
             return await self.say(cards.why_text(shown, history, asked))
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, roles):
-            return await self.say("Only who asked for a task, or an owner, may do that.")
+            return await self.say(cards.NOT_YOURS)
         said, started = await lay_hand(self.tx, self.deps, self.person, verb, task, inbound=self.inbound)
         await conversations.say(self.tx, self.conversation, said)
         return Received(self.inbound, started or task, "task" if started else "steered")

@@ -61,9 +61,13 @@ async def receive(deps: Deps, inbound: Inbound) -> Received | Duplicate:
 
 
 async def _receive(tx: Connection, deps: Deps, inbound: Inbound) -> Received | Duplicate:
+    if not inbound.addressed:
+        # What people say among themselves leaves no trace, unless a task owns the thread in which they say it.
+        place = inbound.place
+        thread = await conversations.find(tx, place.channel, place.external_id, place.thread) if place.thread else None
+        if thread is None or not await tasks.owns_thread(tx, thread):
+            return Received(0, None, "ignored")
     conversation = await conversations.ensure(tx, inbound.place)
-    if not inbound.addressed and not await tasks.owns_thread(tx, conversation):
-        return Received(0, None, "ignored")
     person = await people.behind(tx, inbound.sender)
     made = await conversations.record(tx, inbound, person.id if person else None, conversation)
     if made is None:
@@ -146,14 +150,25 @@ def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decide
 # ---------------------------------------------------------------- a hand on a task
 
 
-async def control(deps: Deps, person: Principal, task: int, verb: str) -> str:
-    """`stop pause resume retry undo` from a button; answers the sentence to show. Raises `NotVisible`."""
+AGAIN = "That was done already."
+
+
+async def control(
+    deps: Deps, person: Principal, task: int, verb: str, *, delivery: tuple[Channel, str] | None = None
+) -> str:
+    """`stop pause resume retry undo` from a button; answers the sentence to show. Raises `NotVisible`.
+
+    `delivery` is the press as the vendor names it: the same one again does nothing.
+    """
+    everything = sees_all(deps.organisation, person.roles)
     async with transaction(deps.db) as tx:
-        found = await tasks.shown(
-            tx, task, person.id, sees_all=sees_all(deps.organisation, person.roles), sees_conversation=False
-        )
+        found = await tasks.shown(tx, task, person.id, sees_all=everything, sees_conversation=False)
         if found is None:
             raise NotVisible(task)
+        if found["requester"] != person.key and not everything:
+            return cards.NOT_YOURS
+        if delivery and not await conversations.record_press(tx, *delivery, person.id, task, verb):
+            return AGAIN
         said, started = await answering.lay_hand(tx, deps, person, verb, task, inbound=None)
     deps.ring.task(started or task)
     return said

@@ -36,7 +36,7 @@ begin
 end $$;
 
 -- Not sent for certain: again after `p_retry_s`, or dead when that is null. A newer waiting message of the same card replaces it.
-create function message_failed_v1(p_id bigint, p_error text, p_retry_s real) returns void language plpgsql as $$
+create function message_failed_v1(p_id bigint, p_error text, p_retry_s real, p_charged boolean) returns void language plpgsql as $$
 declare
     m   outbox;
 begin
@@ -46,7 +46,8 @@ begin
         delete from outbox where card_id = m.card_id and status = 'pending';
     end if;
     update outbox set status = case when p_retry_s is null then 'dead' else 'pending' end, error = p_error, lease_until = null,
-           next_at = now() + make_interval(secs => coalesce(p_retry_s, 0)) where id = p_id;
+           next_at = now() + make_interval(secs => coalesce(p_retry_s, 0)),
+           attempts = case when p_charged then attempts else greatest(attempts - 1, 0) end where id = p_id;
 end $$;
 
 create function message_unknown_v1(p_id bigint, p_error text) returns void language plpgsql as $$

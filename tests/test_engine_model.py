@@ -334,9 +334,10 @@ class Engine(RuleBasedStateMachine):
             assert answer["kind"] == "too_late" and answer["status"] == "expired"
         else:
             assert answer["kind"] == "accepted", answer
+            other = "deny" if row["kind"] != "unknown" else "abandon"
             again = self.run(
                 approvals.decide(
-                    self.db, principal=principal, approval=str(row["id"]), verdict="deny" if row["kind"] != "unknown" else "abandon",
+                    self.db, principal=principal, approval=str(row["id"]), verdict=other,
                     digest=None, reason="", channel="web", delivery_id=f"{self.lane}:{next(self.presses)}",
                 )
             )  # fmt: skip

@@ -64,7 +64,7 @@ def test_every_consequence_is_reached_by_legal_moves() -> None:
 
 
 def test_an_illegal_move_says_what_would_be_legal() -> None:
-    with pytest.raises(IllegalMove, match="cancelling.*succeeded.*legal: cancelled"):
+    with pytest.raises(IllegalMove, match=r"cancelling.*succeeded.*legal: cancelled"):
         state.move("task", "cancelling", "succeeded")
 
 

@@ -39,7 +39,11 @@ roles:
   engineer: {may: ["skill:files.*"]}
 policy:
   rules:
-    - {name: no secrets, skill: "files.delete", when: 'args.paths.exists(p, p.startsWith("keep/"))', then: deny, say: "keep/ stays."}
+    - name: keep
+      skill: files.delete
+      when: 'args.paths.exists(p, p.startsWith("keep/"))'
+      then: deny
+      say: "keep/ stays."
 runbooks:
   clean-logs:
     say: Delete logs
@@ -120,8 +124,7 @@ class Sayso:
             found = await self.task(number)
             return found if found["status"] in statuses else None
 
-        found = await eventually(reached)
-        return found  # type: ignore[no-any-return]
+        return await eventually(reached)  # type: ignore[no-any-return]
 
     async def approval_of(self, number: int | None) -> dict[str, Any]:
         async def pending() -> dict[str, Any] | None:

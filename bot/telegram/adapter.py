@@ -51,7 +51,9 @@ class Intake(Protocol):
 
     async def press(self, deps: Deps, pressed: Press, /) -> Decided: ...
 
-    async def control(self, deps: Deps, person: Principal, task: int, verb: str, /) -> str: ...
+    async def control(
+        self, deps: Deps, person: Principal, task: int, verb: str, /, *, delivery: tuple[Channel, str] | None = None
+    ) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +151,17 @@ class TelegramAdapter:
         if person is None:
             return _told(NotAllowed(tap.subject_id, STRANGER))
         if tap.kind == "act":
-            return await self._control(person, tap)
+            return await self._control(person, tap, tapped.query_id)
         if tap.kind == "back":
             return Answer("", alert=False)
         card = await self._card(tap)
         asked = [b for b in card.buttons if b.verb == tap.verb and b.confirm] if card else []
         return Answer(asked[0].confirm, alert=False, ask=asked[0]) if asked else Answer(NOT_OPEN, alert=True)
 
-    async def _control(self, person: Principal, tap: Tap) -> Answer:
+    async def _control(self, person: Principal, tap: Tap, query_id: str) -> Answer:
         try:
-            said = await self._intake.control(self._deps, person, int(tap.subject_id), tap.verb)
+            delivery = (Channel.TELEGRAM, query_id)
+            said = await self._intake.control(self._deps, person, int(tap.subject_id), tap.verb, delivery=delivery)
         except intake.NotVisible:
             return Answer(NO_TASK, alert=True)
         return Answer(said, alert=False)

@@ -134,7 +134,7 @@ class TelegramSender:
         """Keep the vendor's spacing: wait a little here, much in the outbox."""
         while (wait_s := self._spacing.wait_s(chat, time.monotonic())) > 0:
             if wait_s > WAIT_HERE_S:
-                raise NotSent("this chat has had as many messages as Telegram allows for now", wait_s)
+                raise NotSent("this chat has had as many messages as Telegram allows for now", wait_s, charged=False)
             await asyncio.sleep(wait_s)
 
     def _chat(self, conversation: Conversation) -> int:

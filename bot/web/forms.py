@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from bot.web import auth, shapes
 from bot.web.auth import Formed, deps_of, web_identity, web_place
 from bot.web.pages import frame, html
-from core import config, intake
+from core import cards, config, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
 from core.deps import Deps
 from core.display import visible
@@ -150,7 +150,7 @@ async def lay_hand(
     if task is None:
         raise HTTPException(404, "There is no such task, or you may not see it.")
     if not auth.may_steer(session.viewer, task):
-        raise HTTPException(403, "Only who asked for a task, or an owner, may do that.")
+        raise HTTPException(403, cards.NOT_YOURS)
     card = task_card(task)
     asked = _button(card, verb)
     if asked is not None and asked.confirm and not confirmed:

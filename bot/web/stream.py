@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import asyncpg
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import StreamingResponse
 
 from bot.web.auth import Asking, Viewer, bearer, deps_of
 from core import config
-from core.db import Pool
+from core.db import DATABASE_AWAY, Pool
 from core.ring import EVENTS_BELL, Bell
 from core.store import events, tasks
 from core.store.events import Cursor
@@ -32,8 +31,6 @@ HUB_POLL_S: Final = 1.0
 REPLAY_MOST: Final = 10_000
 RETRY_MS: Final = 2_000
 MEDIA: Final = "text/event-stream"
-
-DATABASE_AWAY: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
 
 
 class Hub:

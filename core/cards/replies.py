@@ -10,6 +10,7 @@ from core.display import visible
 from core.models import SkillManifest
 
 _LISTED = 15
+NOT_YOURS = "Only who asked for a task, or an owner, may do that."
 
 
 def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *, has_model: bool) -> str:

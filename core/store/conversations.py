@@ -71,6 +71,16 @@ async def record(db: Db, inbound: Inbound, principal: int | None, conversation: 
     return made
 
 
+async def record_press(db: Db, channel: str, delivery_id: str, principal: int, task: int, verb: str) -> bool:
+    """Whether this press is new."""
+    made = await db.fetchval(
+        "insert into inbound (channel, delivery_id, kind, principal_id, body, task_id)"
+        " values ($1, $2, 'press', $3, $4, $5) on conflict do nothing returning id",
+        channel, delivery_id, principal, verb, task,
+    )  # fmt: skip
+    return made is not None
+
+
 async def task_of_delivery(db: Db, channel: str, delivery_id: str) -> int | None:
     found: int | None = await db.fetchval(
         "select task_id from inbound where channel = $1 and delivery_id = $2", channel, delivery_id
@@ -182,9 +192,9 @@ async def sent(db: Db, message: int, ref: str | None, shown: int) -> None:
     await db.execute("select message_sent_v1($1, $2, $3)", message, ref, shown)
 
 
-async def not_sent(db: Db, message: int, error: str, retry_s: float | None) -> None:
-    """Not sent for certain: again after `retry_s`, dead when that is None."""
-    await db.execute("select message_failed_v1($1, $2, $3)", message, error, retry_s)
+async def not_sent(db: Db, message: int, error: str, retry_s: float | None, *, charged: bool = True) -> None:
+    """Not sent for certain: again after `retry_s`, dead when that is None. Not `charged`: the try does not count."""
+    await db.execute("select message_failed_v1($1, $2, $3, $4)", message, error, retry_s, charged)
 
 
 async def maybe_sent(db: Db, message: int, error: str) -> None:

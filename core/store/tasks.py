@@ -160,10 +160,11 @@ async def steps_of(db: Db, asked: Collection[int]) -> dict[int, list[dict[str, A
 
 
 async def newest_in(db: Db, conversation: int, requester: int, *, only_open: bool) -> int | None:
-    """The person's newest task in a conversation: what `stop` or `status` without a number mean."""
+    """The person's newest task in a conversation, else in another thread of the same place: what `stop` alone means."""
     found: int | None = await db.fetchval(
-        "select id from tasks where conversation_id = $1 and requester_id = $2 and (not $3 or finished_at is null)"
-        " order by id desc limit 1",
+        "select t.id from tasks t join conversations c on c.id = t.conversation_id join conversations h on h.id = $1"
+        " where c.channel = h.channel and c.external_id = h.external_id and t.requester_id = $2"
+        " and (not $3 or t.finished_at is null) order by (c.id = h.id) desc, t.id desc limit 1",
         conversation, requester, only_open,
     )  # fmt: skip
     return found
