@@ -24,6 +24,7 @@ from worker.act import Actor
 from worker.executor import Executor, Hold
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
+from worker.prompts import prompt_problems
 from worker.skills.context import SkillContext
 from worker.skills.handles import open_handles
 from worker.skills.registry import Registry
@@ -117,6 +118,8 @@ async def open_crew(settings: Settings) -> AsyncIterator[Crew]:
         registry = Registry.load(settings.home, known.skills)
         for problem in registry.problems:
             log.warning("skill left out: %s: %s", problem.source, problem.why)
+        for flaw in prompt_problems(settings.home):
+            log.warning("prompt left out: %s", flaw)
         await skills.publish(db, registry.manifests())
         handles = open_handles(settings.home, known.skills, settings.secret, settings.smtp())
         models = Models.open(settings, known.models, record=_recorder(deps))
