@@ -65,9 +65,24 @@ class Courier:
             await conversations.maybe_sent(self._db, message.id, str(error) or "no answer in time")
         except Exception as error:
             log.exception("message %s could not be sent", message.id)
-            await self._put_back(message, NotSent(type(error).__name__, config.MESSAGE_RETRY_MOST_S))
+            away = isinstance(error, DATABASE_AWAY)
+            pause_s = config.MESSAGE_RETRY_FIRST_S if away else config.MESSAGE_RETRY_MOST_S
+            await self._put_back(message, NotSent(type(error).__name__, pause_s))
         else:
-            await conversations.sent(self._db, message.id, ref, message.wanted)
+            await self._sent(message, ref)
+
+    async def _sent(self, message: Outgoing, ref: str | None) -> None:
+        """Write it down, again while the database is away and the message is ours: else its chat would be asked for it."""
+        deadline = time.monotonic() + config.MESSAGE_LEASE_S
+        while True:
+            try:
+                await conversations.sent(self._db, message.id, ref, message.wanted)
+                return
+            except DATABASE_AWAY as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("message %s is sent, not yet written: %s", message.id, type(error).__name__)
+                await asyncio.sleep(config.MESSAGE_RETRY_FIRST_S)
 
     async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
         if message.kind == "text":

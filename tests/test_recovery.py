@@ -24,7 +24,7 @@ from core.models import Accepted, Claimed, Unknown
 from core.ring import open_redis
 from core.store import approvals, conversations, people, steps
 from tests import sink
-from tests.processes import HERE, Plant, open_plant, plant_fixture, until  # noqa: F401  (a fixture)
+from tests.processes import HERE, WITHIN_S, Plant, open_plant, plant_fixture, until  # noqa: F401  (a fixture)
 from worker.act import Actor
 from worker.executor import Hold
 from worker.lease import Lease
@@ -365,7 +365,8 @@ async def delivered(plant: Plant) -> None:
             )
         )
 
-    await until(look, "everything is delivered")
+    # A message whose claim was not answered waits for its lease.
+    await until(look, "everything is delivered", config.MESSAGE_LEASE_S + WITHIN_S)
 
 
 # ---------------------------------------------------------------- told to stop
