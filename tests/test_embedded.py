@@ -71,6 +71,24 @@ def home(tmp_path: Path) -> Iterator[Path]:
     leave_nothing(path)
 
 
+Users = Callable[[Path], User]
+
+
+@pytest.fixture
+def users(home: Path) -> Iterator[Users]:
+    """Starts users, and ends those that a test leaves."""
+    started: list[User] = []
+
+    def start(home: Path) -> User:
+        started.append(User(home))
+        return started[-1]
+
+    yield start
+    for user in started:
+        if user.process.poll() is None:
+            user.kill()
+
+
 def leave_nothing(home: Path) -> None:
     sockets = Path((home / "sockets").read_text().strip())
     eventually(lambda: all_gone(home), "the servers' end")
@@ -120,8 +138,8 @@ def test_what_was_written_is_there_after_the_servers_ended_and_came_back(home: P
         assert ask(running.database_url, "select upper(word) from kept") == "Ä"
 
 
-def test_the_servers_end_with_their_last_user_even_a_killed_one(home: Path) -> None:
-    first, second = User(home), User(home)
+def test_the_servers_end_with_their_last_user_even_a_killed_one(home: Path, users: Users) -> None:
+    first, second = users(home), users(home)
     assert first.postgres_pid() == second.postgres_pid(), "two users at once share one server"
     first.end()
     time.sleep(1)  # longer than the reaper lingers
@@ -131,8 +149,8 @@ def test_the_servers_end_with_their_last_user_even_a_killed_one(home: Path) -> N
     eventually(lambda: not Path((home / "sockets").read_text().strip()).exists(), "the end of their sockets")
 
 
-def test_all_killed_at_once_come_back_with_what_was_committed(home: Path) -> None:
-    user = User(home)
+def test_all_killed_at_once_come_back_with_what_was_committed(home: Path, users: Users) -> None:
+    user = users(home)
     user.postgres_pid()
     postgres, valkey = parts(home)
     ask(postgres.url(), "create table kept as select 1 as n")
@@ -142,6 +160,7 @@ def test_all_killed_at_once_come_back_with_what_was_committed(home: Path) -> Non
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
     user.kill()
+    eventually(lambda: all_gone(home) and reaper_of(home) is None, "everybody's death")
     with start_servers(home, fast=True) as running:
         assert ask(running.database_url, "select n from kept") == 1
         assert running.valkey.answers()

@@ -51,11 +51,20 @@ class Ground:
         return path
 
 
-def stand(home: Path) -> Ground:
-    """Make the home and the sockets' folder, 0700 each, and check that nobody else made them. Raises `EmbeddedError`."""
+def settle(home: Path) -> Path:
+    """Make the home, 0700, or check that it is ours; answer its real path. Raises `EmbeddedError`."""
     home = Path(os.path.realpath(home))
-    uid, gid = _account()
     private_folder(home, os.geteuid(), os.getegid())
+    return home
+
+
+def stand(home: Path) -> Ground:
+    """Make home and sockets' folder, or check that they are ours. Raises `EmbeddedError`.
+
+    The caller holds the lock on starting: as root, a folder is for a moment not yet its account's.
+    """
+    home = settle(home)
+    uid, gid = _account()
     sockets = _sockets(home)
     private_folder(sockets, uid, gid)
     if len(os.fsencode(sockets / f"{POSTGRES_SOCKET}.lock")) > SOCKET_PATH_BYTES:

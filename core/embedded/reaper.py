@@ -51,7 +51,7 @@ def stop(home: Path) -> None:
     Valkey(ground).stop()
     Postgres(ground).stop()
     for left in ground.sockets.iterdir():
-        left.unlink()
+        left.unlink(missing_ok=True)
     with suppress(OSError):
         ground.sockets.rmdir()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from core.embedded.ground import stand
+from core.embedded.ground import settle, stand
 from core.embedded.lease import STARTING, USERS, lock, see_to_reaper
 from core.embedded.postgres import Postgres
 from core.embedded.valkey import Valkey
@@ -56,14 +56,14 @@ class RunningServers:
 
 def start_servers(home: Path, *, postgres: bool = True, redis: bool = True, fast: bool = False) -> RunningServers:
     """Raises `EmbeddedError`. `fast` is for tests: no fsync."""
-    ground = stand(home)
-    database, cache = Postgres(ground, fast=fast), Valkey(ground)
-    starting = lock(ground.home / STARTING, fcntl.LOCK_EX)
+    home = settle(home)
+    starting = lock(home / STARTING, fcntl.LOCK_EX)
     try:
-        lease = lock(ground.home / USERS, fcntl.LOCK_SH)
+        ground = stand(home)
+        database, cache = Postgres(ground, fast=fast), Valkey(ground)
+        lease = lock(home / USERS, fcntl.LOCK_SH)
         try:
-            ground = stand(home)  # a reaper may have cleared the sockets away while we waited
-            see_to_reaper(ground.home)
+            see_to_reaper(home)
             if postgres:
                 database.start()
             if redis:
@@ -74,5 +74,5 @@ def start_servers(home: Path, *, postgres: bool = True, redis: bool = True, fast
     finally:
         os.close(starting)
     return RunningServers(
-        database.url() if postgres else None, cache.url() if redis else None, database, cache, ground.home, lease
+        database.url() if postgres else None, cache.url() if redis else None, database, cache, home, lease
     )
