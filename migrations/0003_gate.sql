@@ -6,7 +6,8 @@
 -- ---------------------------------------------------------------- park
 
 -- `p_ask` = {kind, items, digest, action_hash, card, approvers, ladder, expires_in_s}; `p_places` are the conversations whose
--- card is written now. An older approval of the step is superseded. Answers the approval's id, null when the fence is lost.
+-- card is written now. An older approval of the step is superseded. Answers the approval's id, null when the fence is
+-- lost or the task is being stopped, which ends the step.
 create function park_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_ask jsonb, p_places bigint[], p_why text)
 returns uuid language plpgsql as $$
 declare
@@ -19,7 +20,12 @@ begin
     select * into t from tasks where id = p_task for update;
     select * into s from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running'
        and worker_id = p_worker for update;
-    if not found or t.status = 'cancelling' then return null; end if;
+    if not found then return null; end if;
+    if t.status = 'cancelling' then     -- nobody is asked about what is being stopped
+        perform back_to_ready(p_task, p_n, t.status, 0, false, null);
+        perform settle(p_task);
+        return null;
+    end if;
     update approvals set status = 'superseded' where task_id = p_task and n = p_n and status in ('pending', 'approved');
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status, expires_at)
     values (p_ask ->> 'kind', p_task, p_n, s.gen, p_ask -> 'items', p_ask ->> 'digest', p_ask ->> 'action_hash', p_ask -> 'card',

@@ -1,0 +1,100 @@
+"""The narrow paths through the gate: where a stop, a lost worker or a broken skill meets an action on its way.
+
+Each test stands at one such crossing and checks that the task comes to an end, that nothing runs without a yes, and that
+nothing runs twice. The store's moves are called as worker and bot call them, on a real Postgres.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from core.db import Pool
+from core.models import Claimed, EffectClass, PlannedStep
+from core.store import approvals, people, steps, tasks
+from core.store.people import Principal, Wanted
+
+NUMBERS = itertools.count(1)
+DIGEST = "d1"
+
+
+class Desk:
+    """One worker, two owners, and tasks of a single risky step."""
+
+    def __init__(self, db: Pool, worker: int, ann: Principal, bob: Principal) -> None:
+        self.db, self.worker, self.ann, self.bob = db, worker, ann, bob
+
+    async def task(self, *effects: EffectClass, max_attempts: int = 3) -> int:
+        made = await tasks.create(
+            self.db,
+            requester=self.ann.id,
+            goal="do it",
+            kind="do",
+            actor=self.ann.actor,
+            steps=[
+                PlannedStep(n=n, kind="act", skill="x.y", effect_class=effect, max_attempts=max_attempts)
+                for n, effect in enumerate(effects, start=1)
+            ],
+        )
+        assert made is not None
+        return made
+
+    async def claim(self) -> Claimed:
+        [step] = await steps.claim(self.db, self.worker, "default", 1)
+        return step
+
+    async def park(self, step: Claimed, needed: int = 1) -> str | None:
+        item = {"task": str(step.task_id), "step": step.n, "digest": DIGEST, "action": {"args": {}}}
+        ask = {
+            "kind": "action", "items": [item], "digest": DIGEST, "action_hash": "h", "ladder": "default",
+            "card": {"title": "x", "reasons": ["It sends."]}, "expires_in_s": 3600,
+            "approvers": {"people": [], "roles": ["owner"], "needed": needed, "four_eyes": False, "veto": True},
+        }  # fmt: skip
+        return await steps.park(self.db, self.worker, step, ask, [], "risky")
+
+    async def begin(self, step: Claimed, approval: str | None = None) -> str:
+        return await steps.begin(
+            self.db, self.worker, step, key=f"sayso:{step.task_id}:{step.n}:{step.gen}", digest=DIGEST, action={},
+            approval=approval, grant=None,
+        )  # fmt: skip
+
+    async def decide(self, approval: str, verdict: str, who: Principal | None = None) -> dict[str, Any]:
+        return await approvals.decide(
+            self.db, principal=(who or self.ann).id, approval=approval, verdict=verdict, digest=None, reason="",
+            channel="web", delivery_id=f"p{next(NUMBERS)}",
+        )  # fmt: skip
+
+    async def pending(self, task: int) -> str:
+        found = await self.db.fetchval("select id from approvals where task_id = $1 and status = 'pending'", task)
+        assert found is not None, "nobody is asked"
+        return str(found)
+
+    async def status(self, task: int) -> str:
+        shown = await tasks.whole(self.db, task)
+        assert shown is not None
+        return str(shown["status"])
+
+    async def step(self, task: int, n: int = 1) -> dict[str, Any]:
+        shown = await tasks.whole(self.db, task)
+        assert shown is not None
+        found: dict[str, Any] = shown["steps"][n - 1]
+        return found
+
+
+@pytest.fixture
+async def desk(db: Pool) -> Desk:
+    await people.sync(db, [Wanted(key, key.title(), ("owner",), False, (("web", key),)) for key in ("ann", "bob")])
+    ann, bob = await people.by_key(db, "ann"), await people.by_key(db, "bob")
+    assert ann is not None and bob is not None
+    return Desk(db, await steps.enrol(db, "test", 1, "test", 3600), ann, bob)
+
+
+async def test_a_step_that_wants_to_ask_in_a_task_being_stopped_ends_and_the_task_with_it(desk: Desk) -> None:
+    task = await desk.task(EffectClass.UNSAFE)
+    step = await desk.claim()
+    assert await tasks.cancel(desk.db, task, desk.ann.actor, "stopped") == "cancelling"
+    assert await desk.park(step) is None, "nobody is asked about a task that is being stopped"
+    assert await desk.status(task) == "cancelled"
+    assert (await desk.step(task))["status"] == "cancelled"
