@@ -120,7 +120,7 @@ begin
         end if;
     end loop;
     update approvals set status = 'cancelled', reason = p_why
-     where task_id = p_task and status in ('pending', 'approved') and kind <> 'unknown';
+     where task_id = p_task and (status = 'approved' or status = 'pending' and kind <> 'unknown');
     insert into audit (kind, actor, task_id, data) values ('cancel', p_actor, p_task, jsonb_build_object('why', p_why));
     return settle(p_task);
 end $$;
@@ -188,6 +188,11 @@ begin
     insert into audit (kind, actor, task_id, approval_id, data)
     values ('vote', v_actor, v_task, p_approval, jsonb_build_object(
             'verdict', p_verdict, 'reason', p_reason, 'channel', p_channel, 'digest', a.digest));
+
+    if p_verdict = 'stop' and a.kind = 'unknown' then    -- the task waits for the answer, so the question stays
+        perform cancel_v1(v_task, v_actor, case when p_reason <> '' then p_reason else 'stopped from the card' end);
+        return jsonb_build_object('kind', 'accepted') || approval_state(p_approval);
+    end if;
 
     needed := (a.approvers ->> 'needed')::integer;
     if p_verdict = 'stop' then

@@ -98,3 +98,17 @@ async def test_a_step_that_wants_to_ask_in_a_task_being_stopped_ends_and_the_tas
     assert await desk.park(step) is None, "nobody is asked about a task that is being stopped"
     assert await desk.status(task) == "cancelled"
     assert (await desk.step(task))["status"] == "cancelled"
+
+
+async def test_stopping_the_task_from_its_question_leaves_the_question_open(desk: Desk) -> None:
+    task = await desk.task(EffectClass.UNSAFE)
+    step = await desk.claim()
+    assert await desk.begin(step) == "go"
+    assert await steps.lose(desk.db, desk.worker, step, "no answer") == "unknown"
+    question = await desk.pending(task)
+    await desk.decide(question, "stop")
+    assert await desk.status(task) == "cancelling", "what may have happened is not settled by stopping"
+    assert await desk.pending(task) == question
+    assert (await desk.decide(question, "not_happened"))["kind"] == "accepted"
+    assert await desk.status(task) == "cancelled"
+    assert await desk.db.fetchval("select state from effects where task_id = $1", task) == "not_done"
