@@ -353,13 +353,17 @@ create function recover_v1(p_task bigint, p_n integer, p_fence bigint, p_hinted 
 declare
     t       tasks;
     s       steps;
+    in_flight boolean;
     became  text;
 begin
     perform act_as('sweeper', 'its worker is gone');
     select * into t from tasks where id = p_task for update;
     select * into s from steps where task_id = p_task and n = p_n for update;
+    -- As in orphans_v1, which may have looked before the effect began: a hint is not enough to doubt a call in flight.
+    in_flight := coalesce(s.effect_state = 'intent' and s.effect_class in ('checkable', 'unsafe'), false);
     if s.status <> 'running' or s.fence <> p_fence
-       or (is_alive(s.worker_id) and not s.worker_id = any (p_hinted)) then
+       or (is_alive(s.worker_id) and (in_flight or not s.worker_id = any (p_hinted)))
+       or (in_flight and s.deadline_at >= now()) then
         return 'stale';
     end if;
     if s.cancel_asked and s.effect_state is distinct from 'intent' then

@@ -112,3 +112,13 @@ async def test_stopping_the_task_from_its_question_leaves_the_question_open(desk
     assert (await desk.decide(question, "not_happened"))["kind"] == "accepted"
     assert await desk.status(task) == "cancelled"
     assert await desk.db.fetchval("select state from effects where task_id = $1", task) == "not_done"
+
+
+async def test_an_effect_that_begins_after_the_sweeper_looked_is_not_taken_from_its_living_worker(desk: Desk) -> None:
+    await desk.task(EffectClass.CHECKABLE)
+    step = await desk.claim()
+    hinted = [desk.worker]
+    assert (step.task_id, 1, step.fence) in await steps.orphans(desk.db, hinted)
+    assert await desk.begin(step) == "go"
+    assert await steps.recover(desk.db, step.task_id, 1, step.fence, hinted) == "stale"
+    assert (await steps.complete(desk.db, desk.worker, step, {})).ok
