@@ -409,6 +409,12 @@ begin
         update effects set state = 'not_done', evidence = p_evidence, resolved_at = now()
          where task_id = p_task and n = p_n and gen = p_gen and state = 'unknown';
         perform end_parked_step(p_task, p_n, 'cancelled', 'cancelled', 'It did not happen; the task was stopped.', false);
+    elsif not p_happened and s.attempt >= s.max_attempts then
+        update effects set state = 'not_done', evidence = p_evidence, resolved_at = now()
+         where task_id = p_task and n = p_n and gen = p_gen and state = 'unknown';
+        update steps set effect_state = 'not_done' where task_id = p_task and n = p_n;
+        perform end_parked_step(p_task, p_n, 'failed', 'error', 'It did not happen: ' || coalesce(s.error, '')
+                                || ' (attempt ' || s.attempt || ' of ' || s.max_attempts || ')', t.status = 'paused');
     elsif p_happened then
         perform resolve_step(p_task, p_n, true, p_evidence, null, t.status = 'paused');
     else

@@ -122,3 +122,16 @@ async def test_an_effect_that_begins_after_the_sweeper_looked_is_not_taken_from_
     assert await desk.begin(step) == "go"
     assert await steps.recover(desk.db, step.task_id, 1, step.fence, hinted) == "stale"
     assert (await steps.complete(desk.db, desk.worker, step, {})).ok
+
+
+async def test_an_action_that_never_comes_about_is_given_up_after_its_attempts(desk: Desk) -> None:
+    task = await desk.task(EffectClass.CHECKABLE, max_attempts=3)
+    for _ in range(3):
+        step = await desk.claim()
+        assert await desk.begin(step, step.approval_id) == "go"
+        assert await steps.lose(desk.db, desk.worker, step, "cut off") == "unknown"
+        [probing] = await steps.due_probes(desk.db, 0, 10)
+        await steps.probed(desk.db, probing, False, {"summary": "not there"})
+    assert await desk.status(task) == "failed"
+    step_now = await desk.step(task)
+    assert "3 of 3" in step_now["error"] and step_now["effect_state"] == "not_done"
