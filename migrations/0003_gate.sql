@@ -481,6 +481,8 @@ begin
     perform act_as(p_actor, 'retry');
     select * into t from tasks where id = p_task for update;
     if t.status <> 'failed' then return t.status; end if;
+    -- What was given up may have happened; nobody said that it did not, so it is not run again.
+    if exists (select from steps where task_id = p_task and outcome = 'given_up') then return t.status; end if;
     update tasks set status = 'running', finished_at = null, error = null where id = p_task;
     for s in select * from steps where task_id = p_task and status in ('failed', 'skipped', 'cancelled') order by n for update loop
         if s.status = 'failed' then

@@ -135,3 +135,16 @@ async def test_an_action_that_never_comes_about_is_given_up_after_its_attempts(d
     assert await desk.status(task) == "failed"
     step_now = await desk.step(task)
     assert "3 of 3" in step_now["error"] and step_now["effect_state"] == "not_done"
+
+
+async def test_a_retry_does_not_repeat_what_was_given_up_as_unknown(desk: Desk) -> None:
+    task = await desk.task(EffectClass.UNSAFE, EffectClass.PURE)
+    first, second = await desk.claim(), await desk.claim()
+    assert await desk.begin(first) == "go"
+    await steps.lose(desk.db, desk.worker, first, "no answer")
+    await desk.decide(await desk.pending(task), "abandon")
+    await steps.fail(desk.db, desk.worker, second, "broke", "error", None)
+    assert await desk.status(task) == "failed"
+    await tasks.retry(desk.db, task, desk.ann.actor)
+    again = await steps.claim(desk.db, desk.worker, "default", 10)
+    assert first.n not in [step.n for step in again], "it may have happened, and nobody said that it did not"
