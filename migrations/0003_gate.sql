@@ -177,8 +177,12 @@ begin
     end if;
     if p_verdict <> 'stop' then
         insert into decisions (approval_id, principal_id, verdict, reason, channel, delivery_id)
-        values (p_approval, p_principal, p_verdict, p_reason, p_channel, p_delivery) on conflict do nothing;
-        if not found then       -- one vote per person; the first one stands
+        values (p_approval, p_principal, p_verdict, p_reason, p_channel, p_delivery)
+        on conflict (approval_id, principal_id) where verdict in ('approve', 'deny', 'happened', 'not_happened', 'abandon')
+        do update set verdict = excluded.verdict, reason = excluded.reason, channel = excluded.channel,
+                      delivery_id = excluded.delivery_id, decided_at = sayso_now()
+         where excluded.verdict in ('deny', 'abandon');
+        if not found then       -- one vote per person: the first one stands, but a no replaces a yes
             return jsonb_build_object('kind', 'accepted') || approval_state(p_approval);
         end if;
     else

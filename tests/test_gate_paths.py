@@ -148,3 +148,13 @@ async def test_a_retry_does_not_repeat_what_was_given_up_as_unknown(desk: Desk) 
     await tasks.retry(desk.db, task, desk.ann.actor)
     again = await steps.claim(desk.db, desk.worker, "default", 10)
     assert first.n not in [step.n for step in again], "it may have happened, and nobody said that it did not"
+
+
+async def test_a_no_after_ones_own_yes_counts_while_more_are_needed(desk: Desk) -> None:
+    task = await desk.task(EffectClass.UNSAFE)
+    approval = await desk.park(await desk.claim(), needed=2)
+    assert approval is not None
+    assert (await desk.decide(approval, "approve"))["status"] == "pending"
+    assert (await desk.decide(approval, "deny"))["status"] == "denied"
+    assert await desk.status(task) == "abandoned"
+    assert await desk.db.fetchval("select count(*) from decisions where approval_id = $1", approval) == 1
