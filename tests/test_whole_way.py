@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bot.courier import Courier
-from core import intake
+from core import config, intake
 from core.cards import Card
 from core.db import open_pool
 from core.deps import Deps
@@ -26,6 +26,7 @@ from core.ring import Ring
 from core.settings import Settings
 from core.store import approvals, people, tasks
 from core.store.conversations import Conversation
+from worker.__main__ import answer_rings
 from worker.crew import open_crew
 
 NUMBERS = itertools.count(1)
@@ -167,7 +168,8 @@ async def running(database_url: str, redis_url: str, home: Path, text: str = ACM
     courier = Courier(db, redis_url, [chat], settings.masks())
     (home / "workspace").mkdir(exist_ok=True)
     async with open_crew(settings) as crew:
-        parts = [asyncio.create_task(crew.run()), asyncio.create_task(courier.run())]
+        loops = [crew.run(), courier.run(), *(answer_rings(crew, redis_url, lane) for lane in config.LANES)]
+        parts = [asyncio.create_task(loop) for loop in loops]
         yield Sayso(Deps(settings, organisation, db, ring), chat, home / "workspace")
         await crew.executor.stop(grace_s=2)
         for part in parts:
