@@ -95,6 +95,7 @@ async def keep_going(name: str, part: Callable[[], Awaitable[None]]) -> None:
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT."""
     async with open_deps(settings) as deps:
+        set_up_logging(settings.log_level, deps.masks())  # again, now that sayso.yaml has named its secrets
         channels = open_channels(deps)
         app = create_app(deps, extra_routers=channels.routers)
         server = Server(
@@ -106,7 +107,7 @@ async def serve(settings: Settings) -> None:
         asked = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, asked.set)
-        courier = Courier(deps.db, settings.redis_address(), channels.senders, settings.masks())
+        courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks())
         parts = {"courier": courier.run, **channels.loops}
         running = [asyncio.create_task(keep_going(name, part), name=name) for name, part in parts.items()]
         web = asyncio.create_task(server.serve())

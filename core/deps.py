@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.db import Pool
-from core.organisation import Organisation
+from core.display import Masks
+from core.organisation import Organisation, secret_names
 from core.ring import Ring
 from core.settings import Settings
 
@@ -16,3 +17,7 @@ class Deps:
     organisation: Organisation
     db: Pool
     ring: Ring
+
+    def masks(self) -> Masks:
+        """Takes every secret out of a text: those of the environment, and those that sayso.yaml names."""
+        return self.settings.masks(secret_names(self.organisation))

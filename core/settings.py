@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -189,9 +189,10 @@ class Settings(BaseModel):
         passwords = [urlsplit(v).password for v in found if "://" in v]
         return [v for v in (*found, *passwords) if v]
 
-    def masks(self) -> Masks:
-        """Takes every secret we hold out of a text."""
-        return Masks(self.secret_values(), self.secret_key())
+    def masks(self, named: Iterable[str] = ()) -> Masks:
+        """Takes every secret we hold out of a text; `named` are those that sayso.yaml takes from the environment."""
+        others = [value for name in named if (value := self.secret(name))]
+        return Masks([*self.secret_values(), *others], self.secret_key())
 
     def secret_key(self) -> bytes:
         """The key of our own signatures: SAYSO_SECRET_KEY, else one made once in `$SAYSO_HOME/secret-key`."""

@@ -24,7 +24,7 @@ from bot.telegram.adapter import TelegramAdapter
 from core import intake
 from core.db import Pool
 from core.deps import Deps
-from core.models import Decided, Duplicate, Inbound, Press, Received
+from core.models import Channel, Decided, Duplicate, Inbound, Press, Received
 from core.organisation import Organisation
 from core.ring import Ring
 from core.settings import Settings
@@ -64,8 +64,10 @@ class Failing:
         self._fail(pressed.delivery_id)
         return await intake.press(deps, pressed)
 
-    async def control(self, deps: Deps, person: Principal, task: int, verb: str) -> str:
-        return await intake.control(deps, person, task, verb)
+    async def control(
+        self, deps: Deps, person: Principal, task: int, verb: str, *, delivery: tuple[Channel, str] | None = None
+    ) -> str:
+        return await intake.control(deps, person, task, verb, delivery=delivery)
 
 
 @dataclass

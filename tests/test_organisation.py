@@ -19,6 +19,7 @@ from core.organisation import (
     may,
     parse,
     runbook_steps,
+    secret_names,
     sees_all,
     sees_conversation,
 )
@@ -398,3 +399,7 @@ def test_an_unknown_runbook_or_skill_is_named() -> None:
         runbook_steps(Organisation(), "x", {}, MANIFESTS)
     with pytest.raises(BadInputs, match=r"needs the skill 'files\.list', which no worker has"):
         runbook_steps(org, "clean-logs", {}, {})
+
+
+def test_the_secrets_that_the_file_takes_from_the_environment_are_known_for_masking() -> None:
+    assert {"DEPLOY_TOKEN", "CRM_RO_URL", "CRM_RW_URL", "ALERTS_HOOK_SECRET"} <= secret_names(load(EXAMPLE))

@@ -89,6 +89,7 @@ async def work(settings: Settings) -> None:
 async def _one_lease(settings: Settings, asked: asyncio.Event) -> None:
     """Work until asked to stop or until the lease is gone."""
     async with open_crew(settings) as crew:
+        set_up_logging(settings.log_level, crew.deps.masks())  # again, now that sayso.yaml has named its secrets
         parts = [asyncio.create_task(crew.run(), name="executor")]
         parts += [
             asyncio.create_task(answer_rings(crew, crew.redis_url, lane), name=f"rings {lane}") for lane in config.LANES

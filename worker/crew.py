@@ -42,6 +42,10 @@ class Crew:
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
         self._looking: set[asyncio.Task[None]] = set()
 
+    @property
+    def deps(self) -> Deps:
+        return self._deps
+
     async def run(self) -> None:
         """Carry steps out and sweep, until stopped or without a lease."""
         sweeping = asyncio.create_task(self._sweeper.run())

@@ -74,18 +74,19 @@ class Executor:
             task.result()
 
     async def stop(self, grace_s: float = config.GRACE_S) -> None:
-        """Claim no more; let what runs end within the grace, hand back what may be interrupted, then return."""
+        """Claim no more; after a moment hand back what may be interrupted, let effects end within the grace, return."""
         self._stopping = True
         self.poke()
-        running = [hold.running for hold in self._holds.values() if hold.running]
-        if running:
-            await asyncio.wait(running, timeout=grace_s)
+        await self._ended(config.HAND_BACK_AFTER_S)
         for hold in list(self._holds.values()):
             if hold.may_interrupt and hold.running:
                 hold.running.cancel()
+        await self._ended(grace_s)
+
+    async def _ended(self, most_s: float) -> None:
         running = [hold.running for hold in self._holds.values() if hold.running]
         if running:
-            await asyncio.wait(running, timeout=grace_s)
+            await asyncio.wait(running, timeout=most_s)
 
     def drop_everything(self) -> None:
         """The lease is lost: nothing here may write any more."""

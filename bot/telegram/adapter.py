@@ -80,7 +80,7 @@ class TelegramAdapter:
         self._secret = "" if self._polls else secret_of(deps.settings)
         self._me: Me | None = None
         self._introduced = asyncio.Event()
-        self._mask = deps.settings.masks()
+        self._mask = deps.masks()
         self._warned = ""
         self._later: set[asyncio.Task[None]] = set()
         self.sender = TelegramSender(self._client, self._base_url)

@@ -5,7 +5,7 @@ is a valid organisation of one owner.
 """
 
 from core.organisation.reading import OrganisationError, load, parse
-from core.organisation.rights import may, sees_all, sees_conversation
+from core.organisation.rights import may, secret_names, sees_all, sees_conversation
 from core.organisation.runbooks import BadInputs, runbook_steps
 from core.organisation.schema import (
     ApproverGroup,
@@ -35,6 +35,7 @@ __all__ = [
     "may",
     "parse",
     "runbook_steps",
+    "secret_names",
     "sees_all",
     "sees_conversation",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from core.organisation.schema import Organisation
@@ -40,3 +40,22 @@ def sees_all(organisation: Organisation, roles: Collection[str]) -> bool:
 def sees_conversation(organisation: Organisation, roles: Iterable[str]) -> bool:
     """Whether others' tasks in one's own conversations are visible."""
     return any("conversation" in organisation.roles[r].see for r in roles if r in organisation.roles)
+
+
+def secret_names(organisation: Organisation) -> set[str]:
+    """The environment names from which the file takes secrets: hooks, credentials, databases, model keys."""
+    names = {hook.secret_env for hook in organisation.hooks.values()}
+    names |= {p.key for p in organisation.models.providers.values() if p.key}
+    names |= set(_values_at(organisation.skills, ("from", "read", "write", "secret_env")))
+    return {name for name in names if name.isidentifier()}
+
+
+def _values_at(value: object, keys: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in keys and isinstance(inner, str):
+                yield inner
+            yield from _values_at(inner, keys)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values_at(inner, keys)
