@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from core import __version__, organisation, ring
-from core.db import open_pool
+from core.db import DATABASE_AWAY, open_pool
 from core.deps import Deps
-from core.models import Claimed, Failed, Outcome, Released
+from core.models import Claimed, Failed, Outcome, Released, Unknown
 from core.settings import Settings
 from core.store import llm_calls, people, skills
 from core.store.steps import Probing
@@ -75,6 +75,13 @@ class Crew:
                 came = Failed(error="The task was stopped.", outcome=Outcome.CANCELLED)
             else:
                 came = Released(why="the worker is shutting down")
+        except DATABASE_AWAY:
+            raise
+        except Exception as error:
+            # Without an outcome the step would stay ours and be taken up again for ever.
+            log.exception("step %s.%s broke", hold.step.task_id, hold.step.n)
+            why = f"{hold.step.skill or hold.step.kind} broke: {type(error).__name__}: {error}"
+            came = Failed(error=why) if hold.may_interrupt else Unknown(error=why)
         return await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
 
     async def _perform(self, hold: Hold) -> outcome.Outcome:

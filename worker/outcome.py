@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import assert_never
+from typing import Any, assert_never
 
 from core import config
 from core.db import DATABASE_AWAY, Pool
@@ -16,6 +16,7 @@ from core.models import Claimed, Dropped, Failed, Parked, Released, Succeeded, U
 from core.ring import Ring
 from core.store import steps
 from worker.lease import Lease
+from worker.llm.reading import storable
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +40,16 @@ async def write(db: Pool, ring: Ring, lease: Lease, step: Claimed, outcome: Outc
 async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome: Outcome) -> Claimed | None:
     match outcome:
         case Succeeded(result=result, added=added):
-            done = await steps.complete(db, worker, step, result, added)
+            done = await steps.complete(db, worker, step, _storable(result), added)
             if done.freed:
                 ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
             else:
                 ring.outbox()
             return done.next
         case Failed(error=error, outcome=why, retry_in_s=retry_s, added=added):
-            await steps.fail(db, worker, step, error, why, retry_s, added)
+            await steps.fail(db, worker, step, storable(error), why, retry_s, added)
         case Unknown(error=error):
-            await steps.lose(db, worker, step, error)
+            await steps.lose(db, worker, step, storable(error))
         case Parked(ask=ask, places=places, why=why):
             await steps.park(db, worker, step, ask, places, why)
         case Released(why=why, ready_in_s=ready_s):
@@ -61,3 +62,14 @@ async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome:
             assert_never(outcome)
     ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
     return None
+
+
+def _storable(value: Any) -> Any:
+    """What a skill answered, without the characters that a row can't hold: an outcome must never be unwritable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(str(name)): _storable(item) for name, item in value.items()}
+    return value
