@@ -69,6 +69,13 @@ def open_redis(url: str, *, queue: str = queue_name("default")) -> ArqRedis:
     return ArqRedis(connection_pool=pool, job_serializer=dump, job_deserializer=load, default_queue_name=queue)
 
 
+def heed_cancel() -> None:
+    """Raise the cancellation that somebody asked for and a library swallowed: redis-py does now and then, in a read."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Ring:
     """The producing side. Every call returns at once; what goes wrong is logged and forgotten."""
 
@@ -174,6 +181,7 @@ class Bell:
                     message = await channel.get_message(
                         ignore_subscribe_messages=True, timeout=config.REDIS_TIMEOUT_S / 2
                     )
+                    heed_cancel()
                     if message is not None:
                         yield message
         finally:

@@ -75,3 +75,11 @@ async def test_a_result_that_no_database_can_hold_is_kept_without_what_it_cannot
 async def test_an_error_that_no_database_can_hold_still_ends_the_task(odd: Sayso) -> None:
     done = await odd.until(await odd.say("do odd.nul_error to=bob"), "failed")
     assert "ab" in done["error"]
+
+
+async def test_a_yes_for_something_that_only_reads_is_used_up_too(odd: Sayso) -> None:
+    number = await odd.say("do odd.look to=bob")
+    approval = await odd.approval_of(number)
+    await odd.press(approval["id"], "approve")
+    await odd.until(number, "succeeded")
+    assert await odd.deps.db.fetchval("select status from approvals") == "consumed"

@@ -17,7 +17,7 @@ from arq.worker import Worker, func
 from core import config
 from core.db import DATABASE_AWAY
 from core.logs import set_up_logging
-from core.ring import JOB, Bell, bell_name, dump, load, open_redis, queue_name
+from core.ring import JOB, Bell, bell_name, dump, heed_cancel, load, open_redis, queue_name
 from core.settings import Settings
 from worker.crew import Crew, open_crew
 
@@ -33,6 +33,7 @@ class BellWorker(Worker):
         self.ctx["redis"] = self.pool
         while True:
             await self._poll_iteration()
+            heed_cancel()
             await self.bell.wait(config.BELL_POLL_S)
 
 

@@ -199,14 +199,15 @@ class Actor:
     async def _go(self, hold: Hold, skill: Skill, frozen: _Frozen, go: Go) -> StepOutcome:
         step = hold.step
         ctx = await context_for(self, step, skill, frozen.requester)
-        if skill.manifest.effect_class is not EffectClass.PURE:
-            hold.may_interrupt = False
+        pure = skill.manifest.effect_class is EffectClass.PURE
+        if not pure or go.approval or go.grant:  # a yes is checked and used up also where nothing changes
+            hold.may_interrupt = pure
             answer = await self._begin(step, ctx.key, frozen, go)
             if answer in BEGIN_REFUSED:
                 return BEGIN_REFUSED[answer]
             if answer != "go":
                 hold.may_interrupt = True
-                return await self._ask_anew(step, skill, frozen, go, answer)
+                return await self._ask_anew(hold, skill, frozen, go, answer)
         if not self.lease.is_good():
             return Dropped(evidence="the lease ended before the call; it was not made")
         return await self._call(step, skill, ctx, frozen)
@@ -231,8 +232,11 @@ class Actor:
                 log.warning("step %s.%s could not begin yet: %s", step.task_id, step.n, type(error).__name__)
                 await asyncio.sleep(config.RETRY_FIRST_S)
 
-    async def _ask_anew(self, step: Claimed, skill: Skill, frozen: _Frozen, go: Go, why: str) -> StepOutcome:
+    async def _ask_anew(self, hold: Hold, skill: Skill, frozen: _Frozen, go: Go, why: str) -> StepOutcome:
         """The approval was good a moment ago and is no longer."""
+        step = hold.step
+        if go.ask is None and go.approval:  # policy wants none any more, so what is wrong with it doesn't matter
+            return await self._go(hold, skill, frozen, go.model_copy(update={"approval": None}))
         if go.ask is None:
             return Released(why=f"no longer allowed as it was: {why}", ready_in_s=config.RETRY_FIRST_S)
         return await self._park(step, skill, frozen, AskPeople(ask=go.ask, why=NO_LONGER.get(why, why)))
