@@ -35,6 +35,7 @@ end $$;
 
 -- ---------------------------------------------------------------- people and places
 
+-- `same_as`: found to be the same human as that one, when its identity was linked to them.
 create table principals (
     id          bigint generated always as identity primary key,
     key         text not null unique,
@@ -43,6 +44,7 @@ create table principals (
     is_service  boolean not null default false,
     is_active   boolean not null default true,
     is_from_config boolean not null default false,
+    same_as     bigint references principals,
     version     integer not null default 1,
     created_at  timestamptz not null default now()
 );
@@ -182,6 +184,7 @@ create table steps (
     deadline_at     timestamptz,
     cancel_asked    boolean not null default false,
     approval_id     uuid,
+    editors         bigint[] not null default '{}',
     waits_for       text,
     result          jsonb,
     error           text,
@@ -198,7 +201,8 @@ create index steps_due on steps (ready_at) where status in ('waiting', 'unknown'
 
 -- ---------------------------------------------------------------- the gate
 
--- `approvers` = {people: [principal keys], roles: [...], needed, four_eyes, veto}; `card` holds what the card shows beside
+-- `approvers` = {people: [principal keys], roles: [...], needed, four_eyes, veto, editors: [keys]}; `held_until`: somebody is
+-- looking, so the ladder waits (the deadline does not); `merged_into`: the same ask is decided on that card. `card` holds what the card shows beside
 -- the action itself: title, reasons, provenance, risk, rule. `items` = [{task, step, digest, action, text}].
 create table approvals (
     id              uuid primary key default gen_random_uuid(),
@@ -218,6 +222,8 @@ create table approvals (
     decided_by      bigint references principals,
     decided_at      timestamptz,
     reason          text not null default '',
+    held_until      timestamptz,
+    merged_into     uuid references approvals,
     version         integer not null default 1,
     created_at      timestamptz not null default now(),
     foreign key (task_id, n) references steps (task_id, n) on delete cascade,
@@ -230,20 +236,31 @@ create table decisions (
     id              bigint generated always as identity primary key,
     approval_id     uuid not null references approvals on delete cascade,
     principal_id    bigint not null references principals,
+    seat_id         bigint references principals,
     verdict         text not null,
     reason          text not null default '',
     channel         text not null,
     delivery_id     text not null,
     decided_at      timestamptz not null default sayso_now()
 );
--- One vote per person, however many identities are linked to them.
+-- One vote per person, however many identities are linked to them; one vote per seat, however many stand in for its holder
+-- (`seat_id`: whose right the voter used); and a person looks once.
 create unique index decisions_one_vote on decisions (approval_id, principal_id)
-    where verdict in ('approve', 'deny', 'happened', 'not_happened', 'abandon');
+    where verdict in ('approve', 'approve_similar', 'grant', 'answer', 'deny', 'happened', 'not_happened', 'abandon');
+create unique index decisions_one_seat on decisions (approval_id, seat_id)
+    where verdict in ('approve', 'approve_similar', 'grant', 'answer', 'deny', 'happened', 'not_happened', 'abandon');
+create unique index decisions_one_look on decisions (approval_id, principal_id) where verdict = 'looking';
 
+-- `owner_id` gave it and answers for it; it covers calls of the skill for `holder_id`. `args` is the predicate
+-- (core/predicate.py): each control argument of a call has to be named in it.
 create table grants (
     id              uuid primary key default gen_random_uuid(),
+    kind            text not null default 'always' check (kind in ('similar', 'always')),
     owner_id        bigint not null references principals,
+    holder_id       bigint not null references principals,
     skill           text not null,
+    skill_version   text not null default '',
+    schema_hash     text not null default '',
     args            jsonb not null default '{}',
     task_id         bigint references tasks,
     uses_left       integer,
@@ -252,8 +269,12 @@ create table grants (
     expires_at      timestamptz not null,
     revoked_at      timestamptz,
     version         integer not null default 1,
-    created_at      timestamptz not null default now()
+    created_at      timestamptz not null default sayso_now(),
+    check (expires_at <= created_at + interval '90 days'),
+    check ((kind = 'similar') <= (task_id is not null and uses_left is not null)),
+    check (uses_left >= 0)
 );
+create index grants_live on grants (holder_id, skill) where revoked_at is null;
 
 create table effects (
     task_id     bigint not null,

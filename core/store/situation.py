@@ -34,7 +34,7 @@ async def of_step(db: Db, task: int, skill: str, approval: str | None) -> Situat
         "   and i.principal_id = t.requester_id and i.kind = 'message'), '[]') as own_words,"
         " coalesce((select jsonb_agg(jsonb_build_object('id', g.id, 'skill', g.skill, 'args', g.args, 'principal_key', p.key,"
         "   'task_id', g.task_id::text, 'uses_left', g.uses_left, 'expires_at', g.expires_at)) from grants g"
-        "   where g.owner_id = p.id and g.skill = $2 and (g.task_id is null or g.task_id = t.id) and g.revoked_at is null"
+        "   where g.holder_id = p.id and g.skill = $2 and (g.task_id is null or g.task_id = t.id) and g.revoked_at is null"
         "   and g.expires_at > sayso_now() and coalesce(g.uses_left, 1) > 0), '[]') as grants,"
         " (select jsonb_build_object('id', a.id, 'status', a.status, 'items', a.items, 'approvers', a.approvers,"
         "   'is_expired', a.expires_at <= sayso_now()) from approvals a where a.id = $3) as approval"
