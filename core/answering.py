@@ -194,6 +194,8 @@ class _Turn:
             return await self.say(cards.why_text(shown, history, asked))
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, roles):
             return await self.say(cards.NOT_YOURS)
+        if shown.get("archived_at"):
+            return await self.say(cards.ARCHIVED)
         said, started = await lay_hand(self.tx, self.deps, self.person, verb, task, inbound=self.inbound)
         await conversations.say(self.tx, self.conversation, said)
         return Received(self.inbound, started or task, "task" if started else "steered")

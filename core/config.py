@@ -61,6 +61,22 @@ RESULT_BYTES: Final = 1_000_000
 EVENTS_PAGE: Final = 500
 LIST_PAGE: Final = 100
 
+# ---------------------------------------------------------------- upkeep
+UPKEEP_LOOK_S: Final = 15.0
+UPKEEP_ROUND_S: Final = 10.0
+UPKEEP_REST_S: Final = 3600.0
+UPKEEP_BREATH_S: Final = 0.05
+UPKEEP_WINDOW: Final = 200
+ARCHIVE_AFTER_S: Final = 30 * 24 * 3600
+ARCHIVE_DROP_AFTER_S: Final = 400 * 24 * 3600
+INBOUND_KEEP_S: Final = 90 * 24 * 3600
+# The longest that a vendor delivers a message again: Telegram keeps undelivered updates for a day; and room.
+REDELIVERY_S: Final = 7 * 24 * 3600
+OUTBOX_KEEP_S: Final = 90 * 24 * 3600
+CARD_EDITS_KEEP_S: Final = 24 * 3600
+LLM_CALLS_KEEP_S: Final = 90 * 24 * 3600
+LEFTOVERS_KEEP_S: Final = 30 * 24 * 3600
+
 # ---------------------------------------------------------------- database
 POOL_MOST: Final = 10
 BOT_POOL_MOST: Final = 16

@@ -167,6 +167,8 @@ async def control(
             raise NotVisible(task)
         if found["requester"] != person.key and not everything:
             return cards.NOT_YOURS
+        if found.get("archived_at"):
+            return cards.ARCHIVED
         if delivery and not await conversations.record_press(tx, *delivery, person.id, task, verb):
             return AGAIN
         said, started = await answering.lay_hand(tx, deps, person, verb, task, inbound=None)

@@ -30,6 +30,7 @@ from worker.skills.handles import open_handles
 from worker.skills.registry import Registry
 from worker.sweeper import Sweeper
 from worker.think import Thinker
+from worker.upkeep import Housekeeper
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Crew:
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
         self.executor = Executor(deps.db, lease, self._carry)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
+        self._housekeeper = Housekeeper(deps.db)
         self._looking: set[asyncio.Task[None]] = set()
 
     @property
@@ -47,15 +49,16 @@ class Crew:
         return self._deps
 
     async def run(self) -> None:
-        """Carry steps out and sweep, until stopped or without a lease."""
-        sweeping = asyncio.create_task(self._sweeper.run())
+        """Carry steps out, sweep and keep house, until stopped or without a lease."""
+        beside = [asyncio.create_task(part.run()) for part in (self._sweeper, self._housekeeper)]
         try:
             await self.executor.run()
         except LeaseLost as error:
             log.error("the lease is lost, starting over: %s", error)
         finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            for part in beside:
+                part.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     def look_at(self, task: int) -> None:
         """A ring: something about this task may have changed."""

@@ -108,6 +108,7 @@ class Task(BaseModel):
     steps: list[Step]
     result: Any
     error: str | None
+    archived_at: str | None = Field(default=None, description="when it was put away: it can be seen, not changed")
 
 
 class Controlled(BaseModel):

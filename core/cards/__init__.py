@@ -7,6 +7,7 @@ already; senders escape it for their markup and shorten nothing of an approval c
 from core.cards.approval import approval_card, exact_text, press_answer
 from core.cards.card import YES, Button, Card, StepLine, Tone
 from core.cards.replies import (
+    ARCHIVED,
     NOT_YOURS,
     approvals_text,
     grants_text,
@@ -21,6 +22,7 @@ from core.cards.task import answer_text, task_card
 from core.cards.title import action_title
 
 __all__ = [
+    "ARCHIVED",
     "NOT_YOURS",
     "YES",
     "Button",

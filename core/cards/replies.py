@@ -11,6 +11,7 @@ from core.models import SkillManifest
 
 _LISTED = 15
 NOT_YOURS = "Only who asked for a task, or an owner, may do that."
+ARCHIVED = "That task is archived: it can be looked at, not changed. Ask for the same thing again instead."
 
 
 def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *, has_model: bool) -> str:

@@ -64,7 +64,9 @@ def task_card(task: Mapping[str, Any], *, answered_apart: bool = False) -> Card:
 
 
 def status_word(task: Mapping[str, Any]) -> str:
-    """The task's state in words; of a waiting one, what it waits for."""
+    """The task's state in words; of a waiting one, what it waits for; whether it was put away."""
+    if task.get("archived_at"):
+        return f"{task['status']}, archived"
     if task["status"] != "waiting":
         return str(task["status"])
     for kind, words in _WAITS.items():
@@ -102,6 +104,8 @@ def _line(step: Mapping[str, Any]) -> StepLine:
 
 def _buttons(task: Mapping[str, Any]) -> tuple[Button, ...]:
     status = task["status"]
+    if task.get("archived_at"):
+        return ()
     if status in ("planning", "running", "waiting"):
         return (Button(verb="stop", label="Stop", confirm="Stop this task?"), Button(verb="pause", label="Pause"))
     if status == "paused":

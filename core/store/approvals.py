@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from core.db import Db
+from core.store import archive
 
 
 def parse_id(text: str) -> UUID | None:
@@ -79,9 +80,9 @@ async def waiting_for(db: Db, viewer: int) -> int:
 
 
 async def of_task(db: Db, task: int) -> list[dict[str, Any]]:
-    """All approvals of a task, oldest first."""
+    """All approvals of a task, oldest first; of one that was put away only their own columns."""
     rows = await db.fetch(_SELECT + " where a.task_id = $1 order by a.created_at", task)
-    return [dict(r) | {"id": str(r["id"])} for r in rows]
+    return [dict(r) | {"id": str(r["id"])} for r in rows] or await archive.approvals_of(db, task)
 
 
 async def decide(

@@ -8,6 +8,7 @@ from typing import Any
 
 from core import config
 from core.db import Db
+from core.store import archive
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,6 +80,7 @@ async def is_known(db: Db, cursor: Cursor) -> bool:
 
 
 async def of_task(db: Db, task: int, limit: int = config.EVENTS_PAGE) -> list[dict[str, Any]]:
-    """The history of one task, oldest first."""
+    """The history of one task, archived or not, oldest first."""
     rows = await db.fetch(f"select {_COLUMNS} from events where task_id = $1 order by xid, id limit $2", task, limit)
+    rows = rows or await archive.events_of(db, task, _COLUMNS, limit)
     return [_event(r) for r in rows]

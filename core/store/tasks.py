@@ -8,6 +8,7 @@ from typing import Any
 from core import config
 from core.db import Db
 from core.models import PlannedStep
+from core.store import archive
 from core.store.steps import planned
 
 
@@ -56,13 +57,25 @@ VISIBLE = (
 
 
 async def shown(db: Db, task: int, viewer: int, *, sees_all: bool, sees_conversation: bool) -> dict[str, Any] | None:
-    """The task as the API shows it, or None when there is none or the viewer may not see it: the same answer."""
+    """The task as the API shows it, or None when there is none or the viewer may not see it: the same answer.
+
+    One that was put away is shown from the archive, with `archived_at`.
+    """
     row = await db.fetchrow(
         "select t.*, p.key as requester, p.name as requester_name from tasks t join principals p on p.id = t.requester_id"
         f" where t.id = $4 and {VISIBLE}",
         viewer, sees_all, sees_conversation, task,
     )  # fmt: skip
-    return await _with_steps(db, row) if row else None
+    if row is not None:
+        return await _with_steps(db, row)
+    old = await archive.shown(db, task, viewer, sees_all=sees_all, sees_conversation=sees_conversation)
+    if old is None:
+        return None
+    put_away, steps = old
+    return _summary(put_away) | {
+        "archived_at": put_away["archived_at"].isoformat(),
+        "steps": [_step(s) for s in steps],
+    }
 
 
 async def whole(db: Db, task: int) -> dict[str, Any] | None:

@@ -1,0 +1,53 @@
+"""Finished tasks that were put away: read-only, whole, until their month is dropped.
+
+A document holds the rows as they were; they are read back through the types of today's tables. Nothing here changes a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.db import Db
+
+# Who may see it: as `core.store.tasks.VISIBLE`, over the document.
+_VISIBLE = (
+    "(t.requester_id = $2 or $3 or ($4 and exists (select from inbound i"
+    " where i.conversation_id = t.conversation_id and i.principal_id = $2))"
+    " or exists (select from jsonb_populate_recordset(null::approvals, a.doc -> 'approvals') v"
+    "   where is_eligible($2, v.approvers, v.requester_id)))"
+)
+
+
+async def shown(
+    db: Db, task: int, viewer: int, *, sees_all: bool, sees_conversation: bool
+) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]] | None:
+    """An archived task and its steps as rows, with `archived_at`; None when there is none or the viewer may not see it."""
+    row = await db.fetchrow(
+        "select t.*, a.archived_at, p.key as requester, p.name as requester_name from archived_tasks a"
+        " cross join jsonb_populate_recordset(null::tasks, a.doc -> 'tasks') t join principals p on p.id = t.requester_id"
+        f" where a.task_id = $1 and {_VISIBLE}",
+        task, viewer, sees_all, sees_conversation,
+    )  # fmt: skip
+    return (row, await _rows(db, task, "steps", "n")) if row else None
+
+
+async def events_of(db: Db, task: int, columns: str, limit: int) -> Sequence[Mapping[str, Any]]:
+    """Its history as rows of `events`, oldest first."""
+    return await _rows(db, task, "events", "xid, id", columns, limit)
+
+
+async def approvals_of(db: Db, task: int) -> list[dict[str, Any]]:
+    """Its approvals as rows of `approvals`, oldest first."""
+    return [dict(r) | {"id": str(r["id"])} for r in await _rows(db, task, "approvals", "created_at")]
+
+
+async def _rows(
+    db: Db, task: int, table: str, order: str, columns: str = "x.*", limit: int | None = None
+) -> Sequence[Mapping[str, Any]]:
+    rows: Sequence[Mapping[str, Any]] = await db.fetch(
+        f"select {columns} from (select e.* from archived_tasks a, jsonb_populate_recordset(null::{table}, a.doc -> '{table}') e"
+        f" where a.task_id = $1) x order by {order} limit $2",
+        task, limit,
+    )  # fmt: skip
+    return rows

@@ -1,0 +1,85 @@
+"""The housekeeper: puts away what is over, a little at a time, in whichever worker finds a job due.
+
+Idle it costs one small statement every `UPKEEP_LOOK_S` seconds. A round ends after `UPKEEP_ROUND_S` and leaves its place in
+the database, so a killed worker loses nothing and the next one goes on from there. What may go is decided in SQL
+(migrations/0007_upkeep.sql), never here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import Any, Final
+
+import asyncpg
+
+from core import config
+from core.db import DATABASE_AWAY, Pool
+from core.store import upkeep
+from core.store.upkeep import LEFTOVERS, MONTHS, WALKS, Keep
+
+log = logging.getLogger(__name__)
+
+JOBS: Final = (MONTHS, *WALKS, LEFTOVERS)
+
+
+class Housekeeper:
+    def __init__(self, db: Pool, keep: Keep | None = None) -> None:
+        self._db, self._keep = db, keep or Keep()
+
+    async def run(self) -> None:
+        """Look for ever; workers that start together do not look together."""
+        while True:
+            await asyncio.sleep(config.UPKEEP_LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                await self.look()
+            except DATABASE_AWAY as error:
+                log.warning("no upkeep: %s", type(error).__name__)
+            except Exception:
+                log.exception("a round of upkeep broke; the next one begins anew")
+
+    async def look(self) -> list[str]:
+        """Do the jobs that are due; answers their names. One that breaks does not stop the others."""
+        due = await upkeep.take_due(self._db, dict.fromkeys(JOBS, config.UPKEEP_REST_S))
+        for job, cursor in due.items():
+            try:
+                await self._round(job, cursor)
+            except asyncpg.PostgresError:
+                log.exception("upkeep of %s broke; again in %g s", job, config.UPKEEP_REST_S)
+        return list(due)
+
+    async def _round(self, job: str, cursor: int) -> None:
+        if job in WALKS:
+            await self._walk(job, cursor)
+            return
+        did: dict[str, Any] = (
+            {"dropped": await upkeep.turn_months(self._db, self._keep)}
+            if job == MONTHS
+            else dict(await upkeep.clear_leftovers(self._db, self._keep))
+        )
+        again_soon = config.UPKEEP_WINDOW in did.values()
+        await upkeep.leave_off(self._db, job, 0, did, config.UPKEEP_LOOK_S if again_soon else config.UPKEEP_REST_S)
+        if any(did.values()):
+            log.info("upkeep of %s: %s", job, did)
+
+    async def _walk(self, job: str, cursor: int) -> None:
+        """Window after window until the end or until the round's time is over; then the next round goes on."""
+        until = time.monotonic() + config.UPKEEP_ROUND_S
+        gone, held = 0, dict[str, int]()
+        while True:
+            walked = await upkeep.walk(self._db, job, cursor, self._keep)
+            cursor, gone = walked.last, gone + walked.gone
+            for why, count in walked.held.items():
+                held[why] = held.get(why, 0) + count
+            if walked.at_end or time.monotonic() > until:
+                break
+            await asyncio.sleep(config.UPKEEP_BREATH_S)
+        did = {"gone": gone, "held": held}
+        if walked.at_end:
+            await upkeep.leave_off(self._db, job, 0, did, config.UPKEEP_REST_S)
+        else:
+            await upkeep.leave_off(self._db, job, cursor, did, config.UPKEEP_LOOK_S)
+        if gone:
+            log.info("upkeep of %s: %d rows went", job, gone)
