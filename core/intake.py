@@ -42,6 +42,14 @@ class NotVisible(Exception):
     """No such task, or not one that this person may see: the same answer."""
 
 
+class Stale(Exception):
+    """The task is no longer at the version that was named; `version` is the one that it has."""
+
+    def __init__(self, task: int, version: int, named: int) -> None:
+        super().__init__(f"task {task} is at version {version}, not {named}; look at it again")
+        self.version = version
+
+
 # ---------------------------------------------------------------- messages
 
 
@@ -154,11 +162,18 @@ AGAIN = "That was done already."
 
 
 async def control(
-    deps: Deps, person: Principal, task: int, verb: str, *, delivery: tuple[Channel, str] | None = None
+    deps: Deps,
+    person: Principal,
+    task: int,
+    verb: str,
+    *,
+    delivery: tuple[Channel, str] | None = None,
+    version: int | None = None,
 ) -> str:
-    """`stop pause resume retry undo` from a button; answers the sentence to show. Raises `NotVisible`.
+    """`stop pause resume retry undo` from a button; answers the sentence to show. Raises `NotVisible` and `Stale`.
 
-    `delivery` is the press as the vendor names it: the same one again does nothing.
+    `delivery` is the press as the vendor names it: the same one again does nothing. `version` is the one of the task that
+    the person saw, where they named it: with another one nothing is done.
     """
     everything = sees_all(deps.organisation, person.roles)
     async with transaction(deps.db) as tx:
@@ -169,8 +184,17 @@ async def control(
             return cards.NOT_YOURS
         if found.get("archived_at"):
             return cards.ARCHIVED
+        if version is not None:
+            await _refuse_stale(tx, task, version)
         if delivery and not await conversations.record_press(tx, *delivery, person.id, task, verb):
             return AGAIN
         said, started = await answering.lay_hand(tx, deps, person, verb, task, inbound=None)
     deps.ring.task(started or task)
     return said
+
+
+async def _refuse_stale(tx: Connection, task: int, named: int) -> None:
+    """Lock the task, so that nobody changes it between this look and what follows. Raises `Stale`."""
+    current = await tasks.lock(tx, task)
+    if current is not None and current != named:
+        raise Stale(task, current, named)

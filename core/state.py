@@ -1,6 +1,6 @@
 """The state machines: what may follow what, and what follows from it.
 
-Five tables say which moves are legal; a move that is not in its table raises. Beside them stand the
+Six tables say which moves are legal; a move that is not in its table raises. Beside them stand the
 consequences as pure functions: what a task becomes when its steps are as they are, what a lost step may do, what
 a decision makes of an approval. Everything that chooses a next state does it here; the SQL functions in
 `migrations/` apply the same tables (seeded from here into `transitions`) and a property test keeps the two equal.
@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from core.models import EffectClass, Outcome
 
-Machine = Literal["task", "step", "approval", "effect", "message"]
+Machine = Literal["task", "plan", "step", "approval", "effect", "message"]
 Moves = Mapping[str, frozenset[str]]
 
 
@@ -32,6 +32,12 @@ TASK: Final = _moves(
     failed="running",
 )
 
+# A plan grows by what a turn proposes and is put back by a rollback; `tasks.plan_version` counts.
+PLAN: Final = _moves(
+    drawn="changed",
+    changed="changed",
+)
+
 STEP: Final = _moves(
     blocked="ready running skipped cancelled",
     ready="running skipped cancelled",
@@ -39,9 +45,11 @@ STEP: Final = _moves(
     waiting="ready skipped cancelled failed",
     awaiting_approval="ready awaiting_approval skipped cancelled failed",
     unknown="succeeded ready failed cancelled",
-    failed="ready",
+    # What has ended is taken up again only in a recorded retry or rollback; what succeeded only where it left no effect.
+    failed="ready blocked",
     skipped="blocked",
     cancelled="blocked",
+    succeeded="blocked",
 )
 
 APPROVAL: Final = _moves(
@@ -63,6 +71,7 @@ MESSAGE: Final = _moves(
 
 MACHINES: Final[Mapping[Machine, Moves]] = {
     "task": TASK,
+    "plan": PLAN,
     "step": STEP,
     "approval": APPROVAL,
     "effect": EFFECT,
@@ -71,7 +80,9 @@ MACHINES: Final[Mapping[Machine, Moves]] = {
 
 FIRST: Final[Mapping[Machine, frozenset[str]]] = {
     "task": frozenset({"queued", "planning", "running"}),
-    "step": frozenset({"blocked", "ready", "waiting", "succeeded"}),
+    "plan": frozenset({"drawn"}),
+    # Those that have ended come with a fork: copies of another task's steps.
+    "step": frozenset({"blocked", "ready", "waiting", "succeeded", "failed", "skipped", "cancelled"}),
     "approval": frozenset({"pending"}),
     "effect": frozenset({"intent"}),
     "message": frozenset({"pending"}),
@@ -79,6 +90,7 @@ FIRST: Final[Mapping[Machine, frozenset[str]]] = {
 
 TERMINAL: Final[Mapping[Machine, frozenset[str]]] = {
     "task": frozenset({"succeeded", "failed", "abandoned", "cancelled"}),
+    "plan": frozenset(),
     "step": frozenset({"succeeded", "failed", "skipped", "cancelled"}),
     "approval": frozenset({"denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"}),
     "effect": frozenset({"done"}),

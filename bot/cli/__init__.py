@@ -8,16 +8,18 @@ from __future__ import annotations
 import typer
 
 from bot.cli.doctor import doctor
+from bot.cli.history import tasks_app
 from bot.cli.people import people_app
 from bot.cli.processes import bot, down, migrate, up, worker
-from bot.cli.talk import approvals, ask, skills, tasks
+from bot.cli.talk import approvals, ask, skills
 from core import __version__
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="An agent that lives in your chat and acts only on your say-so."
 )
-for command in (up, down, migrate, bot, worker, doctor, ask, tasks, approvals, skills):
+for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills):
     app.command()(command)
+app.add_typer(tasks_app, name="tasks")
 app.add_typer(people_app, name="people")
 
 

@@ -1,4 +1,4 @@
-"""`ask`, `tasks`, `approvals`, `skills`: the JSON API from a terminal. `--json` prints exactly what the API answered."""
+"""`ask`, `approvals`, `skills`: the JSON API from a terminal. `--json` prints exactly what the API answered."""
 
 from __future__ import annotations
 
@@ -23,31 +23,17 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Give Sayso something to do and wait for it. Exit 3: it waits for a decision; 4: it was denied or refused."""
-    task_id = _call("POST", "/api/intents", {"text": text})["task_id"]
+    task_id = call("POST", "/api/intents", {"text": text})["task_id"]
     if task_id is None:
         typer.echo("Answered in the web chat.")
         return
-    task = _call("GET", f"/api/tasks/{task_id}")
+    task = call("GET", f"/api/tasks/{task_id}")
     deadline = time.monotonic() + wait_s
     while task["status"] in ("queued", "planning", "running") and time.monotonic() < deadline:
         time.sleep(POLL_S)
-        task = _call("GET", f"/api/tasks/{task_id}")
-    _show(task, as_json, f"task {task['id']}: {task['status']}{_came_to(task)}")
+        task = call("GET", f"/api/tasks/{task_id}")
+    show(task, as_json, f"task {task['id']}: {task['status']}{came_to(task)}")
     raise typer.Exit(_code(task))
-
-
-def tasks(task_id: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
-    """The tasks that you may see, or one with its steps."""
-    if task_id is None:
-        found = _call("GET", "/api/tasks")
-        _show(found, as_json, "\n".join(f"{t['id']}: {t['goal']} ({t['status']})" for t in found) or "No tasks.")
-        return
-    task = _call("GET", f"/api/tasks/{task_id}")
-    lines = [f"task {task['id']}: {task['goal']} ({task['status']}){_came_to(task)}"]
-    lines += [
-        f"  {s['n']}. {s['skill'] or s['kind']}: {s['status']} {s['error'] or ''}".rstrip() for s in task["steps"]
-    ]
-    _show(task, as_json, "\n".join(lines))
 
 
 def approvals(
@@ -57,31 +43,32 @@ def approvals(
     as_json: AsJson = False,
 ) -> None:
     """What waits for a decision; with an id and a verdict, decide it. You are shown the whole action first."""
-    waiting = _call("GET", "/api/approvals?status=pending")
+    waiting = call("GET", "/api/approvals?status=pending")
     if approval_id is None:
-        _show(waiting, as_json, "\n\n".join(_in_words(a) for a in waiting) or "Nothing waits for a decision.")
+        show(waiting, as_json, "\n\n".join(_in_words(a) for a in waiting) or "Nothing waits for a decision.")
         return
     found = next((a for a in waiting if a["id"] == approval_id), None)
     if found is None:
         end("There is no such pending approval.")
     if verdict is None:
-        _show(found, as_json, _in_words(found))
+        show(found, as_json, _in_words(found))
         return
     body = {"verdict": verdict, "digest": found["digest"], "reason": reason}
-    answer = _call("POST", f"/api/approvals/{approval_id}/decisions", body)
-    _show(answer, as_json, answer["status"])
+    answer = call("POST", f"/api/approvals/{approval_id}/decisions", body)
+    show(answer, as_json, answer["status"])
 
 
 def skills(as_json: AsJson = False) -> None:
     """The skills that the workers have."""
-    found = _call("GET", "/api/skills")
-    _show(found, as_json, "\n".join(f"{s['name']}: {s['summary']}" for s in found))
+    found = call("GET", "/api/skills")
+    show(found, as_json, "\n".join(f"{s['name']}: {s['summary']}" for s in found))
 
 
 # ---------------------------------------------------------------- parts
 
 
-def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def call(method: str, path: str, body: dict[str, Any] | None = None, *, params: dict[str, str] | None = None) -> Any:
+    """What the API answers to the owner whose token is here; what it refuses ends the command with its words."""
     settings = read_settings()
     token_file = settings.home / "api-token"
     if not token_file.is_file():
@@ -89,7 +76,13 @@ def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     headers = {"Authorization": f"Bearer {token_file.read_text(encoding='ascii').strip()}"}
     try:
         answer = httpx.request(
-            method, settings.base_url() + path, json=body, headers=headers, timeout=30, trust_env=False
+            method,
+            settings.base_url() + path,
+            json=body,
+            params=params,
+            headers=headers,
+            timeout=30,
+            trust_env=False,
         )
     except httpx.TransportError as error:
         end(f"Sayso does not answer at {settings.base_url()}: {error}. Start it with ./sayso up.")
@@ -101,11 +94,11 @@ def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     return answer.json()
 
 
-def _show(value: Any, as_json: bool, words: str) -> None:
+def show(value: Any, as_json: bool, words: str) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False) if as_json else words)
 
 
-def _came_to(task: dict[str, Any]) -> str:
+def came_to(task: dict[str, Any]) -> str:
     if task["error"]:
         return f": {task['error']}"
     result = task["result"] or {}

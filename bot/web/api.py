@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal, assert_never
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from bot.web import shapes
@@ -30,7 +30,8 @@ from core.models import (
     Press,
     TooLate,
 )
-from core.store import approvals, conversations, skills, tasks
+from core.store import approvals, conversations, skills, tasks, versions
+from core.versions import NoSuchVersion
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": shapes.Problem, "description": "no valid token"},
@@ -42,10 +43,31 @@ DECISION_PROBLEMS = PROBLEMS | {
     409: {"model": shapes.Problem, "description": "decided already (says by whom and when), expired, or changed since"},
 }
 
+STALE: dict[int | str, dict[str, Any]] = {
+    409: {"model": shapes.Problem, "description": "the task has changed since the version that you named"}
+}
+
 router = APIRouter(prefix="/api", responses=PROBLEMS)
 
 Status = Literal["pending", "approved", "denied", "expired", "superseded", "cancelled", "undeliverable", "consumed"]
 HANDS: dict[str, str] = {"cancel": "stop", "retry": "retry", "pause": "pause", "resume": "resume"}
+
+
+def expected_version(if_match: Annotated[str | None, Header()] = None) -> int | None:
+    """The version in `If-Match`, bare or as an entity tag. Nothing and `*` mean any."""
+    text = (if_match or "*").removeprefix("W/").strip().strip('"')
+    if text == "*":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise HTTPException(422, f'If-Match is a task\'s version, like "3"; {if_match!r} is none')
+    return int(text)
+
+
+Expected = Annotated[int | None, Depends(expected_version)]
+
+
+def stale(error: intake.Stale) -> JSONResponse:
+    return JSONResponse({"error": str(error), "version": error.version}, 409)
 
 
 # ---------------------------------------------------------------- intents
@@ -116,11 +138,26 @@ async def list_tasks(
 
 
 @router.get("/tasks/{task_id}", response_model=shapes.Task, tags=["tasks"])
-async def show_task(request: Request, viewer: Asking, task_id: str) -> dict[str, Any]:
-    return await _shown(request, viewer, task_id)
+async def show_task(
+    request: Request,
+    response: Response,
+    viewer: Asking,
+    task_id: str,
+    version: Annotated[str | None, Query(description="as it was: 3, or 3.2 for a moment in it")] = None,
+) -> dict[str, Any]:
+    """One task; `ETag` is its version, for `If-Match` of the calls that change it."""
+    found = await seen_task(request, viewer, task_id)
+    if version is None:
+        response.headers["etag"] = f'"{found["version"]}"'
+        return found
+    try:
+        then = await versions.shown_at(deps_of(request).db, int(found["id"]), version)
+    except NoSuchVersion as error:
+        raise HTTPException(404, f"task {task_id}: {error}") from None
+    return then or found
 
 
-async def _shown(request: Request, viewer: Viewer, task_id: str) -> dict[str, Any]:
+async def seen_task(request: Request, viewer: Viewer, task_id: str) -> dict[str, Any]:
     number = tasks.parse_id(task_id)
     found = None
     if number is not None:
@@ -136,19 +173,30 @@ async def _shown(request: Request, viewer: Viewer, task_id: str) -> dict[str, An
     return found
 
 
-@router.post("/tasks/{task_id}/{hand}", response_model=shapes.Controlled, tags=["tasks"])
-async def lay_hand(request: Request, viewer: Asking, task_id: str, hand: str) -> dict[str, Any]:
-    """`cancel`, `retry`, `pause` or `resume` a task."""
+@router.post("/tasks/{task_id}/{hand}", response_model=shapes.Controlled, responses=STALE, tags=["tasks"])
+async def lay_hand(
+    request: Request, viewer: Asking, task_id: str, hand: str, expected: Expected, body: shapes.HandBody | None = None
+) -> dict[str, Any] | JSONResponse:
+    """`cancel`, `retry`, `pause` or `resume` a task; with `If-Match` or `version` only the version that you saw."""
     if hand not in HANDS:
         raise HTTPException(404, "no such call")
-    task = await _shown(request, viewer, task_id)
+    task = await seen_task(request, viewer, task_id)
     if not may_steer(viewer, task):
         raise HTTPException(403, "only who asked for a task, or an owner, may do that")
     try:
-        said = await intake.control(deps_of(request), viewer.person, int(task["id"]), HANDS[hand])
+        named = body.version if body else None
+        said = await intake.control(
+            deps_of(request),
+            viewer.person,
+            int(task["id"]),
+            HANDS[hand],
+            version=named if expected is None else expected,
+        )
+    except intake.Stale as error:
+        return stale(error)
     except intake.NotVisible:
         raise HTTPException(403, "you may see this task but not steer it") from None
-    after = await _shown(request, viewer, task_id)
+    after = await seen_task(request, viewer, task_id)
     return {"task_id": after["id"], "status": after["status"], "said": said}
 
 

@@ -52,6 +52,12 @@ class DecisionBody(Body):
     text: Annotated[Words, Field(max_length=config.INBOUND_CHARS)] = ""
 
 
+class HandBody(Body):
+    """`version` is the task's as you saw it: with another one nothing is done."""
+
+    version: Annotated[int, Field(ge=1)] | None = None
+
+
 class PolicyTestBody(Body):
     """What would policy say? `origins` says where arguments came from; without it they are your own words."""
 
@@ -109,6 +115,27 @@ class Task(BaseModel):
     result: Any
     error: str | None
     archived_at: str | None = Field(default=None, description="when it was put away: it can be seen, not changed")
+
+
+class Moved(BaseModel):
+    """One move: `label` names the moment after it, for `?version=`."""
+
+    label: str
+    at: str
+    machine: str
+    n: int | None
+    subject: str
+    from_: Annotated[str, Field(alias="from")]
+    to: str
+    actor: str
+    why: str
+
+
+class Version(Moved):
+    """What began this version of a task, and what happened in it."""
+
+    version: int
+    moves: list[Moved]
 
 
 class Controlled(BaseModel):

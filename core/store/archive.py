@@ -29,25 +29,26 @@ async def shown(
         f" where a.task_id = $1 and {_VISIBLE}",
         task, viewer, sees_all, sees_conversation,
     )  # fmt: skip
-    return (row, await _rows(db, task, "steps", "n")) if row else None
+    return (row, await rows(db, task, "steps", "n")) if row else None
 
 
 async def events_of(db: Db, task: int, columns: str, limit: int) -> Sequence[Mapping[str, Any]]:
     """Its history as rows of `events`, oldest first."""
-    return await _rows(db, task, "events", "xid, id", columns, limit)
+    return await rows(db, task, "events", "xid, id", columns, limit)
 
 
 async def approvals_of(db: Db, task: int) -> list[dict[str, Any]]:
     """Its approvals as rows of `approvals`, oldest first."""
-    return [dict(r) | {"id": str(r["id"])} for r in await _rows(db, task, "approvals", "created_at")]
+    return [dict(r) | {"id": str(r["id"])} for r in await rows(db, task, "approvals", "created_at")]
 
 
-async def _rows(
+async def rows(
     db: Db, task: int, table: str, order: str, columns: str = "x.*", limit: int | None = None
 ) -> Sequence[Mapping[str, Any]]:
-    rows: Sequence[Mapping[str, Any]] = await db.fetch(
+    """Its rows of one table, through the type that the table has today."""
+    found: Sequence[Mapping[str, Any]] = await db.fetch(
         f"select {columns} from (select e.* from archived_tasks a, jsonb_populate_recordset(null::{table}, a.doc -> '{table}') e"
         f" where a.task_id = $1) x order by {order} limit $2",
         task, limit,
     )  # fmt: skip
-    return rows
+    return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from core import config
-from core.db import Db
+from core.db import Connection, Db
 from core.models import PlannedStep
 from core.store import archive
 from core.store.steps import planned
@@ -104,6 +104,11 @@ async def visible_among(
 
 async def _with_steps(db: Db, row: Mapping[str, Any]) -> dict[str, Any]:
     steps = await db.fetch("select * from steps where task_id = $1 order by n", row["id"])
+    return shape(row, steps)
+
+
+def shape(row: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A task and its steps as the API shows them."""
     return _summary(row) | {"steps": [_step(s) for s in steps]}
 
 
@@ -137,6 +142,7 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "plan_version": row["plan_version"],
         "version": row["version"],
         "parent_id": str(row["parent_id"]) if row["parent_id"] else None,
+        "forked_from": str(row["forked_from"]) if row["forked_from"] else None,
         "created_at": row["created_at"].isoformat(),
         "finished_at": row["finished_at"].isoformat() if row["finished_at"] else None,
         "result": row["result"],
@@ -221,6 +227,12 @@ async def undoable_step(db: Db, task: int) -> int | None:
         task,
     )
     return found
+
+
+async def lock(db: Connection, task: int) -> int | None:
+    """Hold the task until the transaction ends; answers its version."""
+    version: int | None = await db.fetchval("select version from tasks where id = $1 for update", task)
+    return version
 
 
 async def cancel(db: Db, task: int, actor: str, why: str) -> str:

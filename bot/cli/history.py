@@ -1,0 +1,73 @@
+"""`tasks`: the tasks that you may see, one of them with its steps, and its past.
+
+Everything goes through the API with your token, so you see here what you may see there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bot.cli.talk import AsJson, call, came_to, show
+from core.display import visible
+
+Task = Annotated[str, typer.Argument(help="The task's number.")]
+At = Annotated[str | None, typer.Option("--at", help="As it was at a version: 3, or 3.2 for a moment in it.")]
+
+
+class ByNumber(TyperGroup):
+    """`tasks 12` is `tasks show 12`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0].isdigit():
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+tasks_app = typer.Typer(cls=ByNumber, invoke_without_command=True)
+
+
+@tasks_app.callback()
+def tasks(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """The tasks that you may see; with a number, one with its steps."""
+    if ctx.invoked_subcommand is None:
+        found = call("GET", "/api/tasks")
+        show(found, as_json, "\n".join(f"{t['id']}: {t['goal']} ({t['status']})" for t in found) or "No tasks.")
+
+
+@tasks_app.command("show")
+def show_task(task_id: Task, at: At = None, as_json: AsJson = False) -> None:
+    """One task with its steps, as it is or as it was."""
+    task = call("GET", f"/api/tasks/{task_id}", params={"version": at} if at else None)
+    then = f" as of version {task['as_of']['version']}, {task['as_of']['at'][:19]}" if at else ""
+    lines = [f"task {task['id']}{then}: {task['goal']} ({task['status']}){came_to(task)}"]
+    lines += [
+        f"  {s['n']}. {s['skill'] or s['kind']}: {s['status']} {s['error'] or ''}".rstrip() for s in task["steps"]
+    ]
+    show(task, as_json, "\n".join(map(visible, lines)))
+
+
+@tasks_app.command("at")
+def show_at(task_id: Task, version: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+    """The same as `show --at`."""
+    show_task(task_id, version, as_json)
+
+
+@tasks_app.command()
+def history(task_id: Task, as_json: AsJson = False) -> None:
+    """Every version of a task: who changed what, when and why. The numbers in front are what `--at` takes."""
+    found = call("GET", f"/api/tasks/{task_id}/versions")
+    show(found, as_json, "\n".join(visible(_line(move)) for version in found for move in (version, *version["moves"])))
+
+
+def _line(move: dict[str, Any]) -> str:
+    what = f"{move['machine']} {move['n']}" if move["machine"] == "step" else move["machine"]
+    if move["n"] and move["machine"] != "step":
+        what += f" of step {move['n']}"
+    label = move["label"].removesuffix(".0")
+    indent = "  " if "." in label else ""
+    why = f": {move['why']}" if move["why"] else ""
+    by = move["actor"].removeprefix("person:")
+    return f"{indent}{label}  {move['at'][11:19]}  {what} {move['from'] or 'new'} → {move['to']} by {by}{why}"

@@ -1,0 +1,75 @@
+"""The past of tasks from a terminal, against a bot that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bot.cli import app
+from core.store import people, tasks
+from tests.web_house import House, served
+
+Sayso = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+async def sayso(house: House, tmp_path: Path) -> AsyncIterator[Sayso]:
+    """`sayso …` as Ann, who is an owner."""
+    ann = await house.person("ann", "owner")
+    (tmp_path / "api-token").write_text(await people.make_token(house.db, ann.id, "api", None), encoding="ascii")
+    async with served(house.app) as base:
+        environment = {"SAYSO_HOME": str(tmp_path), "HOST": "127.0.0.1", "PORT": str(urlsplit(base).port)}
+
+        async def run(*args: str) -> Result:
+            return await asyncio.to_thread(CliRunner().invoke, app, list(args), env=environment)
+
+        yield run
+
+
+async def ann_s_task(house: House) -> str:
+    ann = await people.by_key(house.db, "ann")
+    assert ann is not None
+    task = await house.task(ann, goal="do files.delete\x1b[2J")
+    await tasks.pause(house.db, task, ann.actor)
+    return str(task)
+
+
+async def test_tasks_are_listed_shown_and_shown_as_they_were(house: House, sayso: Sayso) -> None:
+    task = await ann_s_task(house)
+    assert f"{task}: do files.delete" in (await sayso("tasks")).stdout
+    assert json.loads((await sayso("tasks", "--json")).stdout)[0]["status"] == "paused"
+    now = await sayso("tasks", task)
+    assert "(paused)" in now.stdout
+    assert "1. files.delete: ready" in now.stdout
+    assert "\x1b" not in now.stdout, "what others wrote does not move the cursor"
+    for words in (("tasks", "show", task, "--at", "2"), ("tasks", task, "--at", "2"), ("tasks", "at", task, "2")):
+        then = await sayso(*words)
+        assert f"task {task} as of version 2.0" in then.stdout
+        assert "(running)" in then.stdout
+    assert json.loads((await sayso("tasks", task, "--at", "1", "--json")).stdout)["status"] == "queued"
+
+
+async def test_the_history_tells_who_changed_what_and_why(house: House, sayso: Sayso) -> None:
+    task = await ann_s_task(house)
+    lines = (await sayso("tasks", "history", task)).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"]
+    assert lines[2].endswith("task running → paused by ann: paused")
+
+
+async def test_what_is_not_there_ends_with_the_reason(house: House, sayso: Sayso) -> None:
+    task = await ann_s_task(house)
+    for words, why in (
+        (("tasks", task, "--at", "9"), "there is no version 9; there are 1 to 3"),
+        (("tasks", "history", "999"), "no such task"),
+        (("tasks", "999"), "no such task"),
+    ):
+        ended = await sayso(*words)
+        assert ended.exit_code == 1
+        assert why in ended.stderr
+    assert (await sayso("tasks", "sing")).exit_code == 2
