@@ -1,1 +1,2 @@
-"""Measurements: ratios to the machine's limit in the same run, never part of the tests."""
+"""Measurements: ratios to the machine's limit and to other systems in the same run. `bench.engine` is the command;
+nothing in core, bot or worker imports this."""

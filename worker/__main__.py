@@ -73,23 +73,23 @@ async def answer_rings(crew: Crew, redis_url: str, lane: str) -> None:
             await asyncio.sleep(config.IDLE_POLL_S)
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, *, slots: int = config.WORKER_SLOTS) -> None:
     """Run until SIGTERM, SIGINT or a lost lease (after which a fresh lease is taken)."""
     asked = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, asked.set)
     while not asked.is_set():
         try:
-            await _one_lease(settings, asked)
+            await _one_lease(settings, asked, slots)
         except DATABASE_AWAY as error:
             log.warning("cannot work: %s: %s", type(error).__name__, error)
         if not asked.is_set():
             await asyncio.sleep(config.RETRY_FIRST_S)
 
 
-async def _one_lease(settings: Settings, asked: asyncio.Event) -> None:
+async def _one_lease(settings: Settings, asked: asyncio.Event, slots: int) -> None:
     """Work until asked to stop or until the lease is gone."""
-    async with open_crew(settings) as crew:
+    async with open_crew(settings, slots=slots) as crew:
         set_up_logging(settings.log_level, crew.deps.masks())  # again, now that sayso.yaml has named its secrets
         parts = [asyncio.create_task(crew.run(), name="executor")]
         parts += [

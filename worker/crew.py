@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from core import __version__, organisation, ring
+from core import __version__, config, organisation, ring
 from core.db import DATABASE_AWAY, open_pool
 from core.deps import Deps
 from core.models import Claimed, Failed, Outcome, Released, Unknown
@@ -36,10 +36,12 @@ log = logging.getLogger(__name__)
 
 
 class Crew:
-    def __init__(self, deps: Deps, dsn: str, lease: Lease, actor: Actor, thinker: Thinker, redis_url: str) -> None:
+    def __init__(
+        self, deps: Deps, dsn: str, lease: Lease, actor: Actor, thinker: Thinker, redis_url: str, slots: int
+    ) -> None:
         self.redis_url = redis_url
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
-        self.executor = Executor(deps.db, lease, self._carry)
+        self.executor = Executor(deps.db, lease, self._carry, slots=slots)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
         self._housekeeper = Housekeeper(deps.db)
         self._looking: set[asyncio.Task[None]] = set()
@@ -118,8 +120,8 @@ class Crew:
 
 
 @asynccontextmanager
-async def open_crew(settings: Settings) -> AsyncIterator[Crew]:
-    """Connect, load sayso.yaml and the skills, publish their manifests, take a lease."""
+async def open_crew(settings: Settings, *, slots: int = config.WORKER_SLOTS) -> AsyncIterator[Crew]:
+    """Connect, load sayso.yaml and the skills, publish their manifests, take a lease. `slots`: steps carried at once."""
     dsn, redis_url = settings.database_dsn(), settings.redis_address()
     async with AsyncExitStack() as stack:
         db = await open_pool(dsn, name="sayso worker")
@@ -142,7 +144,7 @@ async def open_crew(settings: Settings) -> AsyncIterator[Crew]:
         await lease.take(__version__)
         stack.push_async_callback(lease.leave)
         actor = Actor(deps, lease, registry, handles)
-        yield Crew(deps, dsn, lease, actor, Thinker(deps, registry, models), redis_url)
+        yield Crew(deps, dsn, lease, actor, Thinker(deps, registry, models), redis_url, slots)
 
 
 def _recorder(deps: Deps) -> Callable[[CallRecord], Awaitable[None]]:

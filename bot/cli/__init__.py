@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from bot.cli.bench import bench_app
 from bot.cli.doctor import doctor
 from bot.cli.history import tasks_app
 from bot.cli.people import people_app
@@ -21,6 +22,7 @@ for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills):
     app.command()(command)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(people_app, name="people")
+app.add_typer(bench_app, name="bench")
 
 
 @app.command()

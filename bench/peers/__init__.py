@@ -1,0 +1,66 @@
+"""The systems that are measured, each in a small file of its own behind one protocol.
+
+`python -m bench.peers NAME …` runs one cell of one system in a process of its own, as its documentation says it is run
+at its best. A system that is not installed is named so in the results and the run goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+Shape = Literal["chain", "fan"]
+PAYLOAD: Final = "x" * 200  # what every step is given and answers
+# The module and the distribution that has to be installed for it, in the order in which they run.
+SYSTEMS: Final = {"sayso": "sayso"}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`tasks` tasks of `steps` steps each, at most `concurrency` at once. A fan is one step, then all but two, then one."""
+
+    tasks: int
+    steps: int
+    concurrency: int
+    shape: Shape = "chain"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a cell runs: an empty folder of its own, a database that `install` prepared, the ledger to write to."""
+
+    dsn: str
+    redis_url: str
+    folder: Path
+    ledger: Path
+
+
+class System(Protocol):
+    """`seed` puts the load where a queue keeps it and is not timed; `drain` returns when every task is durably done."""
+
+    async def install(self) -> None: ...
+
+    async def seed(self, load: Load) -> None: ...
+
+    async def drain(self, load: Load) -> None: ...
+
+
+def open_system(name: str, site: Site) -> System:
+    module: Any = importlib.import_module(f"bench.peers.{name}")
+    opened: System = module.open_system(site)
+    return opened
+
+
+def version(name: str) -> str | None:
+    """None: not installed."""
+    if name == "sayso":
+        from core import __version__
+
+        return __version__
+    try:
+        return importlib.metadata.version(SYSTEMS[name])
+    except importlib.metadata.PackageNotFoundError:
+        return None

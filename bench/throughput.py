@@ -1,0 +1,91 @@
+"""W1 to W3: how many steps a second, for single steps, chains of ten, and one step that fans out to twenty.
+
+Every system runs in a process of its own on a fresh copy of its database; the probe runs before and after, with as many
+connections as the cell has slots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from bench import raw
+from bench.cells import Key, Sample
+from bench.children import ChildFailed, Children
+from bench.peers import Load, Shape
+from bench.run import Run
+
+SECONDS_MOST: Final = 120.0
+CHAIN_STEPS: Final = 10
+FAN_STEPS: Final = 22  # 1 → 20 → 1
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`steps_full` and `steps_quick`: how many steps a fast system is given; a slow one gets a quarter."""
+
+    name: str
+    shape: Shape
+    steps: int
+    concurrencies: tuple[int, ...]
+    steps_full: int
+    steps_quick: int
+
+
+WORKLOADS: Final = (
+    Workload("W1", "chain", 1, (1, 8, 32), 4_000, 400),
+    Workload("W2", "chain", CHAIN_STEPS, (1, 8, 32), 6_000, 600),
+    Workload("W3", "fan", FAN_STEPS, (8,), 4_400, 440),
+)
+SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate"})
+
+
+async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
+    """All systems in turn, again for each repeat."""
+    for repeat in range(run.repeats):
+        for concurrency in run.concurrencies or workload.concurrencies:
+            before = await _probe(run, concurrency)
+            for system in run.systems:
+                took = await _carry_out(run, system, workload, concurrency)
+                after = await _probe(run, concurrency)
+                raw_rate = (before.rate + after.rate) / 2
+                before = after
+                key = Key(workload.name, system, concurrency)
+                if took is not None:
+                    rate = took["steps"] / took["seconds"]
+                    yield Sample(key, repeat, raw_rate, rate, tuple(took["gaps_ms"]))
+
+
+async def _probe(run: Run, concurrency: int) -> raw.Raw:
+    return await raw.probe(run.stand.dsn("raw"), concurrency, run.probe_s)
+
+
+async def _carry_out(run: Run, system: str, workload: Workload, concurrency: int) -> dict[str, Any] | None:
+    steps = workload.steps_quick if run.quick else workload.steps_full
+    if system in SLOW:
+        steps //= 4
+    if concurrency == 1:
+        steps //= 2
+    load = Load(max(steps // workload.steps, 2 * concurrency), workload.steps, concurrency, workload.shape)
+    cell = f"{workload.name}-{system}-{concurrency}"
+    async with run.site(system) as site:
+        with Children(site.folder) as children:
+            at = {name: str(value) for name, value in asdict(site).items()}
+            child = children.start(
+                "bench.peers", system, "run", json.dumps(at), json.dumps(asdict(load)), environment=run.environment
+            )
+            try:
+                said, _ = await asyncio.wait_for(asyncio.to_thread(child.communicate), SECONDS_MOST)
+            except TimeoutError:
+                run.fail(cell, f"not done within {SECONDS_MOST:g} s")
+                return None
+            if child.returncode != 0:
+                raise ChildFailed(f"{cell}: {children.said(child)}")
+    answer: dict[str, Any] = json.loads(said)
+    if answer["problems"]:
+        run.fail(cell, "; ".join(answer["problems"]))
+        return None
+    return answer
