@@ -65,9 +65,7 @@ class Courier:
             await conversations.maybe_sent(self._db, message.id, str(error) or "no answer in time")
         except Exception as error:
             log.exception("message %s could not be sent", message.id)
-            away = isinstance(error, DATABASE_AWAY)
-            pause_s = config.MESSAGE_RETRY_FIRST_S if away else config.MESSAGE_RETRY_MOST_S
-            await self._put_back(message, NotSent(type(error).__name__, pause_s))
+            await self._put_back(message, NotSent(type(error).__name__, config.MESSAGE_RETRY_FIRST_S))
         else:
             await self._sent(message, ref)
 

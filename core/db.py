@@ -63,6 +63,7 @@ async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "says
         min_size=1,
         max_size=most,
         init=prepare,
+        timeout=config.CONNECT_TIMEOUT_S,
         command_timeout=config.STATEMENT_TIMEOUT_S,
         server_settings={"application_name": name, "timezone": "UTC"},
     )

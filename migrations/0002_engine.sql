@@ -28,14 +28,15 @@ end $$;
 
 -- ---------------------------------------------------------------- cards
 
--- Every card of the task is stale: one waiting message per card, however many changes.
+-- Every card of the task is stale: one waiting message per card, however many changes. A message that waits already is
+-- locked until this commits, else a courier could take it now, render what was, and leave the change unsaid for ever.
 create function touch_cards(p_task bigint) returns void language plpgsql as $$
 declare
     c record;
 begin
     for c in update cards set wanted = wanted + 1 where task_id = p_task returning id, conversation_id loop
         insert into outbox (conversation_id, card_id, kind) values (c.conversation_id, c.id, 'card')
-        on conflict (card_id) where status = 'pending' and card_id is not null do nothing;
+        on conflict (card_id) where status = 'pending' and card_id is not null do update set kind = excluded.kind where false;
     end loop;
 end $$;
 

@@ -7,8 +7,9 @@ create function claim_messages_v1(p_channels text[], p_limit integer, p_lease_s 
 returns table (id bigint, kind text, body jsonb, attempts integer, status text, conversation_id bigint, channel text, external_id text,
                thread text, is_private boolean, card_id bigint, subject text, task_id bigint, approval_id uuid, card_ref text, wanted integer)
 language plpgsql as $$
+declare
+    picked  bigint[];
 begin
-    return query
     with heads as materialized (
         select distinct on (o.conversation_id) o.id, o.status, o.next_at
           from outbox o where o.status in ('pending', 'sending', 'unknown') order by o.conversation_id, o.id),
@@ -18,10 +19,14 @@ begin
          order by o.id limit p_limit for update of o skip locked),
     mine as (
         update outbox o set status = 'sending', attempts = o.attempts + 1, lease_until = now() + make_interval(secs => p_lease_s)
-          from pick where o.id = pick.id returning o.*)
+          from pick where o.id = pick.id returning o.id)
+    select array_agg(mine.id) into picked from mine;
+    -- In a statement of its own, to see what was wanted of a card by those who held its message a moment ago.
+    return query
     select m.id, m.kind, m.body, m.attempts, m.status, m.conversation_id, c.channel, c.external_id, c.thread, c.is_private,
            m.card_id, k.subject, k.task_id, k.approval_id, k.provider_ref, k.wanted
-      from mine m join conversations c on c.id = m.conversation_id left join cards k on k.id = m.card_id order by m.id;
+      from outbox m join conversations c on c.id = m.conversation_id left join cards k on k.id = m.card_id
+     where m.id = any (picked) order by m.id;
 end $$;
 
 create function message_sent_v1(p_id bigint, p_ref text, p_shown integer) returns void language plpgsql as $$

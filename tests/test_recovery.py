@@ -366,7 +366,16 @@ async def delivered(plant: Plant) -> None:
         )
 
     # A message whose claim was not answered waits for its lease.
-    await until(look, "everything is delivered", config.MESSAGE_LEASE_S + WITHIN_S)
+    try:
+        await until(look, "everything is delivered", config.MESSAGE_LEASE_S + WITHIN_S)
+    except AssertionError as error:
+        left = await plant.db.fetch(
+            "select m.id, m.kind, m.status, m.attempts, m.error, m.next_at - now() as due, m.lease_until - now() as lease,"
+            " k.id as card, k.subject, k.wanted, k.shown from outbox m full join cards k on k.id = m.card_id"
+            " where m.status <> 'sent' or k.shown < k.wanted"
+        )
+        said = "\n".join(child.said()[-3000:] for child in plant.children)
+        raise AssertionError(f"{error}: {[dict(row) for row in left]}\n{said}") from error
 
 
 # ---------------------------------------------------------------- told to stop

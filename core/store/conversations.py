@@ -205,7 +205,7 @@ async def show_again(db: Db, card: int) -> None:
     """Have the card edited to its present state."""
     await db.execute(
         "insert into outbox (conversation_id, card_id, kind) select conversation_id, id, 'card' from cards where id = $1"
-        " on conflict (card_id) where status = 'pending' and card_id is not null do nothing",
+        " on conflict (card_id) where status = 'pending' and card_id is not null do update set kind = excluded.kind where false",
         card,
     )
 

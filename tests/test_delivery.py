@@ -1,0 +1,70 @@
+"""The outbox under two hands at once: what changes while a courier takes a card's message is still shown."""
+
+import asyncio
+
+from core import config
+from core.db import Connection, transaction
+from core.store import conversations
+from tests.web_house import House
+
+LEASE_S = config.MESSAGE_LEASE_S
+
+
+async def touch(db: Connection, task: int) -> None:
+    await db.execute("select touch_cards($1)", task)
+
+
+async def is_shown(house: House) -> bool:
+    """Whether every card shows what was wanted of it last, or a message is on its way to do so."""
+    return bool(
+        await house.db.fetchval(
+            "select not exists (select from cards k where k.shown < k.wanted and not exists"
+            " (select from outbox m where m.card_id = k.id and m.status = 'pending'))"
+        )
+    )
+
+
+async def test_a_card_that_changes_while_its_message_is_taken_is_shown_as_it_became(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    task = await house.task(ann)
+    async with transaction(house.db) as changing:
+        await touch(changing, task)
+        early = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+        assert early == [], "its change is not written yet, so it can't be shown"
+    [message] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    await conversations.sent(house.db, message.id, "ref", message.wanted)
+    assert await is_shown(house)
+    assert await house.db.fetchval("select shown = wanted from cards")
+
+
+async def test_a_card_that_changes_after_its_message_was_taken_gets_another(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    task = await house.task(ann)
+    [message] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    async with transaction(house.db) as changing:
+        await touch(changing, task)
+    await conversations.sent(house.db, message.id, "ref", message.wanted)
+    assert await is_shown(house)
+    [again] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    assert again.wanted > message.wanted
+
+
+async def test_many_changes_and_a_courier_at_once_leave_the_last_one_shown(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    task = await house.task(ann)
+    changes = 60
+
+    async def change() -> None:
+        for _ in range(changes):
+            async with transaction(house.db) as changing:
+                await touch(changing, task)
+                await asyncio.sleep(0)
+
+    async def deliver() -> None:
+        while not changing.done():
+            for message in await conversations.claim_messages(house.db, ["web"], 10, LEASE_S):
+                await conversations.sent(house.db, message.id, "ref", message.wanted)
+
+    changing = asyncio.ensure_future(change())
+    await asyncio.gather(changing, deliver(), deliver())
+    assert await is_shown(house)
