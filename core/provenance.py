@@ -2,7 +2,8 @@
 
 Pure. Trust is positive: a value is the requester's own only if it stands, whole, as a token of what they wrote. What
 is not, and was proposed by a turn that had read untrusted content, is untrusted; in a plan that was fixed before any
-was read it is trusted. "It was not seen in untrusted text" proves nothing and is not asked.
+was read it is trusted. What the requester named once, and a step has read, is spent: a turn that has seen what it says
+may not take it as the target of something else. "It was not seen in untrusted text" proves nothing and is not asked.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from core.models import ArgumentOrigin, Origin, Provenance
 from core.templates import least_trusted
 
 TURN: Final = "*"
+# The note of a control argument that a turn had promised before it read anything of others.
+PLANNED: Final = "planned"
 # A leading dot or slash belongs to a name (.ssh, /etc), so only what never begins one is taken off in front.
 _BEFORE: Final = "\"'`([{<«„“”‚‘’¿¡*_~"
 _AFTER: Final = ".,;:!?\"'`)]}>»“”’‘…*_~"
@@ -71,34 +74,70 @@ def label(
     origins: Mapping[str, ArgumentOrigin],
     own_words: Sequence[str],
     schema: Mapping[str, Any] | None = None,
+    read: Sequence[Any] = (),
 ) -> Provenance:
     """Each argument's origin. `origins` are those the step carries; its `*` entry says that its turn was tainted, by what.
 
     A value from a runbook (config) or a reference keeps its label; a value that a person or a model wrote is theirs
     where the person wrote it, and else as trusted as the turn that proposed it. What `schema` has as the skill's own
-    default was chosen by nobody.
+    default was chosen by nobody. `read` are the arguments of what the task has read before a tainted turn proposed this.
     """
     own = frozenset[str]().union(*(tokens(text) for text in own_words))
+    spent = frozenset(
+        form for v in _leaves(read) if sum(mentions(v, text) for text in own_words) < 2 for form in _forms(v)
+    )
     turn = origins.get(TURN)
     defaults = _defaults(schema or {})
     labels = {
-        name: _origin(value, origins.get(name), turn, own, is_default=name in defaults and _same(value, defaults[name]))
+        name: _origin(value, origins.get(name), turn, own, spent, name in defaults and _same(value, defaults[name]))
         for name, value in args.items()
     }
     untrusted = any(o.origin is Origin.UNTRUSTED for o in labels.values())
     return Provenance(origins=labels, tainted=untrusted or (turn is not None and turn.origin is Origin.UNTRUSTED))
 
 
+def mentions(value: str, text: str) -> int:
+    """How many separate times someone wrote this whole thing."""
+    forms = _forms(value)
+    return sum(not forms.isdisjoint(tokens(word)) for word in text.split()) + sum(
+        value in groups for groups in _QUOTED.findall(text) if " " in value
+    )
+
+
+def _forms(value: str) -> frozenset[str]:
+    return frozenset({value, *_keys(value)})
+
+
 def _origin(
-    value: Any, known: ArgumentOrigin | None, turn: ArgumentOrigin | None, own: frozenset[str], *, is_default: bool
+    value: Any,
+    known: ArgumentOrigin | None,
+    turn: ArgumentOrigin | None,
+    own: frozenset[str],
+    spent: frozenset[str],
+    is_default: bool,
 ) -> ArgumentOrigin:
+    if known is not None and known.origin is Origin.TRUSTED and known.note == PLANNED:
+        return known
     if is_own(value, own):
-        return ArgumentOrigin(origin=Origin.REQUESTER)
+        is_spent = any(not spent.isdisjoint(_forms(leaf)) for leaf in _leaves(value))
+        return turn if turn and is_spent else ArgumentOrigin(origin=Origin.REQUESTER)
     if is_default:
         return ArgumentOrigin(origin=Origin.CONFIG, note="default")
     if known is not None and (known.origin is not Origin.REQUESTER or turn is None):
         return least_trusted([known, turn]) if turn else known
     return turn or ArgumentOrigin(origin=Origin.TRUSTED)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Every text and number in a value, as a person would write it."""
+    if isinstance(value, Mapping):
+        for one in value.values():
+            yield from _leaves(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
 
 
 def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:

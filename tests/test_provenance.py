@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.models import ArgumentOrigin, Origin
-from core.provenance import TURN, is_own, label, tokens
+from core.provenance import PLANNED, TURN, is_own, label, tokens
 
 PAGE = ArgumentOrigin(origin=Origin.UNTRUSTED, step=2, note="http.get")
 LIST = ArgumentOrigin(origin=Origin.TRUSTED, step=1, note="files.list")
@@ -170,3 +170,34 @@ def test_the_skills_own_default_was_chosen_by_nobody() -> None:
     assert found["overwrite"].origin is found["cc"].origin is Origin.CONFIG
     assert found["limit"] == PAGE, "True is not 1"
     assert origins_of({"overwrite": True}, {TURN: PAGE}, "true", schema=schema) == {"overwrite": PAGE}
+
+
+# ---------------------------------------------------------------- what was read, and what was promised
+
+
+def test_what_was_named_once_to_be_read_is_no_target_of_a_turn_that_has_read_it() -> None:
+    read = [{"name": "report.md"}]
+    assert origins_of({"name": "report.md"}, {TURN: PAGE}, "what is in report.md?", read=read) == {"name": PAGE}
+    assert origins_of({"names": ["a.md", "report.md"]}, {TURN: PAGE}, "a.md, report.md", read=read) == {"names": PAGE}
+    box = [{"box": "Ann@acme.example"}]
+    assert origins_of({"to": "ann@acme.example"}, {TURN: PAGE}, "read Ann@ACME.example", read=box) == {"to": PAGE}
+
+
+def test_what_was_named_again_may_be_both_read_and_changed() -> None:
+    said = "read report.md, then empty report.md."
+    assert origins_of({"name": "report.md"}, {TURN: PAGE}, said, read=[{"name": "report.md"}]) == {"name": OWN}
+    quoted = 'read "a b.md" and empty "a b.md"'
+    assert origins_of({"name": "a b.md"}, {TURN: PAGE}, quoted, read=[{"name": "a b.md"}]) == {"name": OWN}
+
+
+def test_without_a_tainted_turn_reading_spends_nothing() -> None:
+    assert origins_of({"name": "a.md"}, {}, "read and empty a.md", read=[{"name": "a.md"}]) == {"name": OWN}
+
+
+def test_a_promised_argument_stays_trusted_in_a_tainted_turn() -> None:
+    promised = ArgumentOrigin(origin=Origin.TRUSTED, step=1, note=PLANNED)
+    found = label(
+        {"name": "a.md", "to": "b.md"}, {TURN: PAGE, "name": promised}, ["read a.md"], read=[{"name": "a.md"}]
+    )
+    assert found.origins == {"name": promised, "to": PAGE}
+    assert found.tainted

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -19,6 +19,7 @@ from core.models import (
     Action,
     ArgumentOrigin,
     Claimed,
+    Classified,
     Dropped,
     EffectClass,
     Failed,
@@ -66,12 +67,13 @@ NO_LONGER = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """What acting needs; built once per worker."""
+    """What acting needs; built once per worker. `classify` is the gate's judgement; only a bench compares others with it."""
 
     deps: Deps
     lease: Lease
     registry: Registry
     handles: Handles
+    classify: Callable[..., Classified] = policy.classify
 
     async def act(self, hold: Hold) -> StepOutcome:
         """Carry out the step. Raises only `CancelledError`."""
@@ -114,14 +116,16 @@ class Actor:
             task_id=str(step.task_id),
             step=step.n,
         )
-        where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema)
+        is_tainted = _origins(step).get(provenance.TURN) is not None and not skill.manifest.is_pure
+        read = await steps.read_before(db, step.task_id, step.n) if is_tainted else []
+        where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema, read)
         return _Frozen(action, digest.digest(action), where, seen.requester, args)
 
     # ------------------------------------------------------------ gate
 
     async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen, seen: Situation) -> StepOutcome:
         step = hold.step
-        answer = policy.classify(
+        answer = self.classify(
             frozen.action,
             skill.manifest,
             frozen.provenance,

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core import config
+from core import config, digest
 from core.cards import action_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
+from core.provenance import PLANNED, TURN
+from core.templates import DEPTH_MOST
 from worker.llm import ToolSpec
 
-TURN = "*"
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)((?:\.[\w-]+)*)\s*\}\}")
 
 
@@ -32,6 +33,15 @@ class ProposedStep(BaseModel):
     why: str = ""
 
 
+class Promise(BaseModel):
+    """A call that a turn means to make once it has read results; `args` are those that it knows already."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skill: str
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
 class Proposal(BaseModel):
     """Steps to be run now. `then`: `continue` to read their results in another turn, `answer` when that is not needed."""
 
@@ -39,6 +49,11 @@ class Proposal(BaseModel):
 
     say: str = Field(default="", description="One sentence for the person: what you are about to do")
     steps: list[ProposedStep] = Field(min_length=1, max_length=config.PLAN_STEPS_MOST)
+    later: list[Promise] = Field(
+        default_factory=list,
+        max_length=config.PLAN_STEPS_MOST,
+        description="Calls that you will make after reading these results, with the arguments that you know already",
+    )
     then: Literal["continue", "answer"] = "continue"
 
 
@@ -69,12 +84,14 @@ def steps_of(
     last: int,
     manifests: Mapping[str, SkillManifest],
     read_untrusted: Sequence[tuple[int, str]],
+    promised: Sequence[tuple[int, Promise]] = (),
 ) -> tuple[PlannedStep, ...]:
     """The proposal as steps numbered from `last + 1`, all of which need step `after` (the turn itself).
 
-    `read_untrusted` are the (step, skill) whose untrusted output the turn had read: it taints what the turn proposes.
-    Raises `NotAPlan`.
+    `read_untrusted` are the (step, skill) whose untrusted output the turn had read: it taints what the turn proposes,
+    but for the arguments that an earlier turn had `promised` before it read any. Raises `NotAPlan`.
     """
+    open_promises = list(promised)
     numbers = {step.id: last + i for i, step in enumerate(proposal.steps, start=1)}
     if len(numbers) < len(proposal.steps):
         raise NotAPlan("two steps have the same id; give each its own")
@@ -85,6 +102,9 @@ def steps_of(
         if manifest is None:
             raise NotAPlan(f"step {step.id}: there is no skill {step.skill!r}{_nearest(step.skill, manifests)}")
         args, referred = _numbered(step, numbers)
+        kept = next(((n, p) for n, p in open_promises if _keeps(p, step.skill, args)), None) if origins else None
+        if kept is not None:
+            open_promises.remove(kept)
         needs = {_number_of(need, step, numbers) for need in step.needs} | referred
         made.append(
             PlannedStep(
@@ -93,7 +113,7 @@ def steps_of(
                 skill=step.skill,
                 args=args,
                 needs=(after, *sorted(needs)),
-                origins=origins,
+                origins=origins | (_as_planned(*kept) if kept else {}),
                 title=action_title(manifest.card, args),
                 effect_class=manifest.effect_class,
                 timeout_s=manifest.timeout_s,
@@ -103,6 +123,36 @@ def steps_of(
     if proposal.then == "continue":
         made.append(turn_after(last + len(made) + 1, tuple(numbers.values())))
     return tuple(made)
+
+
+def open_promises(past: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, Promise], ...]:
+    """What turns that had read nothing of others meant to do and have not done yet, each with its turn's number.
+
+    A later call of the same skill with the same arguments keeps a promise, once.
+    """
+    made = [
+        (turn["n"], Promise.model_validate(one))
+        for turn in past
+        if turn["kind"] in ("plan", "think")
+        for one in (turn["result"] or {}).get("later", ())
+    ]
+    for step in past:
+        kept = next((m for m in made if m[0] < step["n"] and _keeps(m[1], step["skill"], step["args"])), None)
+        if step["kind"] == "act" and kept is not None:
+            made.remove(kept)
+    return tuple(made)
+
+
+def _keeps(promise: Promise, skill: str, args: Mapping[str, Any]) -> bool:
+    """Whether a call is the one that was promised; what was promised of it must stand in it to the letter."""
+    return promise.skill == skill and all(
+        name in args and digest.plain_json({"": args[name]}) == digest.plain_json({"": value})
+        for name, value in promise.args.items()
+    )
+
+
+def _as_planned(turn: int, promise: Promise) -> dict[str, ArgumentOrigin]:
+    return {name: ArgumentOrigin(origin=Origin.TRUSTED, step=turn, note=PLANNED) for name in promise.args}
 
 
 def _tainted(step: int, by: str) -> ArgumentOrigin:
@@ -132,16 +182,18 @@ def _numbered(step: ProposedStep, numbers: Mapping[str, int]) -> tuple[dict[str,
         referred.add(n)
         return f"{{{{ {n}{match.group(2)} }}}}"
 
-    def walk(value: Any) -> Any:
+    def walk(value: Any, depth: int) -> Any:
+        if depth > DEPTH_MOST:
+            raise NotAPlan(f"step {step.id}: the arguments are nested more than {DEPTH_MOST} deep; make them flatter")
         if isinstance(value, str):
             return _REFERENCE.sub(number, value)
         if isinstance(value, list):
-            return [walk(v) for v in value]
+            return [walk(v, depth + 1) for v in value]
         if isinstance(value, dict):
-            return {k: walk(v) for k, v in value.items()}
+            return {k: walk(v, depth + 1) for k, v in value.items()}
         return value
 
-    return walk(step.args), referred
+    return walk(step.args, 0), referred
 
 
 def _number_of(name: str, step: ProposedStep, numbers: Mapping[str, int]) -> int:

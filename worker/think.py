@@ -21,7 +21,7 @@ from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, Turn
 from worker.llm.structured import Invalid, parse_calls, repair_turns
 from worker.outcome import Outcome
 from worker.prompts import BadPrompt, load_prompt, render
-from worker.proposal import PROPOSE, NotAPlan, read_proposal, steps_of
+from worker.proposal import PROPOSE, NotAPlan, open_promises, read_proposal, steps_of
 from worker.skills.registry import Registry
 
 RECENT_MESSAGES = 12
@@ -61,10 +61,10 @@ class Thinker:
         try:
             turns = await self._turns(step, requester, past, foreign)
             answer = await self._ask(purpose, step, turns)
-            came = await self._read(step, answer, tainted_by)
+            came = await self._read(step, answer, tainted_by, past)
             if isinstance(came, Invalid):
                 mended = repair_turns(turns, answer, came.message, self.deps.settings.home)
-                came = await self._read(step, await self._ask(purpose, step, mended), tainted_by)
+                came = await self._read(step, await self._ask(purpose, step, mended), tainted_by, past)
         except ModelUnavailable as error:
             return Failed(error=f"No language model answered: {error.reason}", retry_in_s=error.retry_after_s)
         except BadPrompt as error:
@@ -84,7 +84,9 @@ class Thinker:
             n=step.n,
         )
 
-    async def _read(self, step: Claimed, answer: Answer, tainted_by: list[tuple[int, str]]) -> Succeeded | Invalid:
+    async def _read(
+        self, step: Claimed, answer: Answer, tainted_by: list[tuple[int, str]], past: list[dict[str, Any]]
+    ) -> Succeeded | Invalid:
         """The answer as the turn's outcome, or what is wrong with it. `tainted_by`: whose untrusted words it had read."""
         parsed = parse_calls(answer, [PROPOSE])
         if isinstance(parsed, Invalid):
@@ -97,10 +99,21 @@ class Thinker:
         try:
             proposal = read_proposal(parsed.calls[0].args)
             last = max(step.n, await steps.last_number(self.deps.db, step.task_id))
-            added = steps_of(proposal, after=step.n, last=last, manifests=self._manifests(), read_untrusted=tainted_by)
+            added = steps_of(
+                proposal,
+                after=step.n,
+                last=last,
+                manifests=self._manifests(),
+                read_untrusted=tainted_by,
+                promised=open_promises(past),
+            )
         except NotAPlan as error:
             return Invalid(str(error))
-        return Succeeded(result={"say": proposal.say, "steps": [s.n for s in added]}, added=added)
+        result: dict[str, Any] = {"say": proposal.say, "steps": [s.n for s in added]}
+        # What is promised after others' words were read could be theirs, so it counts for nothing.
+        if proposal.later and not tainted_by:
+            result["later"] = [promise.model_dump() for promise in proposal.later]
+        return Succeeded(result=result, added=added)
 
     def _manifests(self) -> dict[str, SkillManifest]:
         return {m.name: m for m in self.registry.manifests()}

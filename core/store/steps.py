@@ -301,6 +301,14 @@ async def transcript(db: Db, task: int, before: int) -> list[dict[str, Any]]:
     return [dict(r) for r in rows]
 
 
+async def read_before(db: Db, task: int, n: int) -> list[dict[str, Any]]:
+    """The arguments of the steps below `n` that only read."""
+    rows = await db.fetch(
+        "select args from steps where task_id = $1 and n < $2 and kind = 'act' and effect_class = 'pure'", task, n
+    )
+    return [r["args"] for r in rows]
+
+
 async def last_number(db: Db, task: int) -> int:
     number: int = await db.fetchval("select coalesce(max(n), 0) from steps where task_id = $1", task)
     return number
