@@ -18,6 +18,7 @@ from fastapi import APIRouter
 from bot.app import create_app
 from bot.courier import Courier
 from bot.sending import Sender
+from bot.watch import Watch
 from bot.web.sender import WebSender
 from core import config, organisation
 from core.db import open_pool
@@ -95,7 +96,8 @@ async def keep_going(name: str, part: Callable[[], Awaitable[None]]) -> None:
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT."""
     async with open_deps(settings) as deps:
-        set_up_logging(settings.log_level, deps.masks())  # again, now that sayso.yaml has named its secrets
+        # Again, now that sayso.yaml has named its secrets.
+        set_up_logging(settings.log_level, deps.masks(), settings.log_format)
         channels = open_channels(deps)
         app = create_app(deps, extra_routers=channels.routers)
         server = Server(
@@ -107,8 +109,8 @@ async def serve(settings: Settings) -> None:
         asked = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, asked.set)
-        courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks())
-        parts = {"courier": courier.run, **channels.loops}
+        courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures)
+        parts = {"courier": courier.run, "watch": Watch(deps).run, **channels.loops}
         running = [asyncio.create_task(keep_going(name, part), name=name) for name, part in parts.items()]
         web = asyncio.create_task(server.serve())
         stop = asyncio.create_task(asked.wait())
@@ -121,7 +123,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     settings = Settings.load()
-    set_up_logging(settings.log_level, settings.masks())
+    set_up_logging(settings.log_level, settings.masks(), settings.log_format)
     asyncio.run(serve(settings))
 
 

@@ -18,10 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from bot.web import api, forms, health, hooks, pages, past, policy, stream
+from bot.web import api, forms, health, hooks, metrics, pages, past, policy, stream
 from bot.web.auth import Forged, SignedOut
-from bot.web.health import Figures
 from bot.web.limits import Limits
+from bot.web.metrics import Figures
 from bot.web.stream import Hub
 from core.db import DATABASE_AWAY
 from core.deps import Deps
@@ -43,7 +43,16 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
     app = FastAPI(title="Sayso", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps, app.state.hub, app.state.figures = deps, hub, Figures()
     app.state.key = deps.settings.secret_key()
-    for router in (stream.router, policy.router, past.router, api.router, hooks.router, health.router, *extra_routers):
+    for router in (
+        stream.router,
+        policy.router,
+        past.router,
+        api.router,
+        hooks.router,
+        health.router,
+        metrics.router,
+        *extra_routers,
+    ):
         app.include_router(router)
     for router in (pages.router, forms.router):
         app.include_router(router, include_in_schema=False)

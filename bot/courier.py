@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from bot.sending import MaybeSent, NotSent, Sender
 from core import cards, config
 from core.db import DATABASE_AWAY, Pool
+from core.measures import Measures
 from core.ring import OUTBOX_BELL, Bell
 from core.state import backoff_s
 from core.store import approvals, conversations, tasks
@@ -26,8 +27,15 @@ ANSWERED_APART = frozenset({"slack", "telegram"})
 
 
 class Courier:
-    def __init__(self, db: Pool, redis_url: str, senders: Sequence[Sender], mask: Callable[[str], str]) -> None:
-        self._db, self._redis_url, self._mask = db, redis_url, mask
+    def __init__(
+        self,
+        db: Pool,
+        redis_url: str,
+        senders: Sequence[Sender],
+        mask: Callable[[str], str],
+        measures: Measures | None = None,
+    ) -> None:
+        self._db, self._redis_url, self._mask, self._measures = db, redis_url, mask, measures or Measures()
         self._senders = {sender.channel: sender for sender in senders}
         self._edited_at: dict[int, float] = {}
 
@@ -63,6 +71,7 @@ class Courier:
             await self._put_back(message, error)
         except (MaybeSent, TimeoutError) as error:
             await conversations.maybe_sent(self._db, message.id, str(error) or "no answer in time")
+            self._count(message, "unknown")
         except Exception as error:
             log.exception("message %s could not be sent", message.id)
             await self._put_back(message, NotSent(type(error).__name__, config.MESSAGE_RETRY_FIRST_S))
@@ -75,12 +84,16 @@ class Courier:
         while True:
             try:
                 await conversations.sent(self._db, message.id, ref, message.wanted)
+                self._count(message, "sent")
                 return
             except DATABASE_AWAY as error:
                 if time.monotonic() > deadline:
                     raise
                 log.warning("message %s is sent, not yet written: %s", message.id, type(error).__name__)
                 await asyncio.sleep(config.MESSAGE_RETRY_FIRST_S)
+
+    def _count(self, message: Outgoing, outcome: str) -> None:
+        self._measures.count("messages_total", message.conversation.channel, outcome)
 
     async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
         if message.kind == "text":
@@ -131,6 +144,7 @@ class Courier:
     async def _put_back(self, message: Outgoing, error: NotSent) -> None:
         if error.retry_s is None or (error.charged and message.attempts >= config.MESSAGE_ATTEMPTS):
             log.error("message %s is given up: %s", message.id, error.why)
+            self._count(message, "dead")
             await conversations.not_sent(self._db, message.id, error.why, None)
             return
         if not error.charged:

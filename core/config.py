@@ -77,6 +77,11 @@ CARD_EDITS_KEEP_S: Final = 24 * 3600
 LLM_CALLS_KEEP_S: Final = 90 * 24 * 3600
 LEFTOVERS_KEEP_S: Final = 30 * 24 * 3600
 
+# ---------------------------------------------------------------- figures
+MEASURES_FLUSH_S: Final = 10.0
+ALERTS_EVERY_S: Final = 15.0
+ALERT_CLEAR_LEAST_S: Final = 60.0
+
 # ---------------------------------------------------------------- database
 POOL_MOST: Final = 10
 BOT_POOL_MOST: Final = 16

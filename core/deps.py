@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.db import Pool
 from core.display import Masks
+from core.measures import Measures
 from core.organisation import Organisation, secret_names
 from core.ring import Ring
 from core.settings import Settings
@@ -17,6 +18,7 @@ class Deps:
     organisation: Organisation
     db: Pool
     ring: Ring
+    measures: Measures = field(default_factory=Measures)
 
     def masks(self) -> Masks:
         """Takes every secret out of a text: those of the environment, and those that sayso.yaml names."""

@@ -38,12 +38,12 @@ class BadExpression(ValueError):
 
 
 class Expression:
-    """A compiled condition. Raises `BadExpression`."""
+    """A compiled condition over these variables. Raises `BadExpression`."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, variables: frozenset[str] = VARIABLES) -> None:
         if len(source) > SOURCE_CHARS_MOST:
             raise BadExpression(f"it is longer than {SOURCE_CHARS_MOST:,} characters")
-        self._program = _compiled(source)
+        self._program = _compiled(source, variables)
         self.source = source
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
@@ -58,16 +58,16 @@ class Expression:
 
 
 @lru_cache(maxsize=COMPILED_KEPT)
-def _compiled(source: str) -> Any:
+def _compiled(source: str, variables: frozenset[str]) -> Any:
     try:
         program = cel.compile(source)
     except ValueError as error:
         raise BadExpression(_syntax(str(error))) from error
     bare = _TEXT.sub("''", source)
-    for name in sorted(set(program.variables()) - VARIABLES - set(_BINDS.findall(bare))):
-        raise BadExpression(f"there is no variable {name!r}; {_nearest(name, VARIABLES)}")
+    for name in sorted(set(program.variables()) - variables - set(_BINDS.findall(bare))):
+        raise BadExpression(f"there is no variable {name!r}; {_nearest(name, variables)}")
     for name, field in _FIELD.findall(bare):
-        if field not in FIELDS[name]:
+        if variables is VARIABLES and field not in FIELDS[name]:
             raise BadExpression(f"{name} has no {field!r}; {_nearest(field, FIELDS[name])}")
     return program
 

@@ -6,12 +6,15 @@ Adapters call `receive`, `press` and `control` and acknowledge after they return
 
 from __future__ import annotations
 
+import logging
+import time
 from datetime import datetime
 from typing import Any
 
 from core import answering, cards, config
 from core.db import Connection, transaction
 from core.deps import Deps
+from core.logs import moved
 from core.models import (
     Accepted,
     AlreadyDecided,
@@ -29,6 +32,8 @@ from core.models import (
 from core.organisation import sees_all
 from core.store import approvals, conversations, people, tasks
 from core.store.people import Principal
+
+log = logging.getLogger(__name__)
 
 FOREIGN_ONLY = (
     "I don't act on forwarded or quoted text. Tell me in your own words what to do with it, and quote it again."
@@ -115,6 +120,7 @@ async def _greet_stranger(tx: Connection, inbound: Inbound, made: int, conversat
 
 async def press(deps: Deps, pressed: Press) -> Decided:
     """One decision in one commit: who may, which card, still open, one vote a person."""
+    began = time.monotonic()
     person = await people.behind(deps.db, pressed.sender)
     if person is None:
         return NotAllowed(pressed.approval_id, "I don't know you")
@@ -131,6 +137,11 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     decided = _decided(answer, pressed.approval_id, person)
     if isinstance(decided, Accepted):
         deps.ring.task(decided.task_id)
+        deps.measures.observe("press_seconds", time.monotonic() - began, pressed.channel)
+        moved(
+            log, "approval", task=decided.task_id, approval=decided.approval_id, principal=person.key, was="pending",
+            to=decided.status, why=pressed.verdict,
+        )  # fmt: skip
     elif isinstance(decided, TooLate):
         deps.ring.task(int(answer["task_id"]))
     return decided

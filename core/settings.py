@@ -51,6 +51,7 @@ class Settings(BaseModel):
     sayso_secret_key: SecretStr | None = None
     sayso_test_clock: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] | None = None
 
     slack_bot_token: SecretStr | None = None
     slack_app_token: SecretStr | None = None

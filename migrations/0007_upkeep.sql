@@ -161,3 +161,36 @@ alter table events set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum
 alter table inbound set (autovacuum_vacuum_scale_factor = 0.05);
 -- A handful of rows, each updated every few seconds: room for updates in place, and a vacuum that does not wait for fifty dead ones.
 alter table workers set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
+
+-- ---------------------------------------------------------------- figures
+
+-- What all processes counted and timed: each adds what it saw since its last time, so a figure outlives its worker.
+-- `amounts`: for a duration its buckets from the lowest and then the sum of seconds, for a counter the count.
+create table measures (
+    name    text not null,
+    labels  text not null,
+    amounts float8[] not null,
+    primary key (name, labels)
+) with (fillfactor = 50);
+
+-- `p_amounts` is a list of lists, in the order of the names: arrays of arrays would have to be of one length.
+create function add_measures_v1(p_names text[], p_labels text[], p_amounts jsonb) returns void language plpgsql as $$
+begin
+    insert into measures as m (name, labels, amounts)
+    select p_names[i], p_labels[i], array(select v::float8 from jsonb_array_elements_text(p_amounts -> (i - 1)) v)
+      from generate_subscripts(p_names, 1) i order by i
+    on conflict (name, labels) do update set amounts = array(
+        select coalesce(a, 0) + coalesce(b, 0) from unnest(m.amounts, excluded.amounts) with ordinality u (a, b, i) order by i);
+end $$;
+
+-- Alert rules of sayso.yaml as they stand: since when the condition holds, since when it was told, since when it is over.
+create table alerts (
+    key         text primary key,
+    since       timestamptz,
+    fired_at    timestamptz,
+    clear_since timestamptz,
+    seen_at     timestamptz not null default now()
+) with (fillfactor = 50);
+insert into upkeep (job) values ('alerts');
+
+create index outbox_dead on outbox (created_at) where status = 'dead';

@@ -156,7 +156,11 @@ def test_durations_become_seconds(written: str, seconds: int) -> None:
         ),
         ("schedules: [{name: a, cron: '0 7 * *', run: r, as: x}]", "'0 7 * *' is no schedule; write five fields"),
         ("schedules: [{name: a, cron: '0 7 * * *', run: r, as: x}]", "there is no runbook 'r'"),
-        ("alerts: [{metric: m, to: slack/x}]", "an alert needs one of above and below"),
+        ("alerts: [{metric: workers_alive, to: slack/x}]", "a metric needs one of above and below"),
+        ("alerts: [{metric: worker_alive, below: 1, to: slack/x}]", "did you mean 'workers_alive'?"),
+        ("alerts: [{above: 1, to: slack/x}]", "an alert needs one of metric and when"),
+        ("alerts: [{when: worker_alive < 1, to: slack/x}]", "did you mean 'workers_alive'?"),
+        ("alerts: [{when: workers_alive < 1, below: 2, to: slack/x}]", "a condition (when) neither"),
     ],
 )
 def test_a_problem_names_its_line_and_the_fix(text: str, says: str) -> None:

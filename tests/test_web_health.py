@@ -11,7 +11,7 @@ from tests.web_house import House, open_house
 async def test_a_healthy_process_is_alive_and_ready(house: House) -> None:
     client = house.client()
     assert (await client.get("/healthz")).json() == {"status": "ok"}
-    assert (await client.get("/readyz")).json() == {"status": "ready"}
+    assert (await client.get("/readyz")).json() == {"status": "ready", "workers_alive": 1}
 
 
 async def test_a_database_without_the_last_migration_is_not_ready(house: House) -> None:

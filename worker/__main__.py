@@ -90,7 +90,8 @@ async def work(settings: Settings, *, slots: int = config.WORKER_SLOTS) -> None:
 async def _one_lease(settings: Settings, asked: asyncio.Event, slots: int) -> None:
     """Work until asked to stop or until the lease is gone."""
     async with open_crew(settings, slots=slots) as crew:
-        set_up_logging(settings.log_level, crew.deps.masks())  # again, now that sayso.yaml has named its secrets
+        # Again, now that sayso.yaml has named its secrets.
+        set_up_logging(settings.log_level, crew.deps.masks(), settings.log_format)
         parts = [asyncio.create_task(crew.run(), name="executor")]
         parts += [
             asyncio.create_task(answer_rings(crew, crew.redis_url, lane), name=f"rings {lane}") for lane in config.LANES
@@ -108,7 +109,7 @@ async def _one_lease(settings: Settings, asked: asyncio.Event, slots: int) -> No
 
 def main() -> None:
     settings = Settings.load()
-    set_up_logging(settings.log_level, settings.masks())
+    set_up_logging(settings.log_level, settings.masks(), settings.log_format)
     asyncio.run(work(settings))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -119,7 +120,9 @@ class Actor:
         is_tainted = _origins(step).get(provenance.TURN) is not None and not skill.manifest.is_pure
         read = await steps.read_before(db, step.task_id, step.n) if is_tainted else []
         where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema, read)
-        return _Frozen(action, digest.digest(action), where, seen.requester, args)
+        ago_s = (seen.approval or {}).get("decided_ago_s")
+        decided_at = None if ago_s is None else time.monotonic() - ago_s
+        return _Frozen(action, digest.digest(action), where, seen.requester, args, decided_at)
 
     # ------------------------------------------------------------ gate
 
@@ -212,6 +215,8 @@ class Actor:
             if answer != "go":
                 hold.may_interrupt = True
                 return await self._ask_anew(hold, skill, frozen, go, answer)
+            if go.approval and frozen.decided_at is not None:
+                self.deps.measures.observe("begin_seconds", time.monotonic() - frozen.decided_at)
         if not self.lease.is_good():
             return Dropped(evidence="the lease ended before the call; it was not made")
         return await self._call(step, skill, ctx, frozen)
@@ -271,6 +276,7 @@ class _Frozen:
     provenance: Provenance
     requester: Principal
     args: dict[str, Any]
+    decided_at: float | None
 
 
 def _origins(step: Claimed) -> dict[str, ArgumentOrigin]:

@@ -15,6 +15,7 @@ from typing import Any
 from core import __version__, config, organisation, ring
 from core.db import DATABASE_AWAY, open_pool
 from core.deps import Deps
+from core.logs import moved
 from core.models import Claimed, Failed, Outcome, Released, Unknown
 from core.settings import Settings
 from core.store import llm_calls, people, skills
@@ -29,6 +30,7 @@ from worker.skills.context import SkillContext
 from worker.skills.handles import open_handles
 from worker.skills.registry import Registry
 from worker.sweeper import Sweeper
+from worker.telling import told
 from worker.think import Thinker
 from worker.upkeep import Housekeeper
 
@@ -43,8 +45,9 @@ class Crew:
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
         self.executor = Executor(deps.db, lease, self._carry, slots=slots)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
-        self._housekeeper = Housekeeper(deps.db)
+        self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._looking: set[asyncio.Task[None]] = set()
+        self._keys: dict[int, str] = {}
 
     @property
     def deps(self) -> Deps:
@@ -87,7 +90,26 @@ class Crew:
             log.exception("step %s.%s broke", hold.step.task_id, hold.step.n)
             why = f"{hold.step.skill or hold.step.kind} broke: {type(error).__name__}: {error}"
             came = Failed(error=why) if hold.may_interrupt else Unknown(error=why)
-        return await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
+        following = await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
+        await self._tell(hold.step, came)
+        return following
+
+    async def _tell(self, step: Claimed, came: outcome.Outcome) -> None:
+        """One line and one count for each outcome that was written."""
+        to, word = told(came, step.effect_class, step.attempt < step.max_attempts)
+        self._deps.measures.count("steps_total", step.kind, word)
+        person = await self._key_of(step.requester_id)
+        moved(log, "step", task=step.task_id, step=step.n, principal=person, was="running", to=to, why=word)
+
+    async def _key_of(self, principal: int) -> str:
+        """Who that is, asked once; with no database the number: telling must not cost the step claimed beside it."""
+        if principal not in self._keys:
+            try:
+                person = await people.by_id(self._deps.db, principal)
+            except DATABASE_AWAY:
+                return str(principal)
+            self._keys[principal] = person.key if person else str(principal)
+        return self._keys[principal]
 
     async def _perform(self, hold: Hold) -> outcome.Outcome:
         if hold.step.kind in ("plan", "think"):
@@ -149,6 +171,8 @@ async def open_crew(settings: Settings, *, slots: int = config.WORKER_SLOTS) -> 
 
 def _recorder(deps: Deps) -> Callable[[CallRecord], Awaitable[None]]:
     async def record(call: CallRecord) -> None:
+        deps.measures.count("llm_calls_total", call.provider, call.error_class or call.outcome)
+        deps.measures.observe("llm_seconds", call.latency_ms / 1000, call.provider)
         await llm_calls.record(
             deps.db,
             purpose=call.purpose,

@@ -1,8 +1,8 @@
 """The housekeeper: puts away what is over, a little at a time, in whichever worker finds a job due.
 
-Idle it costs one small statement every `UPKEEP_LOOK_S` seconds. A round ends after `UPKEEP_ROUND_S` and leaves its place in
-the database, so a killed worker loses nothing and the next one goes on from there. What may go is decided in SQL
-(migrations/0007_upkeep.sql), never here.
+Idle it costs one small statement every `MEASURES_FLUSH_S` seconds, when it also writes down what this process counted. A
+round ends after `UPKEEP_ROUND_S` and leaves its place in the database, so a killed worker loses nothing and the next one
+goes on from there. What may go is decided in SQL (migrations/0007_upkeep.sql), never here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import asyncpg
 
 from core import config
 from core.db import DATABASE_AWAY, Pool
-from core.store import upkeep
+from core.measures import Measures
+from core.store import measures, upkeep
 from core.store.upkeep import LEFTOVERS, MONTHS, WALKS, Keep
 
 log = logging.getLogger(__name__)
@@ -26,14 +27,15 @@ JOBS: Final = (MONTHS, *WALKS, LEFTOVERS)
 
 
 class Housekeeper:
-    def __init__(self, db: Pool, keep: Keep | None = None) -> None:
-        self._db, self._keep = db, keep or Keep()
+    def __init__(self, db: Pool, measures: Measures | None = None, keep: Keep | None = None) -> None:
+        self._db, self._measures, self._keep = db, measures or Measures(), keep or Keep()
 
     async def run(self) -> None:
         """Look for ever; workers that start together do not look together."""
         while True:
-            await asyncio.sleep(config.UPKEEP_LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(config.MEASURES_FLUSH_S * random.uniform(0.8, 1.2))  # noqa: S311
             try:
+                await measures.flush(self._db, self._measures)
                 await self.look()
             except DATABASE_AWAY as error:
                 log.warning("no upkeep: %s", type(error).__name__)

@@ -42,7 +42,8 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT
         _wait_for_port(settings)
         _migrate(settings.database_dsn())
         code = asyncio.run(_prepare_owner(settings))
-        children = Supervisor(_commands(), ground.environment, ground.lease)
+        words = {"LOG_FORMAT": settings.log_format or "console"}  # a person reads them here
+        children = Supervisor(_commands(), ground.environment | words, ground.lease)
         for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sign, lambda *_: children.stop())
         children.start()

@@ -4,6 +4,7 @@ Pure: rows come in, a `Card` or a text goes out. Every string is plain text in w
 already; senders escape it for their markup and shorten nothing of an approval card's `exact` part.
 """
 
+from core.cards.alerts import alert_text
 from core.cards.approval import approval_card, exact_text, press_answer
 from core.cards.card import YES, Button, Card, StepLine, Tone
 from core.cards.replies import (
@@ -30,6 +31,7 @@ __all__ = [
     "StepLine",
     "Tone",
     "action_title",
+    "alert_text",
     "answer_text",
     "approval_card",
     "approvals_text",

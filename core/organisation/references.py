@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from core import templates
+from core import figures, templates
 from core.organisation.runbooks import typed
 from core.organisation.schema import Organisation, place_parts
 
@@ -167,8 +167,12 @@ def _of_what_starts_itself(org: Organisation) -> Iterator[tuple[Where, str]]:
                 f"{schedule.cron!r} is no schedule; write five fields such as '0 7 * * MON-FRI'",
             )
     for i, alert in enumerate(org.alerts):
-        if (alert.above is None) == (alert.below is None):
-            yield ("alerts", i), "an alert needs one of above and below"
+        if (alert.metric is None) == (alert.when is None):
+            yield ("alerts", i), "an alert needs one of metric and when"
+        elif alert.metric is not None and alert.gauge not in figures.NAMES:
+            yield ("alerts", i, "metric"), _unknown("gauge", alert.gauge, set(figures.NAMES))
+        elif (alert.metric is not None) != ((alert.above is None) != (alert.below is None)):
+            yield ("alerts", i), "a metric needs one of above and below, a condition (when) neither"
         yield from _place(("alerts", i, "to"), alert.to)
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from core import figures
 from core.expressions import BadExpression, Expression
 from core.models import Channel, Risk
 
@@ -160,11 +161,28 @@ class Schedule(Part):
 
 
 class Alert(Part):
-    metric: str
+    """A gauge of /metrics (with `sayso_` or without) above or below a value, or `when`: CEL over all of them."""
+
+    metric: str | None = None
     above: float | None = None
     below: float | None = None
+    when: str | None = None
     for_: Duration = Field(default=0, alias="for")
     to: str
+
+    @property
+    def gauge(self) -> str:
+        return (self.metric or "").removeprefix(figures.PREFIX)
+
+    @field_validator("when")
+    @classmethod
+    def _compiles(cls, when: str | None) -> str | None:
+        if when is not None:
+            try:
+                Expression(when, figures.NAMES)
+            except BadExpression as error:
+                raise ValueError(f"the condition does not compile: {error}") from error
+        return when
 
 
 class Organisation(Part):

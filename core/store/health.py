@@ -30,3 +30,8 @@ async def seen(db: Db) -> Seen:
         " (select count(*) from steps where status = 'unknown') as unknown_steps"
     )
     return Seen(**row)
+
+
+async def workers_alive(db: Db) -> int:
+    count: int = await db.fetchval("select count(*) from workers where lease_until > now()")
+    return count

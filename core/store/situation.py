@@ -15,7 +15,7 @@ from core.store.people import Principal
 @dataclass(frozen=True, slots=True)
 class Situation:
     """`own_words` is what the requester wrote that the task comes from; `approval` the one that the step has, if any:
-    {id, status, items, approvers, is_expired}."""
+    {id, status, items, approvers, is_expired, decided_ago_s}."""
 
     requester: Principal
     conversation: ConversationRef
@@ -37,7 +37,8 @@ async def of_step(db: Db, task: int, skill: str, approval: str | None) -> Situat
         "   where g.holder_id = p.id and g.skill = $2 and (g.task_id is null or g.task_id = t.id) and g.revoked_at is null"
         "   and g.expires_at > sayso_now() and coalesce(g.uses_left, 1) > 0), '[]') as grants,"
         " (select jsonb_build_object('id', a.id, 'status', a.status, 'items', a.items, 'approvers', a.approvers,"
-        "   'is_expired', a.expires_at <= sayso_now()) from approvals a where a.id = $3) as approval"
+        "   'is_expired', a.expires_at <= sayso_now(),"
+        "   'decided_ago_s', extract(epoch from sayso_now() - a.decided_at)) from approvals a where a.id = $3) as approval"
         " from tasks t join principals p on p.id = t.requester_id and p.is_active"
         " left join conversations c on c.id = t.conversation_id where t.id = $1",
         task, skill, UUID(approval) if approval else None,
