@@ -47,12 +47,19 @@ declare
 begin
     select * into m from outbox where id = p_id and status in ('sending', 'unknown') for update;
     if not found then return; end if;
-    if p_retry_s is not null and m.card_id is not null then
-        delete from outbox where card_id = m.card_id and status = 'pending';
-    end if;
-    update outbox set status = case when p_retry_s is null then 'dead' else 'pending' end, error = p_error, lease_until = null,
-           next_at = now() + make_interval(secs => coalesce(p_retry_s, 0)),
-           attempts = case when p_charged then attempts else greatest(attempts - 1, 0) end where id = p_id;
+    loop
+        if p_retry_s is not null and m.card_id is not null then
+            delete from outbox where card_id = m.card_id and status = 'pending';
+        end if;
+        begin
+            update outbox set status = case when p_retry_s is null then 'dead' else 'pending' end, error = p_error,
+                   lease_until = null, next_at = now() + make_interval(secs => coalesce(p_retry_s, 0)),
+                   attempts = case when p_charged then attempts else greatest(attempts - 1, 0) end where id = p_id;
+            return;
+        exception when unique_violation then
+            null;       -- the newer one was written just now: once more
+        end;
+    end loop;
 end $$;
 
 create function message_unknown_v1(p_id bigint, p_error text) returns void language plpgsql as $$

@@ -5,6 +5,7 @@ import asyncio
 from core import config
 from core.db import Connection, transaction
 from core.store import conversations
+from tests.processes import until
 from tests.web_house import House
 
 LEASE_S = config.MESSAGE_LEASE_S
@@ -68,3 +69,20 @@ async def test_many_changes_and_a_courier_at_once_leave_the_last_one_shown(house
     changing = asyncio.ensure_future(change())
     await asyncio.gather(changing, deliver(), deliver())
     assert await is_shown(house)
+
+
+async def test_a_message_that_is_put_back_while_its_card_changes_replaces_the_newer_one(house: House) -> None:
+    task = await house.task(await house.person("ann", "owner"))
+    [message] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+
+    async def waits() -> bool:
+        locked = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+        return bool(await house.db.fetchval(locked))
+
+    async with transaction(house.db) as changing:
+        await touch(changing, task)
+        putting = asyncio.create_task(conversations.not_sent(house.db, message.id, "the line broke", 0.0))
+        await until(waits, "putting it back waits for the change")
+    await putting
+    [again] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    assert (again.id, again.wanted) == (message.id, await house.db.fetchval("select wanted from cards"))
