@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from bench import throughput
 from bench.cells import Sample, gathered, told
+from bench.children import ChildFailed
 from bench.peers import SYSTEMS, version
 from bench.run import Run
 from bench.stand import Stand, open_stand
@@ -28,6 +29,7 @@ from bench.stand import Stand, open_stand
 REPEATS: Final = 5
 REPEATS_QUICK: Final = 1
 CONCURRENCY_MOST: Final = 64  # the embedded Postgres takes 120 connections
+ABSENT: Final = "not installed"
 NAMES: Final = ("W1", "W2", "W3")
 
 
@@ -72,7 +74,11 @@ async def benchmark(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         run = Run(stand, installed, given.repeats, given.quick, given.concurrency)
         await stand.create("raw")
         for system in installed:
-            await run.install(system)
+            try:
+                await run.install(system)
+            except ChildFailed as error:
+                run.fail(f"{system}: its tables", str(error))
+                run.systems.remove(system)
         about = await _about(stand)
         samples = []
         async for sample in measure(run, given.only):
@@ -83,8 +89,9 @@ async def benchmark(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "quick": given.quick,
         "repeats": given.repeats,
         "seconds": round(time.monotonic() - began, 1),
-        "versions": {name: version(name) or "not installed" for name in given.systems},
+        "versions": {name: version(name) or ABSENT for name in given.systems},
         "failures": run.failures,
+        "lacks": run.lacks,
         "cells": gathered(samples),
     }
 
@@ -110,6 +117,8 @@ def tell(found: dict[str, Any]) -> str:
         f" {machine['postgres']} (fsync on), load {machine['load_average'][0]} at the start",
         ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
         *(told(cell) for cell in found["cells"]),
+        *(f"{system}: not installed; see docs/benchmarks.md" for system, v in found["versions"].items() if v == ABSENT),
+        *(f"{cell}: not measured: it {why}" for cell, why in found["lacks"].items()),
         *(f"{cell}: no result: {why}" for cell, why in found["failures"].items()),
     ]
     return "\n".join(lines)

@@ -7,26 +7,27 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from bench.children import ChildFailed, Children
-from bench.peers import Site
+from bench.peers import Load, Site
 from bench.stand import Stand
 
-INSTALL_S: Final = 60.0
+CELL_S: Final = 120.0
 
 
 @dataclass
 class Run:
     stand: Stand
-    systems: Sequence[str]
+    systems: list[str]
     repeats: int
     quick: bool
     concurrencies: tuple[int, ...] | None = None
     failures: dict[str, str] = field(default_factory=dict)
+    lacks: dict[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -41,6 +42,10 @@ class Run:
     def fail(self, cell: str, why: str) -> None:
         """A cell without a result says why in the results; the run goes on."""
         self.failures[cell] = why
+
+    def lack(self, cell: str, why: str) -> None:
+        """A system without the means is no failure."""
+        self.lacks[cell] = why
 
     @asynccontextmanager
     async def site(self, system: str) -> AsyncIterator[Site]:
@@ -59,11 +64,24 @@ class Run:
         """The system's tables, once, in a database to be copied from."""
         folder = self.stand.folder / f"install-{system}"
         folder.mkdir()
-        dsn = await self.stand.create(f"template_{system}")
-        site = Site(dsn, self.stand.redis_url, folder, folder / "ledger")
-        with Children(folder) as children:
-            at = {name: str(value) for name, value in asdict(site).items()}
-            child = children.start("bench.peers", system, "install", json.dumps(at), environment=self.environment)
-            await asyncio.wait_for(asyncio.to_thread(child.communicate), INSTALL_S)
+        site = Site(await self.stand.create(f"template_{system}"), self.stand.redis_url, folder, folder / "ledger")
+        await self.ask(system, "install", site, Load(1, 1, 1))
+
+    async def ask(self, system: str, verb: str, site: Site, load: Load) -> dict[str, Any]:
+        """Have a process of its own do it; what it answers. Raises `ChildFailed`."""
+        with Children(site.folder) as children:
+            child = children.start("bench.peers", *words(system, verb, site, load), environment=self.environment)
+            try:
+                said, _ = await asyncio.wait_for(asyncio.to_thread(child.communicate), CELL_S)
+            except TimeoutError as error:
+                raise ChildFailed(f"not done within {CELL_S:g} s") from error
             if child.returncode != 0:
-                raise ChildFailed(f"{system} cannot be installed in its database: {children.said(child)}")
+                raise ChildFailed(children.said(child))
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+
+def words(system: str, verb: str, site: Site, load: Load) -> tuple[str, ...]:
+    """The command line of a system's process."""
+    at = {name: str(value) for name, value in asdict(site).items()}
+    return system, verb, json.dumps(at), json.dumps(asdict(load))

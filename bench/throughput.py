@@ -6,19 +6,16 @@ connections as the cell has slots.
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bench import raw
 from bench.cells import Key, Sample
-from bench.children import ChildFailed, Children
-from bench.peers import Load, Shape
+from bench.children import ChildFailed
+from bench.peers import LACKS, Load, Shape
 from bench.run import Run
 
-SECONDS_MOST: Final = 120.0
 CHAIN_STEPS: Final = 10
 FAN_STEPS: Final = 22  # 1 → 20 → 1
 
@@ -49,6 +46,9 @@ async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
         for concurrency in run.concurrencies or workload.concurrencies:
             before = await _probe(run, concurrency)
             for system in run.systems:
+                if (system, workload.name) in LACKS:
+                    run.lack(f"{workload.name} {system}", LACKS[system, workload.name])
+                    continue
                 took = await _carry_out(run, system, workload, concurrency)
                 after = await _probe(run, concurrency)
                 raw_rate = (before.rate + after.rate) / 2
@@ -70,22 +70,12 @@ async def _carry_out(run: Run, system: str, workload: Workload, concurrency: int
     if concurrency == 1:
         steps //= 2
     load = Load(max(steps // workload.steps, 2 * concurrency), workload.steps, concurrency, workload.shape)
-    cell = f"{workload.name}-{system}-{concurrency}"
-    async with run.site(system) as site:
-        with Children(site.folder) as children:
-            at = {name: str(value) for name, value in asdict(site).items()}
-            child = children.start(
-                "bench.peers", system, "run", json.dumps(at), json.dumps(asdict(load)), environment=run.environment
-            )
-            try:
-                said, _ = await asyncio.wait_for(asyncio.to_thread(child.communicate), SECONDS_MOST)
-            except TimeoutError:
-                run.fail(cell, f"not done within {SECONDS_MOST:g} s")
-                return None
-            if child.returncode != 0:
-                raise ChildFailed(f"{cell}: {children.said(child)}")
-    answer: dict[str, Any] = json.loads(said)
+    try:
+        async with run.site(system) as site:
+            answer = await run.ask(system, "run", site, load)
+    except ChildFailed as error:
+        answer = {"problems": [str(error)]}
     if answer["problems"]:
-        run.fail(cell, "; ".join(answer["problems"]))
+        run.fail(f"{workload.name} {system} C={concurrency}", "; ".join(answer["problems"]))
         return None
     return answer

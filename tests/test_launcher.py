@@ -175,14 +175,21 @@ def locked(name: str) -> dict[str, str]:
 
 def test_the_locks_name_no_place_and_agree_with_the_project() -> None:
     runtime, test = locked("requirements.lock"), locked("requirements-test.lock")
+    bench = locked("requirements-bench.lock")
     assert runtime.items() <= test.items(), "what is tested is what runs"
-    for name in ("requirements.lock", "requirements-test.lock"):
+    assert runtime.items() <= bench.items(), "what is measured is what runs"
+    for name in ("requirements.lock", "requirements-test.lock", "requirements-bench.lock"):
         text = (HOUSE / name).read_text()
         assert "://" not in text
         assert not [line for line in text.splitlines() if line.startswith(("-", "/", "#"))]
         assert text.count("==") <= text.count("--hash=sha256:")
     project = tomllib.loads((HOUSE / "pyproject.toml").read_text())
-    for wanted, pins in ((project["project"]["dependencies"], runtime), (project["dependency-groups"]["test"], test)):
+    groups = project["dependency-groups"]
+    for wanted, pins in (
+        (project["project"]["dependencies"], runtime),
+        (groups["test"], test),
+        (groups["bench"], bench),
+    ):
         for line in wanted:
             requirement = Requirement(line)
             assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line

@@ -6,16 +6,26 @@ at its best. A system that is not installed is named so in the results and the r
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 Shape = Literal["chain", "fan"]
 PAYLOAD: Final = "x" * 200  # what every step is given and answers
 # The module and the distribution that has to be installed for it, in the order in which they run.
-SYSTEMS: Final = {"sayso": "sayso"}
+SYSTEMS: Final = {
+    "sayso": "sayso",
+    "dbos": "dbos",
+    "langgraph": "langgraph-checkpoint-postgres",
+    "procrastinate": "procrastinate",
+    "pgqueuer": "pgqueuer",
+}
+# What a system has no means for; the run says so in place of a figure.
+LACKS: Final = {
+    ("procrastinate", "W3"): "has no step that waits for several others",
+    ("pgqueuer", "W3"): "has no step that waits for several others",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +49,16 @@ class Site:
 
 
 class System(Protocol):
-    """`seed` puts the load where a queue keeps it and is not timed; `drain` returns when every task is durably done."""
+    """What `open_system(site)` of each module here answers.
+
+    `seed` puts the load where a queue keeps it and is not timed; `drain` returns when every task is durably done.
+    """
 
     async def install(self) -> None: ...
 
     async def seed(self, load: Load) -> None: ...
 
     async def drain(self, load: Load) -> None: ...
-
-
-def open_system(name: str, site: Site) -> System:
-    module: Any = importlib.import_module(f"bench.peers.{name}")
-    opened: System = module.open_system(site)
-    return opened
 
 
 def version(name: str) -> str | None:

@@ -7,6 +7,7 @@ system itself knows every task to be done. What the ledger does not prove is no 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import signal
 import sys
@@ -17,12 +18,18 @@ from typing import Any, Final
 import asyncpg
 
 from bench import ledger
-from bench.peers import Load, Site, System, open_system
+from bench.peers import Load, Site
 
 WARM: Final = 0.1
 
 
-async def measure(system: System, site: Site, load: Load) -> dict[str, Any]:
+async def install(system: Any, site: Site, load: Load) -> dict[str, Any]:
+    await system.install()
+    return {}
+
+
+async def run(system: Any, site: Site, load: Load) -> dict[str, Any]:
+    """How long so many steps took, and the gaps between the steps of a task; or what is wrong with the ledger."""
     await system.seed(load)
     connection = await asyncpg.connect(site.dsn)
     await connection.execute("analyze")
@@ -43,22 +50,19 @@ async def measure(system: System, site: Site, load: Load) -> dict[str, Any]:
     }
 
 
-async def main() -> None:
-    name, verb, site_text, *rest = sys.argv[1:]
+async def main(module: Any, verb: str, site_text: str, load_text: str) -> None:
     at = json.loads(site_text)
     site = Site(at["dsn"], at["redis_url"], Path(at["folder"]), Path(at["ledger"]))
     running = asyncio.current_task()
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    system = open_system(name, site)
-    if verb == "install":
-        await system.install()
-        answer: dict[str, Any] = {"problems": []}
-    else:
-        answer = await measure(system, site, Load(**json.loads(rest[0])))
+    answer = await {"install": install, "run": run}[verb](module.open_system(site), site, Load(**json.loads(load_text)))
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    module: Any = importlib.import_module(f"bench.peers.{sys.argv[1]}")
+    loop_factory = importlib.import_module("uvloop").new_event_loop if hasattr(module, "WANTS_UVLOOP") else None
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main(module, *sys.argv[2:5]))
