@@ -25,6 +25,19 @@ PLAN_STEPS_MOST: Final = 50
 TURNS_MOST: Final = 12
 TURN_TIMEOUT_S: Final = 120.0
 LANES: Final = ("urgent", "default")
+PRIORITIES: Final = ("urgent", "high", "normal", "low")
+WAIT_WITHIN_S: Final = 24 * 3600
+WAIT_MOST_S: Final = 90 * 24 * 3600
+POLL_EVERY_S: Final = 30
+POLL_LEAST_S: Final = 1
+RATE_LIMIT_WAIT_MOST_S: Final = 3600.0
+OUTAGE_WAIT_MOST_S: Final = 900.0
+CHILD_DEPTH_MOST: Final = 3
+CHILDREN_MOST: Final = 20
+EVENTS_UNREAD_MOST: Final = 100
+EVENT_BYTES: Final = 64_000
+EVENTS_SHOWN: Final = 40
+EVENTS_KEPT_S: Final = 7 * 24 * 3600
 
 # ---------------------------------------------------------------- rings
 RING_CAP_S: Final = 0.25

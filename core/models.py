@@ -214,6 +214,7 @@ StepKind = Literal["plan", "think", "act", "wait", "ask", "reflect"]
 class PlannedStep(Frozen):
     """A step to be inserted. `n` is its number in the task, from 1; `needs` are numbers lower than its own.
 
+    `within_s` is its deadline, counted from when it could first run.
     `after` says when it may run: `success` when all needs succeeded, `settled` when all have ended somehow.
     `args` may hold `{{ 3.paths }}` references to fields of earlier results; they are resolved before it runs.
     """
@@ -230,6 +231,7 @@ class PlannedStep(Frozen):
     timeout_s: float = 30.0
     max_attempts: int = 3
     ready_in_s: float = 0.0
+    within_s: float | None = None
 
 
 class Intent(Frozen):
@@ -285,11 +287,12 @@ class Outcome(StrEnum):
 
 
 class Succeeded(Frozen):
-    """`added` are steps that this one's output plans; they are inserted in the same commit."""
+    """`added` are steps that this one's output plans, `read` the events that it has read: both in the same commit."""
 
     kind: Literal["succeeded"] = "succeeded"
     result: dict[str, Any]
     added: tuple[PlannedStep, ...] = ()
+    read: tuple[int, ...] = ()
 
 
 class Failed(Frozen):
@@ -322,11 +325,18 @@ class Parked(Frozen):
 
 
 class Waiting(Frozen):
-    """Nothing to do until a time."""
+    """Nothing to do until a time, or until an event named `key`; the attempt is not charged.
+
+    `reason` is shown to people after "waiting for". `seconds` None means until `within_s` are over, which are counted
+    from the step's first wait.
+    """
 
     kind: Literal["waiting"] = "waiting"
     reason: str
-    seconds: float
+    seconds: float | None
+    within_s: float
+    key: str | None = None
+    read: tuple[int, ...] = ()
 
 
 class Released(Frozen):

@@ -83,7 +83,7 @@ begin
     insert into outbox (conversation_id, kind, body, dedup)
     select c.id, 'text', jsonb_build_object('task', t.id), 'answer:' || t.id || ':' || t.version
       from tasks t join conversations c on c.id = t.conversation_id
-     where t.id = p_task and t.kind = 'plan' and p_to <> 'cancelled' and c.channel in ('slack', 'telegram')
+     where t.id = p_task and t.kind = 'plan' and t.parent_id is null and p_to <> 'cancelled' and c.channel in ('slack', 'telegram')
     on conflict (dedup) do nothing;
 end $$;
 
@@ -146,12 +146,12 @@ begin
                count(*) filter (where x.outcome <> 'ok' and s ->> 'after' = 'success')
           into open_, broken from steps x where x.task_id = p_task and x.n = any (v_needs);
         insert into steps (task_id, n, kind, skill, title, args, origins, needs, unmet, run_after, status, effect_class,
-                           lane, priority, ready_at, timeout_s, max_attempts)
+                           lane, priority, ready_at, timeout_s, max_attempts, within_s)
         values (p_task, (s ->> 'n')::integer, s ->> 'kind', s ->> 'skill', s ->> 'title', s -> 'args', s -> 'origins',
                 v_needs, open_, s ->> 'after', case when open_ + broken > 0 then 'blocked' else 'ready' end,
                 s ->> 'effect_class', t.lane, t.priority,
                 case when open_ + broken > 0 then null when t.status = 'paused' then 'infinity' else sayso_now() end,
-                (s ->> 'timeout_s')::real, (s ->> 'max_attempts')::smallint);
+                (s ->> 'timeout_s')::real, (s ->> 'max_attempts')::smallint, (s ->> 'within_s')::real);
         update steps set dependents = dependents || (s ->> 'n')::integer,
                handled = handled or s ->> 'after' = 'settled'
          where task_id = p_task and n = any (v_needs);

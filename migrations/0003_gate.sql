@@ -487,15 +487,16 @@ begin
     if t.status <> 'failed' then return t.status; end if;
     -- What was given up may have happened; nobody said that it did not, so it is not run again.
     if exists (select from steps where task_id = p_task and outcome = 'given_up') then return t.status; end if;
-    update tasks set status = 'running', finished_at = null, error = null where id = p_task;
+    update tasks set status = 'running', finished_at = null, error = null, ends_by = null where id = p_task;
     for s in select * from steps where task_id = p_task and status in ('failed', 'skipped', 'cancelled') order by n for update loop
         if s.status = 'failed' then
             update steps set status = 'ready', outcome = null, gen = gen + 1, attempt = 0, error = null, finished_at = null,
-                   effect_state = null, approval_id = null, ready_at = sayso_now(), cancel_asked = false
+                   effect_state = null, approval_id = null, ready_at = sayso_now(), cancel_asked = false,
+                   ends_by = null, waits_until = null, woken = false
              where task_id = p_task and n = s.n;
         else
             update steps set status = 'blocked', outcome = null, error = null, finished_at = null, approval_id = null,
-                   cancel_asked = false where task_id = p_task and n = s.n;
+                   cancel_asked = false, ends_by = null, waits_until = null, woken = false where task_id = p_task and n = s.n;
         end if;
     end loop;
     for s in select * from steps where task_id = p_task and status = 'blocked' order by n loop

@@ -30,7 +30,7 @@ from core import state
 from core.db import open_pool
 from core.models import Claimed, EffectClass, PlannedStep
 from core.state import StepView
-from core.store import approvals, clock, people, steps, tasks
+from core.store import approvals, clock, people, signals, steps, tasks
 from core.store.steps import LeaseLost
 
 LEGAL = {(machine, source, target) for machine, source, target in state.transitions()}
@@ -239,7 +239,7 @@ class Engine(RuleBasedStateMachine):
         worker, step = self.a_step(data)
         if (step.task_id, step.n) not in self.begun:
             self.let_go(worker, step)
-            self.run(steps.wait(self.db, worker, step, "timer", 900))
+            self.run(signals.wait(self.db, worker, step, "timer", seconds=900, within_s=1800))
 
     @rule(data=st.data())
     @precondition(lambda self: self.held)

@@ -54,7 +54,8 @@ async def test_plain_words_become_a_plan_a_card_an_action_and_an_answer(
     assert [step["kind"] for step in done["steps"]] == ["plan", "act", "act", "think"]
     planning, turn = script.asked
     assert planning.last() == "please tidy away the logs"
-    assert planning.tools == turn.tools == ("propose_plan",)
+    assert planning.tools == turn.tools
+    assert set(planning.tools) == {"propose_plan", "spawn_task", "await_task", "send_task", "kill_task"}
     assert "files.delete" in planning.last("system")
     assert "<result step=" in turn.last()
     assert "old.log" in turn.last()

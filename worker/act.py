@@ -33,6 +33,7 @@ from core.models import (
     Released,
     Succeeded,
     Unknown,
+    Waiting,
 )
 from core.state import backoff_s
 from core.store import approvals, conversations, situation, steps
@@ -44,7 +45,7 @@ from worker.gate import AskPeople, Go, Refuse, pass_gate
 from worker.lease import Lease
 from worker.outcome import Outcome as StepOutcome
 from worker.skills.context import Handles
-from worker.skills.errors import BadArguments, NotDone, OutcomeUnknown
+from worker.skills.errors import BadArguments, NotDone, OutcomeUnknown, RateLimited
 from worker.skills.registry import Registry
 from worker.skills.run import Skill
 
@@ -103,7 +104,7 @@ class Actor:
         needed = templates.steps_named(step.args)
         results = await steps.results(db, step.task_id, sorted(needed)) if needed else {}
         sources = await steps.sources(db, step.task_id, sorted(needed)) if needed else {}
-        args, origins = templates.resolve(step.args, results, _origins(step), _trusted(sources, self.registry))
+        args, origins = templates.resolve(step.args, results, _origins(step), brought_by(sources, self.registry))
         args = skill.validate(args)
         ctx = await context_for(self, step, skill, seen.requester)
         action = Action(
@@ -255,6 +256,8 @@ class Actor:
         try:
             async with asyncio.timeout(step.timeout_s):
                 result = await skill.run(ctx, frozen.args)
+        except RateLimited as error:
+            return Waiting(reason="rate limit", seconds=error.wait_s, within_s=config.RATE_LIMIT_WAIT_MOST_S)
         except (NotDone, BadArguments) as error:
             return Failed(error=str(error), retry_in_s=_retry_s(step, error))
         except OutcomeUnknown as error:
@@ -283,7 +286,7 @@ def _origins(step: Claimed) -> dict[str, ArgumentOrigin]:
     return {name: ArgumentOrigin.model_validate(value) for name, value in step.origins.items()}
 
 
-def _trusted(sources: Mapping[int, str], registry: Registry) -> dict[int, ArgumentOrigin]:
+def brought_by(sources: Mapping[int, str], registry: Registry) -> dict[int, ArgumentOrigin]:
     """What a reference to each step's result brings with it."""
     origins = {}
     for n, name in sources.items():

@@ -33,6 +33,7 @@ from worker.sweeper import Sweeper
 from worker.telling import told
 from worker.think import Thinker
 from worker.upkeep import Housekeeper
+from worker.waiting import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Crew:
     ) -> None:
         self.redis_url = redis_url
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
+        self._waiter = Waiter(actor)
         self.executor = Executor(deps.db, lease, self._carry, slots=slots)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
@@ -113,9 +115,15 @@ class Crew:
 
     async def _perform(self, hold: Hold) -> outcome.Outcome:
         if hold.step.kind in ("plan", "think"):
-            return await self._thinker.think(hold.step)
+            hold.is_thinking = True
+            try:
+                return await self._thinker.think(hold.step)
+            finally:
+                hold.is_thinking = False
         if hold.step.kind == "act":
             return await self._actor.act(hold)
+        if hold.step.kind == "wait":
+            return await self._waiter.wait(hold)
         return Failed(error=f"This worker cannot do steps of kind {hold.step.kind!r}.", outcome=Outcome.REFUSED)
 
     async def _probe(self, probing: Probing) -> tuple[bool | None, dict[str, Any]]:

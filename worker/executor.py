@@ -26,7 +26,8 @@ Carry = Callable[["Hold"], Awaitable[Claimed | None]]
 
 @dataclass(eq=False)
 class Hold:
-    """A step that runs here. `may_interrupt` is false from the moment its effect has begun.
+    """A step that runs here. `may_interrupt` is false from the moment its effect has begun, `is_thinking` true while a
+    model is being asked: an event may take the step away from us then.
 
     When it is interrupted, `cancel_asked` says that people want it stopped, `is_dropped` that the lease is lost; else
     the worker is shutting down.
@@ -34,6 +35,7 @@ class Hold:
 
     step: Claimed
     may_interrupt: bool = True
+    is_thinking: bool = False
     cancel_asked: bool = False
     is_dropped: bool = False
     running: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -96,9 +98,9 @@ class Executor:
                 hold.running.cancel()
 
     async def check_cancels(self) -> None:
-        """Ask the database which of our steps people want stopped."""
+        """Ask the database which of our steps people want stopped, and which turns an event has interrupted."""
         if self._holds:
-            self._heed(await self._lease.beat())
+            await self._look()
 
     # ---------------------------------------------------------------- claiming
 
@@ -134,6 +136,9 @@ class Executor:
 
     def _start(self, step: Claimed) -> None:
         hold = Hold(step)
+        before = self._holds.get((step.task_id, step.n))
+        if before is not None:  # it was taken away from us and claimed again
+            _drop(before)
         self._holds[step.task_id, step.n] = hold
         hold.running = asyncio.create_task(self._carry_chain(hold))
 
@@ -142,7 +147,7 @@ class Executor:
         try:
             while True:
                 following = await self._carry(hold)
-                del self._holds[hold.step.task_id, hold.step.n]
+                self._forget(hold)
                 if following is None:
                     return
                 running = hold.running
@@ -151,8 +156,12 @@ class Executor:
         except Exception:
             log.exception("step %s.%s could not be carried; the sweeper will find it", hold.step.task_id, hold.step.n)
         finally:
-            self._holds.pop((hold.step.task_id, hold.step.n), None)
+            self._forget(hold)
             self.poke()
+
+    def _forget(self, hold: Hold) -> None:
+        if self._holds.get((hold.step.task_id, hold.step.n)) is hold:
+            del self._holds[hold.step.task_id, hold.step.n]
 
     # ---------------------------------------------------------------- heartbeat
 
@@ -160,11 +169,20 @@ class Executor:
         while True:
             await asyncio.sleep(config.HEARTBEAT_S)
             try:
-                self._heed(await self._lease.beat())
+                await self._look()
             except DATABASE_AWAY as error:
                 log.warning("no heartbeat: %s", type(error).__name__)
                 if not self._lease.is_good():
                     raise LeaseLost("no heartbeat reached the database in time") from error
+
+    async def _look(self) -> None:
+        thinking = [hold for hold in self._holds.values() if hold.is_thinking]
+        rows = await self._lease.beat()
+        self._heed(rows)
+        ours = {(row.task_id, row.n, row.fence) for row in rows}
+        for hold in thinking:
+            if hold.is_thinking and (hold.step.task_id, hold.step.n, hold.step.fence) not in ours:
+                _drop(hold)
 
     def _heed(self, rows: list[Running]) -> None:
         unknown = set()
@@ -188,3 +206,10 @@ class Executor:
         if step is not None and (task, n) not in self._holds:
             log.info("adopted step %s.%s", task, n)
             self._start(step)
+
+
+def _drop(hold: Hold) -> None:
+    """What it comes to will not be written: the step is another's by now."""
+    hold.is_dropped = True
+    if hold.running:
+        hold.running.cancel()

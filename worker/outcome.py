@@ -14,12 +14,13 @@ from core import config
 from core.db import DATABASE_AWAY, Pool
 from core.models import Claimed, Dropped, Failed, Parked, Released, Succeeded, Unknown, Waiting
 from core.ring import Ring
-from core.store import steps
+from core.store import signals, steps
 from worker.lease import Lease
 from worker.llm.reading import storable
 
 log = logging.getLogger(__name__)
 
+TURNS = ("plan", "think")
 Outcome = Succeeded | Failed | Unknown | Parked | Released | Waiting | Dropped
 
 
@@ -39,8 +40,11 @@ async def write(db: Pool, ring: Ring, lease: Lease, step: Claimed, outcome: Outc
 
 async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome: Outcome) -> Claimed | None:
     match outcome:
-        case Succeeded(result=result, added=added):
-            done = await steps.complete(db, worker, step, _storable(result), added)
+        case Succeeded(result=result, added=added, read=read):
+            if read or step.kind in TURNS:
+                done = await signals.complete_reading(db, worker, step, _storable(result), added, read)
+            else:
+                done = await steps.complete(db, worker, step, _storable(result), added)
             if done.freed:
                 ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
             else:
@@ -54,8 +58,10 @@ async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome:
             await steps.park(db, worker, step, ask, places, why)
         case Released(why=why, ready_in_s=ready_s):
             await steps.release(db, worker, step, why, ready_s)
-        case Waiting(reason=reason, seconds=seconds):
-            await steps.wait(db, worker, step, reason, seconds)
+        case Waiting(reason=reason, seconds=seconds, within_s=within_s, key=key, read=read):
+            await signals.wait(
+                db, worker, step, storable(reason), seconds=seconds, within_s=within_s, key=key, read=read
+            )
         case Dropped(evidence=evidence):
             await steps.file_evidence(db, step, {"said": evidence})
         case _:

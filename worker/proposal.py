@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core import config, digest
+from core import config, digest, waits
 from core.cards import action_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
 from core.provenance import PLANNED, TURN
 from core.templates import DEPTH_MOST
-from worker.llm import ToolSpec
+from core.waits import Wait
+from worker.llm import ToolCall, ToolSpec
+from worker.tools import task_steps
 
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)((?:\.[\w-]+)*)\s*\}\}")
 
@@ -27,7 +29,8 @@ class ProposedStep(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(pattern=r"^[A-Za-z_][\w-]{0,40}$", description="Your name for this step, e.g. find")
-    skill: str
+    skill: str = ""
+    wait: Wait | None = Field(default=None, description="Instead of a skill: what to wait for")
     args: dict[str, Any] = Field(default_factory=dict)
     needs: list[str] = Field(default_factory=list, description="ids of steps that must have succeeded before")
     why: str = ""
@@ -78,8 +81,9 @@ def read_proposal(args: Mapping[str, Any]) -> Proposal:
 
 
 def steps_of(
-    proposal: Proposal,
+    proposal: Proposal | None,
     *,
+    tasks: Sequence[ToolCall] = (),
     after: int,
     last: int,
     manifests: Mapping[str, SkillManifest],
@@ -88,41 +92,79 @@ def steps_of(
 ) -> tuple[PlannedStep, ...]:
     """The proposal as steps numbered from `last + 1`, all of which need step `after` (the turn itself).
 
-    `read_untrusted` are the (step, skill) whose untrusted output the turn had read: it taints what the turn proposes,
-    but for the arguments that an earlier turn had `promised` before it read any. Raises `NotAPlan`.
+    `tasks` are calls about child tasks; a turn follows that reads what they came to. `read_untrusted` are the (step,
+    skill) whose untrusted output the turn had read: it taints what the turn proposes, but for the arguments that an
+    earlier turn had `promised` before it read any. Raises `NotAPlan`.
     """
-    open_promises = list(promised)
-    numbers = {step.id: last + i for i, step in enumerate(proposal.steps, start=1)}
-    if len(numbers) < len(proposal.steps):
+    promises = list(promised)
+    steps = proposal.steps if proposal else []
+    numbers = {step.id: last + i for i, step in enumerate(steps, start=1)}
+    if len(numbers) < len(steps):
         raise NotAPlan("two steps have the same id; give each its own")
     origins = {TURN: _tainted(*read_untrusted[0])} if read_untrusted else {}
-    made = []
-    for step in proposal.steps:
-        manifest = manifests.get(step.skill)
-        if manifest is None:
-            raise NotAPlan(f"step {step.id}: there is no skill {step.skill!r}{_nearest(step.skill, manifests)}")
-        args, referred = _numbered(step, numbers)
-        kept = next(((n, p) for n, p in open_promises if _keeps(p, step.skill, args)), None) if origins else None
-        if kept is not None:
-            open_promises.remove(kept)
-        needs = {_number_of(need, step, numbers) for need in step.needs} | referred
-        made.append(
-            PlannedStep(
-                n=numbers[step.id],
-                kind="act",
-                skill=step.skill,
-                args=args,
-                needs=(after, *sorted(needs)),
-                origins=origins | (_as_planned(*kept) if kept else {}),
-                title=action_title(manifest.card, args),
-                effect_class=manifest.effect_class,
-                timeout_s=manifest.timeout_s,
-                max_attempts=config.STEP_ATTEMPTS,
-            )
-        )
-    if proposal.then == "continue":
-        made.append(turn_after(last + len(made) + 1, tuple(numbers.values())))
+    made = [_planned(step, numbers, after, manifests, origins, promises) for step in steps]
+    try:
+        made += task_steps(tasks, first=last + len(made) + 1, after=after, origins=origins)
+    except ValueError as error:
+        raise NotAPlan(str(error)) from error
+    if tasks or (proposal and proposal.then == "continue"):
+        made.append(turn_after(last + len(made) + 1, tuple(step.n for step in made)))
     return tuple(made)
+
+
+def _planned(
+    step: ProposedStep,
+    numbers: Mapping[str, int],
+    after: int,
+    manifests: Mapping[str, SkillManifest],
+    origins: Mapping[str, ArgumentOrigin],
+    promises: list[tuple[int, Promise]],
+) -> PlannedStep:
+    if bool(step.skill) == (step.wait is not None):
+        raise NotAPlan(f"step {step.id}: name a skill, or say what to wait for, and not both")
+    skill = step.wait.poll if step.wait else step.skill
+    manifest = manifests.get(skill) if skill else None
+    if skill and manifest is None:
+        raise NotAPlan(f"step {step.id}: there is no skill {skill!r}{_nearest(skill, manifests)}")
+    n = numbers[step.id]
+    own: Mapping[str, Any] = step.args
+    unread: dict[str, Any] = {}
+    if step.wait is not None:
+        own, unread = _waiting(step, step.wait, {name: i for name, i in numbers.items() if i < n}, manifest)
+    args, referred = _numbered(own, step, numbers)
+    kept = next(((i, p) for i, p in promises if _keeps(p, step.skill, args)), None) if origins else None
+    if kept is not None:
+        promises.remove(kept)
+    needs = {_number_of(need, step, numbers) for need in step.needs} | referred
+    title = waits.in_short(args | unread) if step.wait else action_title(manifest.card if manifest else "", args)
+    return PlannedStep(
+        n=n,
+        kind="wait" if step.wait else "act",
+        skill=skill or "",
+        args=args | unread,
+        needs=(after, *sorted(needs)),
+        origins=dict(origins) | (_as_planned(*kept) if kept else {}),
+        title=title,
+        effect_class=manifest.effect_class if manifest else EffectClass.PURE,
+        timeout_s=manifest.timeout_s if manifest else config.STEP_TIMEOUT_S,
+        max_attempts=config.STEP_ATTEMPTS,
+    )
+
+
+def _waiting(
+    step: ProposedStep, wait: Wait, before: Mapping[str, int], polled: SkillManifest | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The wait's arguments: those that may refer to results, and those that are conditions."""
+    if step.args:
+        raise NotAPlan(f"step {step.id}: a step that waits has no args; those of a polled skill stand inside wait")
+    if polled is not None and not polled.is_pure:
+        raise NotAPlan(f"step {step.id}: {polled.name} does more than read, so it can't be polled")
+    try:
+        kept = waits.arguments(wait, before)
+    except ValueError as error:
+        raise NotAPlan(f"step {step.id}: {error}") from error
+    unread = {str(name): kept.pop(name) for name in ("when", "names") if name in kept}
+    return kept, unread
 
 
 def open_promises(past: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, Promise], ...]:
@@ -173,7 +215,9 @@ def turn_after(n: int, needs: tuple[int, ...]) -> PlannedStep:
     )
 
 
-def _numbered(step: ProposedStep, numbers: Mapping[str, int]) -> tuple[dict[str, Any], set[int]]:
+def _numbered(
+    args: Mapping[str, Any], step: ProposedStep, numbers: Mapping[str, int]
+) -> tuple[dict[str, Any], set[int]]:
     """The arguments with `{{ find.paths }}` as `{{ 3.paths }}`, and the steps they refer to."""
     referred: set[int] = set()
 
@@ -193,7 +237,7 @@ def _numbered(step: ProposedStep, numbers: Mapping[str, int]) -> tuple[dict[str,
             return {k: walk(v, depth + 1) for k, v in value.items()}
         return value
 
-    return walk(step.args, 0), referred
+    return walk(dict(args), 0), referred
 
 
 def _number_of(name: str, step: ProposedStep, numbers: Mapping[str, int]) -> int:

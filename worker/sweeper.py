@@ -17,7 +17,7 @@ import asyncpg
 from core import config
 from core.db import DATABASE_AWAY, Connection, Pool
 from core.ring import Ring
-from core.store import approvals, conversations, locks, steps
+from core.store import approvals, children, conversations, locks, signals, steps, tasks
 from core.store.steps import Probing
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,27 @@ class Sweeper:
             moved += await self._move(task, steps.recover(self._db, task, n, fence, hinted))
         for task, n in await steps.due_timers(self._db):
             moved += await self._move(task, steps.wake(self._db, task, n))
+        moved += await self._pass_on()
         for approval in await approvals.due(self._db):
             moved += await self._move(0, approvals.expire(self._db, approval))
         for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
             moved += await self._move(probing.task_id, self._find_out(probing))
         await conversations.strand(self._db)
+        await signals.forget(self._db)
         await steps.forget_dead_workers(self._db)
+        return moved
+
+    async def _pass_on(self) -> int:
+        """Events to those who wait for them, stops to children, deadlines to what is late."""
+        moved = 0
+        for task, n in await signals.arrived(self._db):
+            moved += await self._move(task, signals.wake_early(self._db, task, n))
+        for child in await children.forsaken(self._db):
+            moved += await self._move(child, tasks.cancel(self._db, child, "sweeper", "its parent task was stopped"))
+        for task, n in await children.clocks(self._db):
+            moved += await self._move(task, children.heed_clock(self._db, task, n))
+        for task in await children.overdue(self._db):
+            moved += await self._move(task, children.end_overdue(self._db, task))
         return moved
 
     async def _find_out(self, probing: Probing) -> str:

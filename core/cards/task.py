@@ -37,7 +37,6 @@ _STEP_WORD = {
 _WAITS = {
     "awaiting_approval": "waiting for approval",
     "unknown": "waiting for an answer: did it happen?",
-    "waiting": "waiting",
 }
 
 
@@ -69,10 +68,16 @@ def status_word(task: Mapping[str, Any]) -> str:
         return f"{task['status']}, archived"
     if task["status"] != "waiting":
         return str(task["status"])
+    steps = task.get("steps", ())
     for kind, words in _WAITS.items():
-        if any(s["status"] == kind for s in task.get("steps", ())):
+        if any(s["status"] == kind for s in steps):
             return words
-    return "waiting"
+    return next((_waiting(s) for s in steps if s["status"] == "waiting"), "waiting")
+
+
+def _waiting(step: Mapping[str, Any]) -> str:
+    reason = step.get("waits_for")
+    return f"waiting for {visible(reason)}" if reason else "waiting"
 
 
 def answer_text(task: Mapping[str, Any]) -> str:
@@ -99,7 +104,8 @@ def _line(step: Mapping[str, Any]) -> StepLine:
     elif step["error"]:
         note = visible(step["error"])
     title = visible(step["title"] or step["skill"] or step["kind"])
-    return StepLine(n=step["n"], title=title, status=_STEP_WORD[step["status"]], note=note)
+    word = _waiting(step) if step["status"] == "waiting" else _STEP_WORD[step["status"]]
+    return StepLine(n=step["n"], title=title, status=word, note=note)
 
 
 def _buttons(task: Mapping[str, Any]) -> tuple[Button, ...]:

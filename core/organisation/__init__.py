@@ -5,7 +5,7 @@ is a valid organisation of one owner.
 """
 
 from core.organisation.reading import OrganisationError, load, parse
-from core.organisation.rights import may, secret_names, sees_all, sees_conversation
+from core.organisation.rights import may, may_steer, secret_names, sees_all, sees_conversation
 from core.organisation.runbooks import BadInputs, runbook_steps
 from core.organisation.schema import (
     ApproverGroup,
@@ -33,6 +33,7 @@ __all__ = [
     "Runbook",
     "load",
     "may",
+    "may_steer",
     "parse",
     "runbook_steps",
     "secret_names",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
+from typing import Any
 
 from core import figures, templates
 from core.organisation.runbooks import typed
-from core.organisation.schema import Organisation, place_parts
+from core.organisation.schema import Organisation, RunbookStep, place_parts
+from core.waits import arguments
 
 Where = tuple[str | int, ...]
 BUILT_IN_ROLES = frozenset({"owner"})
@@ -135,18 +137,36 @@ def _of_runbooks(org: Organisation) -> Iterator[tuple[Where, str]]:
             for need in step.needs:
                 if need not in seen:
                     yield (*where, "needs"), f"step {step.id!r} needs {need!r}, which does not come before it"
+            part, said = written(step, seen)
+            if step.spawn is not None and step.spawn.run is not None and step.spawn.run not in org.runbooks:
+                yield (*where, "spawn"), _unknown("runbook", step.spawn.run, set(org.runbooks))
             try:
-                references = list(templates.references(step.args))
-            except templates.BadReference as error:
-                yield (*where, "args"), str(error)
+                if step.wait is not None:
+                    arguments(step.wait, dict.fromkeys(seen, 1))
+                references = list(templates.references(said))
+            except (templates.BadReference, ValueError) as error:
+                yield (*where, part), str(error)
+                seen.add(step.id)
                 continue
             for source, path in references:
                 if source == "inputs":
                     if len(path) != 1 or path[0] not in runbook.inputs:
-                        yield (*where, "args"), _unknown("input", ".".join(path), set(runbook.inputs))
+                        yield (*where, part), _unknown("input", ".".join(path), set(runbook.inputs))
                 elif source not in seen:
-                    yield (*where, "args"), f"step {step.id!r} refers to {source!r}, which does not come before it"
+                    yield (*where, part), f"step {step.id!r} refers to {source!r}, which does not come before it"
             seen.add(step.id)
+
+
+def written(step: RunbookStep, before: Collection[str] = ()) -> tuple[str, dict[str, Any]]:
+    """What the file says of a step besides its name: (the part, its values). `task: sub` means `{{ sub.task }}`."""
+    if step.spawn is not None:
+        return "spawn", step.spawn.model_dump(exclude_none=True)
+    if step.wait is not None:
+        values = step.wait.model_dump(exclude_none=True, exclude={"when"})
+        if values.get("task") in before:
+            values["task"] = f"{{{{ {values['task']}.task }}}}"
+        return "wait", values
+    return "args", step.args
 
 
 def _of_what_starts_itself(org: Organisation) -> Iterator[tuple[Where, str]]:

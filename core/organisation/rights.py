@@ -42,6 +42,11 @@ def sees_conversation(organisation: Organisation, roles: Iterable[str]) -> bool:
     return any("conversation" in organisation.roles[r].see for r in roles if r in organisation.roles)
 
 
+def may_steer(organisation: Organisation, roles: Collection[str]) -> bool:
+    """Whether someone with these roles may tell others' tasks, which they can see, what to do (`steer:task:*`)."""
+    return may(organisation, roles, "steer:task:*")
+
+
 def secret_names(organisation: Organisation) -> set[str]:
     """The environment names from which the file takes secrets: hooks, credentials, databases, model keys."""
     names = {hook.secret_env for hook in organisation.hooks.values()}

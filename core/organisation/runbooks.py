@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from core import config, templates
+from core import config, templates, waits
 from core.cards.title import action_title
 from core.digest import INTEGER_MOST
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
 from core.organisation.schema import Input, Organisation, Runbook, RunbookStep
+from core.waits import Wait
 
 _BOOLEANS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -46,9 +47,7 @@ def _step(
     numbers: Mapping[str, int],
     manifests: Mapping[str, SkillManifest],
 ) -> PlannedStep:
-    manifest = manifests.get(step.skill)
-    if manifest is None:
-        raise BadInputs(f"Step {step.id!r} needs the skill {step.skill!r}, which no worker has.")
+    n = numbers[step.id]
     needs = {numbers[need] for need in step.needs}
 
     def put_in(_: str, source: str, path: tuple[str, ...]) -> Any:
@@ -57,18 +56,61 @@ def _step(
         needs.add(numbers[source])
         return "{{ " + ".".join((str(numbers[source]), *path)) + " }}"
 
-    args = templates.rewrite(dict(step.args), put_in)
+    def fill(values: Mapping[str, Any]) -> dict[str, Any]:
+        filled: dict[str, Any] = templates.rewrite(dict(values), put_in)
+        return filled
+
+    before = {name: number for name, number in numbers.items() if number < n}
+    if step.wait is not None:
+        made, values = _wait(step.wait, fill, before, manifests), step.wait.args
+    elif step.spawn is not None:
+        values = step.spawn.model_dump(exclude_none=True)
+        made = PlannedStep(n=n, kind="wait", args={"for": "spawn", **fill(values)}, title="Start a child task")
+    else:
+        manifest, values = _manifest(step.id, step.skill, manifests), step.args
+        args = fill(values)
+        made = PlannedStep(
+            n=n,
+            kind="act",
+            skill=step.skill,
+            args=args,
+            title=action_title(manifest.card, args) or step.skill,
+            effect_class=EffectClass(manifest.effect_class),
+            timeout_s=manifest.timeout_s,
+            max_attempts=config.STEP_ATTEMPTS,
+        )
+    return made.model_copy(update={
+        "n": n,
+        "needs": tuple(sorted(needs)),
+        "origins": {name: _origin(value, given) for name, value in values.items()},
+        "within_s": None if step.within is None else float(step.within),
+    })  # fmt: skip
+
+
+def _manifest(step: str, skill: str, manifests: Mapping[str, SkillManifest]) -> SkillManifest:
+    if skill not in manifests:
+        raise BadInputs(f"Step {step!r} needs the skill {skill!r}, which no worker has.")
+    return manifests[skill]
+
+
+def _wait(
+    wait: Wait,
+    fill: Callable[[Mapping[str, Any]], dict[str, Any]],
+    before: Mapping[str, int],
+    manifests: Mapping[str, SkillManifest],
+) -> PlannedStep:
+    kept = waits.arguments(wait, before)
+    if wait.task in before:
+        kept["task"] = f"{{{{ {wait.task}.task }}}}"
+    unread = {name: kept.pop(name) for name in ("when", "names") if name in kept}
+    args = fill(kept) | unread
+    if wait.poll is None:
+        return PlannedStep(n=1, kind="wait", args=args, title=waits.in_short(args))
+    manifest = _manifest("wait", wait.poll, manifests)
+    if not manifest.is_pure:
+        raise BadInputs(f"{wait.poll} does more than read, so it can't be polled.")
     return PlannedStep(
-        n=numbers[step.id],
-        kind="act",
-        skill=step.skill,
-        args=args,
-        needs=tuple(sorted(needs)),
-        origins={name: _origin(value, given) for name, value in step.args.items()},
-        title=action_title(manifest.card, args) or step.skill,
-        effect_class=EffectClass(manifest.effect_class),
-        timeout_s=manifest.timeout_s,
-        max_attempts=config.STEP_ATTEMPTS,
+        n=1, kind="wait", skill=wait.poll, args=args, title=waits.in_short(args), timeout_s=manifest.timeout_s
     )
 
 

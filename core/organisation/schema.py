@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from core import figures
+from core.durations import Duration
 from core.expressions import BadExpression, Expression
 from core.models import Channel, Risk
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(value: Any) -> Any:
-    """`90`, `90s`, `5m`, `2h`, `3d` → seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+)\s*([smhd])", value.strip())
-        if not match:
-            raise ValueError(f"{value!r} is no duration; write it like 30s, 5m, 2h or 3d")
-        return int(match.group(1)) * _UNITS[match.group(2)]
-    return value
-
-
-Duration = Annotated[int, BeforeValidator(seconds), Field(ge=0, le=366 * 86400)]
-
+from core.waits import Wait, event_name
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.@-]{0,60}$")]
-Pattern = Annotated[str, Field(pattern=r"^(\*|skill:\S+|see:\S+)$")]
+Pattern = Annotated[str, Field(pattern=r"^(\*|skill:\S+|see:\S+|steer:\S+)$")]
 InputName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]{0,40}$")]
 
 
@@ -132,24 +117,72 @@ class Input(Part):
     default: Any = None
 
 
+class Spawn(Part):
+    """A child task: a runbook with its inputs, or a goal in plain words."""
+
+    run: str | None = None
+    inputs: dict[str, Any] = {}
+    goal: str | None = Field(default=None, min_length=1, max_length=2_000)
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Spawn:
+        if (self.run is None) == (self.goal is None):
+            raise ValueError("a child task has one of run and goal")
+        if self.inputs and self.run is None:
+            raise ValueError("inputs are those of a runbook; name it with run")
+        return self
+
+
 class RunbookStep(Part):
+    """One of `skill` (with `args`), `wait` and `spawn`. `within` is its deadline, from when it could first run."""
+
     id: str = Field(pattern=r"^[A-Za-z_][\w-]{0,40}$")
-    skill: str
+    skill: str = ""
     args: dict[str, Any] = {}
+    wait: Wait | None = None
+    spawn: Spawn | None = None
     needs: list[str] = []
+    within: Duration | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _does_one_thing(self) -> RunbookStep:
+        if sum((bool(self.skill), self.wait is not None, self.spawn is not None)) != 1:
+            raise ValueError("a step has exactly one of skill, wait and spawn")
+        if self.args and not self.skill:
+            raise ValueError("args are those of a skill; name it with skill")
+        if self.within is not None and self.wait is not None:
+            raise ValueError("how long a wait may take stands inside it: wait: {…, within: 2h}")
+        return self
 
 
 class Runbook(Part):
+    """`within` is the deadline of the whole task."""
+
     say: str = ""
     inputs: dict[InputName, Input] = {}
+    within: Duration | None = Field(default=None, ge=1)
     steps: list[RunbookStep] = Field(min_length=1)
 
 
 class Hook(Part):
+    """A signed call from outside: `intent` starts a task, `event` is for the tasks that wait for its name."""
+
     secret_env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
     as_: str = Field(alias="as")
-    intent: str
+    intent: str = ""
+    event: str | None = None
     conversation: str | None = None
+
+    @field_validator("event")
+    @classmethod
+    def _is_a_name(cls, event: str | None) -> str | None:
+        return event if event is None else event_name(event)
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Hook:
+        if not self.intent and self.event is None:
+            raise ValueError("a hook needs an intent, an event, or both")
+        return self
 
 
 class Schedule(Part):

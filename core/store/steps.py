@@ -167,6 +167,11 @@ async def complete(
         "select ok, freed, next from complete_v1($1, $2, $3, $4, $5, $6, $7)",
         worker, step.task_id, step.n, step.fence, dict(result), planned(added) if added else None, claim_next,
     )  # fmt: skip
+    return completed(row)
+
+
+def completed(row: Mapping[str, Any]) -> Completed:
+    """What complete_v1 and its like answer."""
     following = row["next"]
     has_next = following is not None and following["task_id"] is not None
     return Completed(row["ok"], row["freed"], _claimed(following) if has_next else None)
@@ -193,14 +198,6 @@ async def release(db: Db, worker: int, step: Claimed, why: str, ready_s: float =
     """Give the step back untouched; its attempt is not charged."""
     done: bool = await db.fetchval(
         "select release_v1($1, $2, $3, $4, $5, $6)", worker, step.task_id, step.n, step.fence, why, ready_s
-    )
-    return done
-
-
-async def wait(db: Db, worker: int, step: Claimed, reason: str, seconds: float) -> bool:
-    """Park the step on a timer."""
-    done: bool = await db.fetchval(
-        "select wait_v1($1, $2, $3, $4, $5, $6)", worker, step.task_id, step.n, step.fence, reason, seconds
     )
     return done
 

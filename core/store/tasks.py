@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from core import config
@@ -126,6 +127,8 @@ def _step(s: Mapping[str, Any]) -> dict[str, Any]:
         "depends_on": list(s["needs"]),
         "approval_id": str(s["approval_id"]) if s["approval_id"] else None,
         "waits_for": s["waits_for"],
+        "waits_until": _moment(s["waits_until"] if s["status"] == "waiting" else None),
+        "ends_by": _moment(s["ends_by"]),
         "result": s["result"],
         "error": s["error"],
     }
@@ -144,10 +147,16 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "parent_id": str(row["parent_id"]) if row["parent_id"] else None,
         "forked_from": str(row["forked_from"]) if row["forked_from"] else None,
         "created_at": row["created_at"].isoformat(),
-        "finished_at": row["finished_at"].isoformat() if row["finished_at"] else None,
+        "finished_at": _moment(row["finished_at"]),
+        "ends_by": _moment(row["ends_by"]),
+        "priority": config.PRIORITIES[row["priority"]],
         "result": row["result"],
         "error": row["error"],
     }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None
 
 
 async def listed(

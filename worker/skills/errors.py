@@ -16,6 +16,14 @@ class NotDone(Exception):
         self.retry_in_s = retry_in_s
 
 
+class RateLimited(NotDone):
+    """It was not done because there were too many calls: the step waits so long, and no attempt is charged."""
+
+    def __init__(self, message: str, retry_in_s: float) -> None:
+        super().__init__(message, retry_in_s)
+        self.wait_s = retry_in_s
+
+
 class OutcomeUnknown(Exception):
     """It may or may not have happened; a probe or a person has to say."""
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from core.models import Permission
 from worker.skills.context import SkillContext
-from worker.skills.errors import NotDone, OutcomeUnknown
+from worker.skills.errors import NotDone, OutcomeUnknown, RateLimited
 from worker.skills.files import in_json
 from worker.skills.http_client import ANSWER_BYTES, READS, Answer
 from worker.skills.skill import Content, Control, skill
@@ -41,7 +41,8 @@ async def get(
     except OutcomeUnknown as error:
         raise NotDone(error.message, RETRY_FIRST_S) from error
     if answer.status in LATER:
-        raise NotDone(f"{url} answered {answer.status}", retry_in_s(answer))
+        refused = RateLimited if answer.status == 429 else NotDone
+        raise refused(f"{url} answered {answer.status}", retry_in_s(answer))
     return shown(answer)
 
 
@@ -75,7 +76,7 @@ async def _(
 def refuse_undone(method: str, url: str, answer: Answer) -> None:
     """A refusal did nothing; a server error may have done something; the rest is an answer."""
     if answer.status == 429:
-        raise NotDone(f"{url} answered 429, too many requests", retry_in_s(answer))
+        raise RateLimited(f"{url} answered 429, too many requests", retry_in_s(answer))
     if answer.status in MOVED_UNDONE:
         raise NotDone(
             f"{url} wants the request at {answer.headers.get('location', 'another place')!r}; nothing was sent there"
