@@ -96,16 +96,23 @@ class Courier:
         self._measures.count("messages_total", message.conversation.channel, outcome)
 
     async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
-        if message.kind == "text":
-            return await sender.post(message.conversation, self._mask(await self._words(message)), message.id)
-        card = await self._render(message)
-        if card is None:
-            raise NotSent("its subject is gone", None)
-        card = card.masked(self._mask)
-        if message.card_ref is None:
-            return await sender.post(message.conversation, card, message.id)
-        await sender.edit(message.conversation, message.card_ref, card)
+        content = await self._content(message)
+        if isinstance(content, str) or message.card_ref is None:
+            return await sender.post(message.conversation, content, message.id)
+        await sender.edit(message.conversation, message.card_ref, content)
         return message.card_ref
+
+    async def _content(self, message: Outgoing) -> cards.Card | str:
+        """What it says. A row that cannot be shown ends this message, and only this one."""
+        try:
+            if message.kind == "text":
+                return self._mask(await self._words(message))
+            card = await self._render(message)
+            if card is not None:
+                return card.masked(self._mask)
+        except cards.UNSHOWABLE as error:
+            raise NotSent(f"it cannot be shown, its row is unreadable: {type(error).__name__}", None) from error
+        raise NotSent("its subject is gone", None)
 
     async def _words(self, message: Outgoing) -> str:
         """Its own text, or the answer of the task that it names."""

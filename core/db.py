@@ -48,7 +48,12 @@ def _dump(value: Any) -> bytes:
 
 
 def _load(data: bytes) -> Any:
-    return json.loads(data[1:])
+    """What Python can't read (a number of thousands of digits, nesting without end) becomes a text that is no object, so that
+    its reader stumbles over this row alone."""
+    try:
+        return json.loads(data[1:])
+    except (ValueError, RecursionError) as error:
+        return f"unreadable JSON of {len(data):,} bytes: {type(error).__name__}"
 
 
 async def prepare(connection: Any) -> None:

@@ -242,6 +242,7 @@ end $$;
 create function is_eligible(p_principal bigint, p_approvers jsonb, p_requester bigint) returns boolean
 language plpgsql stable as $$
 begin
+    if not approvers_readable(p_approvers) then return false; end if;
     return exists (
         select from principals p
          where p.id = p_principal and p.is_active and not p.is_service
@@ -293,7 +294,8 @@ begin
                 update approvals set status = 'expired' where id = a.id;
                 return 'expired';
             end if;
-            if votes_for(a, array['approve', 'not_happened']) < (a.approvers ->> 'needed')::integer then
+            if not approvers_readable(a.approvers)
+               or votes_for(a, array['approve', 'not_happened']) < (a.approvers ->> 'needed')::integer then
                 return 'approver';
             end if;
             update approvals set status = 'consumed' where id = a.id;

@@ -281,7 +281,7 @@ begin
             e.digest,
             jsonb_build_object('title', s.title, 'risk', coalesce(old.card ->> 'risk', 'high'), 'provenance', '[]'::jsonb,
                                'reasons', jsonb_build_array(p_error)),
-            coalesce(old.approvers, jsonb_build_object('people', jsonb_build_array(
+            coalesce(case when approvers_readable(old.approvers) then old.approvers end, jsonb_build_object('people', jsonb_build_array(
                 (select key from principals where id = t.requester_id)), 'roles', jsonb_build_array('owner'),
                 'needed', 1, 'four_eyes', false, 'veto', true)),
             t.requester_id, coalesce(old.ladder, 'default'), 'pending', 'infinity')

@@ -194,3 +194,52 @@ create table alerts (
 insert into upkeep (job) values ('alerts');
 
 create index outbox_dead on outbox (created_at) where status = 'dead';
+
+-- ---------------------------------------------------------------- rows that cannot be read
+
+-- Whether it can be told who may decide. Where it can't, nobody may: what is unreadable never approves.
+create function approvers_readable(p jsonb) returns boolean language plpgsql immutable as $$
+begin
+    return coalesce(jsonb_typeof(p) = 'object'
+        and coalesce(jsonb_typeof(p -> 'people'), 'array') = 'array'
+        and coalesce(jsonb_typeof(p -> 'roles'), 'array') = 'array'
+        and coalesce(jsonb_typeof(p -> 'four_eyes'), 'boolean') = 'boolean'
+        and coalesce(jsonb_typeof(p -> 'veto'), 'boolean') = 'boolean'
+        and case when jsonb_typeof(p -> 'needed') = 'number' then (p ->> 'needed')::numeric >= 1 end, false);
+end $$;
+
+-- Pending approvals that nobody could read or decide: the step ends unapproved with the reason, and is said; a question about
+-- an unknown effect is asked anew instead, since only a probe or a person may end that. Answers the tasks.
+create function quarantine_approvals_v1(p_limit integer) returns setof bigint language plpgsql as $$
+declare
+    found_  record;
+    t       tasks;
+    a       approvals;
+    why     constant text := 'Quarantined: the row of its approval cannot be read. Nothing was run; ask for it again.';
+begin
+    for found_ in select x.id, x.task_id, x.n from approvals x
+                   where x.status in ('pending', 'approved') and x.status = 'pending'
+                     and not (approvers_readable(x.approvers) and jsonb_typeof(x.items) = 'array' and jsonb_typeof(x.card) = 'object')
+                   order by x.task_id limit p_limit loop
+        perform act_as('upkeep', why);
+        select * into t from tasks where id = found_.task_id for update;
+        perform 1 from steps where task_id = found_.task_id and n = found_.n for update;
+        select * into a from approvals where id = found_.id for update;
+        if a.status is distinct from 'pending' then continue; end if;
+        insert into audit (kind, actor, task_id, approval_id, data)
+        values ('quarantine', 'upkeep', a.task_id, a.id, jsonb_build_object('step', a.n, 'row', to_jsonb(a)));
+        if a.kind = 'unknown' then
+            update approvals set status = 'superseded', reason = why where id = a.id;
+            perform ask_unknown(a.task_id, a.n, 'The question that was asked before could not be read any more.');
+        else
+            update approvals set status = 'undeliverable', reason = why where id = a.id;
+            perform end_parked_step(a.task_id, a.n, 'failed', 'undeliverable', why, t.status = 'paused');
+        end if;
+        perform settle(a.task_id);
+        return next a.task_id;
+    end loop;
+end $$;
+insert into upkeep (job) values ('quarantine');
+
+-- What doctor lists.
+create index steps_quarantined on steps (finished_at) where status = 'failed' and error like 'Quarantined:%';

@@ -26,6 +26,7 @@ from worker.executor import Executor, Hold
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
 from worker.prompts import prompt_problems
+from worker.quarantine import flaw_of, quarantined
 from worker.skills.context import SkillContext
 from worker.skills.handles import open_handles
 from worker.skills.registry import Registry
@@ -114,6 +115,8 @@ class Crew:
         return self._keys[principal]
 
     async def _perform(self, hold: Hold) -> outcome.Outcome:
+        if flaw := flaw_of(hold.step):
+            return quarantined(hold.step, flaw)
         if hold.step.kind in ("plan", "think"):
             hold.is_thinking = True
             try:
@@ -131,7 +134,9 @@ class Crew:
         skill = self._actor.registry.get(probing.skill)
         if skill is None:
             return None, {"summary": f"No skill {probing.skill!r} here to look with."}
-        args = probing.action.get("args", {})
+        args = probing.action.get("args") if isinstance(probing.action, dict) else None
+        if not isinstance(args, dict):
+            return None, {"summary": "What was called cannot be read any more, so nobody can look whether it happened."}
         ctx = SkillContext(
             key=probing.key,
             task_id=str(probing.task_id),

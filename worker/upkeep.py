@@ -19,11 +19,11 @@ from core import config
 from core.db import DATABASE_AWAY, Pool
 from core.measures import Measures
 from core.store import measures, upkeep
-from core.store.upkeep import LEFTOVERS, MONTHS, WALKS, Keep
+from core.store.upkeep import LEFTOVERS, MONTHS, QUARANTINE, WALKS, Keep
 
 log = logging.getLogger(__name__)
 
-JOBS: Final = (MONTHS, *WALKS, LEFTOVERS)
+JOBS: Final = (MONTHS, *WALKS, LEFTOVERS, QUARANTINE)
 
 
 class Housekeeper:
@@ -55,6 +55,12 @@ class Housekeeper:
     async def _round(self, job: str, cursor: int) -> None:
         if job in WALKS:
             await self._walk(job, cursor)
+            return
+        if job == QUARANTINE:
+            tasks = await upkeep.quarantine(self._db)
+            await upkeep.leave_off(self._db, job, 0, {"tasks": tasks}, config.QUARANTINE_EVERY_S)
+            for task in tasks:
+                log.error("task %s is quarantined: its approval cannot be read", task)
             return
         did: dict[str, Any] = (
             {"dropped": await upkeep.turn_months(self._db, self._keep)}

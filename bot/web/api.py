@@ -207,12 +207,15 @@ async def lay_hand(
 async def list_approvals(request: Request, viewer: Asking, status: Status | None = None) -> list[dict[str, Any]]:
     """The approvals that you may see, oldest first; of one status, or all."""
     rows = await approvals.listed(deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status)
-    return [shapes.approval(row) for row in rows]
+    return [shown for row in rows if (shown := shapes.readable_approval(row)) is not None]
 
 
 @router.get("/approvals/{approval_id}", response_model=shapes.Approval, tags=["approvals"])
 async def show_approval(request: Request, viewer: Asking, approval_id: str) -> dict[str, Any]:
-    return shapes.approval(await _seen(request, viewer, approval_id))
+    shown = shapes.readable_approval(await _seen(request, viewer, approval_id))
+    if shown is None:
+        raise HTTPException(500, "the row of this approval cannot be read; nothing runs because of it")
+    return shown
 
 
 async def _seen(request: Request, viewer: Viewer, approval_id: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Ids are strings. Unknown fields are refused, so that nobody believes that one ha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,7 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from core import config
+from core.cards import UNSHOWABLE
 from core.models import Origin, Verdict
+
+log = logging.getLogger(__name__)
 
 FOREVER_YEAR = 9999
 
@@ -91,7 +95,7 @@ class Step(BaseModel):
     n: int
     kind: str
     skill: str
-    args: dict[str, Any]
+    args: Any = Field(description="an object by the skill's schema; anything else is a row that cannot be read")
     status: str
     effect_class: str
     effect_state: str | None
@@ -235,6 +239,29 @@ def approval(row: Mapping[str, Any]) -> dict[str, Any]:
         "votes": list(row["votes"]),
         "expires_at": moment(row["expires_at"]),
         "status": row["status"],
+    }
+
+
+def readable_approval(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None for a row that is not of the shape that we wrote: left out of a list, so that the others are still shown."""
+    try:
+        shown = approval(row)
+        Approval.model_validate(shown)
+    except UNSHOWABLE:
+        log.error("approval %s cannot be read", row["id"])
+        return None
+    return shown
+
+
+def unreadable_approval(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page of such a row can still say."""
+    nobody = {"people": [], "roles": [], "slack_usergroups": [], "four_eyes": False, "veto": True}
+    return {
+        "id": row["id"],
+        "task_id": str(row["task_id"]),
+        "digest": row["digest"],
+        "who_may_decide": nobody,
+        "needed": 1,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bot.web import shapes
 from bot.web.auth import Viewer, may_steer, web_place
-from core.cards import Card, approval_card, task_card
+from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, task_card
 from core.deps import Deps
 from core.display import visible, visible_lines
 from core.store import approvals, conversations, events, tasks
@@ -163,7 +163,7 @@ async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
     shown = await _shown_approval(deps, viewer, row, whole=True)
     data = {
         "shown": shown,
-        "row": shapes.approval(row),
+        "row": shapes.readable_approval(row) or shapes.unreadable_approval(row),
         "requester": visible(row["requester_name"] or row["requester"]),
         "goal": visible(row["goal"]),
         "votes": [vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]],
@@ -180,7 +180,10 @@ async def _waiting(deps: Deps, viewer: Viewer) -> int:
 
 async def _shown_task(deps: Deps, viewer: Viewer, task: Mapping[str, Any]) -> Shown:
     can_undo = task["status"] == "succeeded" and await tasks.undoable_step(deps.db, int(task["id"])) is not None
-    card = task_card({**task, "can_undo": can_undo})
+    try:
+        card = task_card({**task, "can_undo": can_undo})
+    except UNSHOWABLE:
+        card = damaged_card("task", task["id"], task["id"])
     if not may_steer(viewer, task):
         card = card.model_copy(update={"buttons": ()})
     return Shown(card, stamp=stamp_of(card))
@@ -192,7 +195,10 @@ async def _shown_approval(deps: Deps, viewer: Viewer, row: Mapping[str, Any], *,
 
 
 def _approval_shown(viewer: Viewer, row: Mapping[str, Any], *, may_decide: bool, whole: bool = False) -> Shown:
-    card = approval_card(row)
+    try:
+        card = approval_card(row)
+    except UNSHOWABLE:
+        card = damaged_card("approval", row["id"], str(row["task_id"]))
     if not may_decide:
         stops = tuple(b for b in card.buttons if b.verb == "stop") if row["requester"] == viewer.person.key else ()
         card = card.model_copy(update={"buttons": stops})

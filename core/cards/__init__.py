@@ -7,6 +7,7 @@ already; senders escape it for their markup and shorten nothing of an approval c
 from core.cards.alerts import alert_text
 from core.cards.approval import approval_card, exact_text, press_answer
 from core.cards.card import YES, Button, Card, StepLine, Tone
+from core.cards.damaged import UNSHOWABLE, damaged_card
 from core.cards.replies import (
     ARCHIVED,
     NOT_YOURS,
@@ -25,6 +26,7 @@ from core.cards.title import action_title
 __all__ = [
     "ARCHIVED",
     "NOT_YOURS",
+    "UNSHOWABLE",
     "YES",
     "Button",
     "Card",
@@ -35,6 +37,7 @@ __all__ = [
     "answer_text",
     "approval_card",
     "approvals_text",
+    "damaged_card",
     "exact_text",
     "grants_text",
     "help_text",

@@ -63,7 +63,7 @@ def why_text(
     """Why a task is where it is: the rule that asked, and every move with who made it."""
     lines = [f"Task {task['id']}: {visible(task['goal'])} ({status_word(task)})"]
     for approval in approvals:
-        reasons = "; ".join(visible(r) for r in approval["card"].get("reasons", []))
+        reasons = "; ".join(visible(r) for r in _card(approval).get("reasons", []))
         lines.append(f"  step {approval['n']} was asked because {reasons} ({approval['status']})")
     for event in events[-_LISTED:]:
         what = f"step {event['n']}" if event["n"] and event["machine"] == "step" else event["machine"]
@@ -72,12 +72,18 @@ def why_text(
     return "\n".join(lines)
 
 
+def _card(approval: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Empty where the row is damaged: the others are still told."""
+    card = approval["card"]
+    return card if isinstance(card, dict) else {}
+
+
 def approvals_text(approvals: Sequence[Mapping[str, Any]], url: str) -> str:
     if not approvals:
         return "Nothing waits for your decision."
     lines = ["Waiting for a decision:"]
     for row in approvals[:_LISTED]:
-        title = visible(row["card"].get("title") or row["skill"])
+        title = visible(_card(row).get("title") or row["skill"])
         lines.append(
             f"  {title}, asked by {visible(row['requester_name'] or row['requester'])}: {url}/approvals/{row['id']}"
         )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
+
+from pydantic import ValidationError
 
 from core.db import Db, transaction
 from core.models import SkillManifest
+
+log = logging.getLogger(__name__)
 
 
 async def publish(db: Db, manifests: Iterable[SkillManifest]) -> None:
@@ -29,4 +34,10 @@ async def manifests(db: Db) -> dict[str, SkillManifest]:
     rows = await db.fetch(
         "select distinct on (name) name, manifest from skills order by name, seen_at desc, version desc"
     )
-    return {r["name"]: SkillManifest.model_validate(r["manifest"]) for r in rows}
+    found = {}
+    for r in rows:
+        try:
+            found[r["name"]] = SkillManifest.model_validate(r["manifest"])
+        except ValidationError:
+            log.error("the manifest of %s cannot be read; a worker that starts writes it anew", r["name"])
+    return found

@@ -17,6 +17,7 @@ from core.db import Db
 ARCHIVE: Final = "archive"
 MONTHS: Final = "archive months"
 LEFTOVERS: Final = "leftovers"
+QUARANTINE: Final = "quarantine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +154,8 @@ async def turn_months(db: Db, keep: Keep) -> list[str]:
         "select drop_archive_months_v1(sayso_now() - $1::interval)", timedelta(seconds=keep.archive_s)
     )
     return dropped
+
+
+async def quarantine(db: Db, limit: int = config.UPKEEP_WINDOW) -> list[int]:
+    """End the approvals that nobody can read, without a yes; answers their tasks."""
+    return [r[0] for r in await db.fetch("select quarantine_approvals_v1($1)", limit)]
