@@ -41,7 +41,14 @@ log = logging.getLogger(__name__)
 
 class Crew:
     def __init__(
-        self, deps: Deps, dsn: str, lease: Lease, actor: Actor, thinker: Thinker, redis_url: str, slots: int
+        self,
+        deps: Deps,
+        dsn: str,
+        lease: Lease,
+        actor: Actor,
+        thinker: Thinker,
+        redis_url: str,
+        slots: int = config.WORKER_SLOTS,
     ) -> None:
         self.redis_url = redis_url
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
