@@ -73,7 +73,6 @@ begin
     perform act_as('sweeper', 'nobody answered in time');
     update approvals set status = 'expired' where id = p_approval;
     perform end_parked_step(a.task_id, a.n, 'skipped', 'expired', 'Nobody answered the approval in time.', t.status = 'paused');
-    insert into audit (kind, actor, task_id, approval_id) values ('expired', 'sweeper', a.task_id, a.id);
     perform settle(a.task_id);
     return true;
 end $$;

@@ -22,6 +22,7 @@ from core.store import llm_calls, people, skills
 from core.store.steps import Probing
 from worker import outcome
 from worker.act import Actor
+from worker.audit import Chainer
 from worker.executor import Executor, Hold
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
@@ -54,7 +55,8 @@ class Crew:
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
         self._waiter = Waiter(actor)
         self.executor = Executor(deps.db, lease, self._carry, slots=slots)
-        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
+        chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
+        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._looking: set[asyncio.Task[None]] = set()
         self._keys: dict[int, str] = {}

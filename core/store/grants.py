@@ -12,7 +12,8 @@ async def of(db: Db, principal: int, task: int, skill: str) -> list[Grant]:
     """The person's live grants that could cover a call of the skill in the task."""
     rows = await db.fetch(
         "select g.id, g.skill, g.args, g.task_id, g.uses_left, g.expires_at, p.key from grants g"
-        " join principals p on p.id = g.holder_id where g.holder_id = $1 and g.skill = $3 and (g.task_id is null or g.task_id = $2)"
+        " join principals p on p.id = g.holder_id where g.holder_id = $1 and g.skill = $3"
+        " and (g.task_id is null or g.task_id = $2)"
         " and g.revoked_at is null and g.expires_at > sayso_now() and coalesce(g.uses_left, 1) > 0",
         principal, task, skill,
     )  # fmt: skip
