@@ -47,6 +47,18 @@ REDIS_TIMEOUT_S: Final = 3.0
 
 # ---------------------------------------------------------------- gate
 APPROVAL_EXPIRES_S: Final = 24 * 3600
+SIMILAR_USES: Final = 5
+SIMILAR_USES_MOST: Final = 50
+SIMILAR_S: Final = 30 * 60
+SIMILAR_MOST_S: Final = 24 * 3600
+GRANT_S: Final = 30 * 24 * 3600
+GRANT_MOST_S: Final = 90 * 24 * 3600
+GRANT_USES_MOST: Final = 100_000
+PATTERN_CHARS: Final = 500
+AWAY_MOST_S: Final = 92 * 24 * 3600
+QUESTION_CHARS: Final = 500
+CARD_ITEMS_MOST: Final = 20
+REPORT_DAYS: Final = 30
 PAIRING_EXPIRES_S: Final = 3600
 PAIRINGS_MOST: Final = 3
 REASON_CHARS: Final = 500
@@ -96,11 +108,6 @@ MEASURES_FLUSH_S: Final = 10.0
 ALERTS_EVERY_S: Final = 15.0
 ALERT_CLEAR_LEAST_S: Final = 60.0
 
-# ---------------------------------------------------------------- audit
-AUDIT_BATCH: Final = 500
-AUDIT_ANCHOR_EVERY_S: Final = 10
-AUDIT_ANCHOR_TIMEOUT_S: Final = 5.0
-
 # ---------------------------------------------------------------- database
 POOL_MOST: Final = 10
 BOT_POOL_MOST: Final = 16
@@ -111,4 +118,3 @@ MIGRATION_LOCK: Final = 5_720_001
 SWEEPER_LOCK: Final = 5_720_002
 WORKER_LOCK: Final = 5_720_003
 POLLING_LOCK: Final = 5_720_004
-AUDIT_LOCK: Final = 5_720_008

@@ -11,7 +11,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from core import answering, cards, config
+from core import answering, cards, config, deciding
 from core.db import Connection, transaction
 from core.deps import Deps
 from core.logs import moved
@@ -23,6 +23,7 @@ from core.models import (
     Decided,
     Duplicate,
     Inbound,
+    Invalid,
     NotAllowed,
     NotFound,
     Press,
@@ -124,6 +125,9 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     person = await people.behind(deps.db, pressed.sender)
     if person is None:
         return NotAllowed(pressed.approval_id, "I don't know you")
+    more = await deciding.prepared(deps, person, pressed)
+    if isinstance(more, Invalid | NotFound):
+        return more
     answer = await approvals.decide(
         deps.db,
         principal=person.id,
@@ -133,10 +137,13 @@ async def press(deps: Deps, pressed: Press) -> Decided:
         reason=pressed.reason[: config.REASON_CHARS],
         channel=pressed.channel,
         delivery_id=pressed.delivery_id,
+        more=more,
     )
     decided = _decided(answer, pressed.approval_id, person)
     if isinstance(decided, Accepted):
         deps.ring.task(decided.task_id)
+        for approval in {pressed.approval_id, decided.approval_id}:
+            await _lead(deps, approval)
         deps.measures.observe("press_seconds", time.monotonic() - began, pressed.channel)
         moved(
             log, "approval", task=decided.task_id, approval=decided.approval_id, principal=person.key, was="pending",
@@ -147,10 +154,17 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     return decided
 
 
+async def _lead(deps: Deps, approval: str) -> None:
+    """The same asks of other tasks follow, each in a commit of its own; the sweeper brings along who is left behind."""
+    for follower in await approvals.followers(deps.db, approval):
+        if await approvals.follow(deps.db, follower):
+            deps.ring.task(await approvals.task_of(deps.db, follower))
+
+
 def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decided:
     match answer["kind"]:
         case "accepted":
-            return Accepted(approval, answer["status"], answer["task_id"], tuple(answer["decisions"]))
+            return Accepted(answer["approval_id"], answer["status"], answer["task_id"], tuple(answer["decisions"]))
         case "duplicate" if any(vote["key"] == person.key for vote in answer["decisions"]):
             return Accepted(approval, answer["status"], answer["task_id"], tuple(answer["decisions"]))
         case "already" | "duplicate":
@@ -158,6 +172,8 @@ def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decide
             return AlreadyDecided(approval, answer["status"], answer["by"], datetime.fromisoformat(at) if at else None)
         case "not_allowed":
             return NotAllowed(approval, answer["why"])
+        case "invalid":
+            return Invalid(approval, answer["why"])
         case "too_late":
             return TooLate(approval, datetime.fromisoformat(answer["at"]))
         case "changed":

@@ -85,7 +85,11 @@ Verdict = Literal[
 
 
 class Press(Frozen):
-    """A button pressed or an answer given. `digest` is what the presser was shown, where the surface can carry it."""
+    """A button pressed or an answer given. `digest` is what the presser was shown, where the surface can carry it.
+
+    `args` are the changed arguments of an edit, or what a grant covers; `to` is a person's key; `text` a question or an
+    answer; `items` the digests of those items that are meant (without: all); `uses` and `minutes` bound a grant.
+    """
 
     channel: Channel
     delivery_id: str
@@ -97,6 +101,9 @@ class Press(Frozen):
     text: str = ""
     args: dict[str, Any] | None = None
     to: str | None = None
+    items: tuple[str, ...] = ()
+    uses: int | None = None
+    minutes: int | None = None
 
 
 # ---------------------------------------------------------------- skills as data
@@ -138,9 +145,12 @@ class Origin(StrEnum):
 
 
 class ArgumentOrigin(Frozen):
+    """`step` brought it; `by` is the key of a person who put it in by an edit."""
+
     origin: Origin
     step: int | None = None
     note: str = ""
+    by: str = ""
 
 
 class PermissionOn(Frozen):
@@ -366,7 +376,10 @@ class Allow(Frozen):
 
 
 class Approvers(Frozen):
-    """Who may decide: any of these people (by `people` key of sayso.yaml) or holders of any of these roles."""
+    """Who may decide: any of these people (by `people` key of sayso.yaml) or holders of any of these roles.
+
+    With `four_eyes` neither who asked nor the `editors` of the call.
+    """
 
     people: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
@@ -374,6 +387,7 @@ class Approvers(Frozen):
     needed: int = 1
     four_eyes: bool = False
     veto: bool = True
+    editors: tuple[str, ...] = ()
 
 
 Risk = Literal["low", "medium", "high", "critical"]
@@ -422,10 +436,19 @@ class Provenance(Frozen):
 
 
 class Grant(Frozen):
+    """A standing permission for calls that `principal_key` asks for, given by `owner_key`.
+
+    `args` is a predicate (see `core.predicate`); the version and schema hash are those of the skill it was given for.
+    """
+
     id: str
     skill: str
+    skill_version: str = ""
+    schema_hash: str = ""
     args: dict[str, Any] = Field(default_factory=dict)
     principal_key: str
+    owner_key: str = ""
+    owner_roles: tuple[str, ...] = ()
     task_id: str | None = None
     uses_left: int | None = None
     expires_at: datetime
@@ -488,8 +511,16 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Invalid:
+    """The answer does not fit, or policy refuses what it asks for; nothing was changed."""
+
+    approval_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotFound:
     """No such thing, or it is not visible to you: the same answer."""
 
 
-Decided = Accepted | AlreadyDecided | NotAllowed | TooLate | Changed | NotFound
+Decided = Accepted | AlreadyDecided | NotAllowed | TooLate | Changed | Invalid | NotFound

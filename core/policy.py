@@ -15,8 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from core import config
-from core.digest import NotCanonical, canonical
+from core import config, predicate
 from core.expressions import BadExpression, Expression
 from core.models import (
     Action,
@@ -107,11 +106,37 @@ def classify(
     if found.doubt:
         return _ask(found.ask, organisation, risk, (found.doubt,), ())
     answer = _by_rule(found, skill, organisation, risk)
-    if not isinstance(answer, Ask) or found.is_strict or answer.approvers.four_eyes or risk == "critical":
+    if not isinstance(answer, Ask) or found.is_strict or risk == "critical":
         return answer
-    covering = next((g for g in grants if covers(g, action, requester, now)), None)
+    if answer.approvers.four_eyes or answer.approvers.needed > 1:
+        return answer
+    mine = (g for g in grants if _could_say_so(g, answer.approvers) and covers(g, action, skill, requester, now))
+    covering = next(mine, None)
     return (
         Allow(reasons=("A standing permission covers it.",), grant_id=covering.id, rule="grant") if covering else answer
+    )
+
+
+def both(asked: Classified, also: Classified) -> Classified:
+    """What holds when an action needs the rights of two people, as after an edit: the narrower of the two answers."""
+    if isinstance(asked, Deny) or isinstance(also, Allow):
+        return asked
+    if isinstance(also, Deny) or isinstance(asked, Allow):
+        return also
+    approvers = asked.approvers.model_copy(
+        update={
+            "needed": max(asked.approvers.needed, also.approvers.needed),
+            "four_eyes": asked.approvers.four_eyes or also.approvers.four_eyes,
+            "veto": asked.approvers.veto or also.approvers.veto,
+        }
+    )
+    return asked.model_copy(
+        update={
+            "approvers": approvers,
+            "risk": max(asked.risk, also.risk, key=RISKS.index),
+            "reasons": tuple(dict.fromkeys((*asked.reasons, *also.reasons))),
+            "provenance": tuple(dict.fromkeys((*asked.provenance, *also.provenance))),
+        }
     )
 
 
@@ -125,6 +150,12 @@ def stricter(old: Ask, new: Classified) -> str | None:
         return f"More people have to approve now: {new.approvers.needed} instead of {old.approvers.needed}"
     if new.approvers.four_eyes and not old.approvers.four_eyes:
         return "The person who asked may no longer approve it"
+    if new.approvers.veto and not old.approvers.veto:
+        return "A single no ends it now"
+    if RISKS.index(new.risk) > RISKS.index(old.risk):
+        return f"It counts as a higher risk now: {new.risk} instead of {old.risk}"
+    if fresh := [line for line in new.provenance if line not in old.provenance]:
+        return f"Something is known about it that the card did not say: {fresh[0]}"
     lost = [
         *(set(old.approvers.people) - set(new.approvers.people)),
         *(set(old.approvers.roles) - set(new.approvers.roles)),
@@ -146,16 +177,23 @@ def eligible(approvers: Approvers, organisation: Organisation, requester_key: st
     )
 
 
-def covers(grant: Grant, action: Action, requester: Requester, now: datetime) -> bool:
-    """A live grant of the requester covers a call of its skill whose named arguments have exactly its values."""
+def covers(grant: Grant, action: Action, skill: SkillManifest, requester: Requester, now: datetime) -> bool:
+    """A live grant of the requester covers a call of its skill, as that was then, in which every control argument fits."""
     return (
         grant.skill == action.skill
+        and grant.skill_version in ("", action.version)
+        and grant.schema_hash in ("", action.schema_hash)
         and grant.principal_key == requester.key
         and grant.task_id in (None, action.task_id)
         and (grant.uses_left is None or grant.uses_left > 0)
         and grant.expires_at > now
-        and all(k in action.args and _equal(action.args[k], v) for k, v in grant.args.items())
+        and predicate.covered(action.args, grant.args, skill)
     )
+
+
+def _could_say_so(grant: Grant, approvers: Approvers) -> bool:
+    """Who gave it is still among those who would be asked."""
+    return grant.owner_key in approvers.people or bool(set(grant.owner_roles) & set(approvers.roles))
 
 
 def tainted_controls(skill: SkillManifest, provenance: Provenance) -> tuple[str, ...]:
@@ -168,14 +206,6 @@ def tainted_controls(skill: SkillManifest, provenance: Provenance) -> tuple[str,
         for name, origin in provenance.origins.items()
         if skill.roles.get(name, ArgumentRole.CONTROL) is ArgumentRole.CONTROL and origin.origin is Origin.UNTRUSTED
     )
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Equal as what is shown and hashed: True is not 1."""
-    try:
-        return canonical(a) == canonical(b)
-    except NotCanonical:
-        return False
 
 
 # ---------------------------------------------------------------- rights and rules

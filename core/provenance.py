@@ -121,6 +121,8 @@ def _origin(
     if is_own(value, own):
         is_spent = any(not spent.isdisjoint(_forms(leaf)) for leaf in _leaves(value))
         return turn if turn and is_spent else ArgumentOrigin(origin=Origin.REQUESTER)
+    if known is not None and known.by:
+        return known  # an editor's own words, whatever the turn had read
     if is_default:
         return ArgumentOrigin(origin=Origin.CONFIG, note="default")
     if known is not None and (known.origin is not Origin.REQUESTER or turn is None):

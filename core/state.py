@@ -193,6 +193,16 @@ def approval_after(votes_for: int, votes_against: int, *, needed: int, veto: boo
     return "approved" if votes_for >= needed else "pending"
 
 
+# The answers that an approval of a kind takes; the same as verdicts_of() in the database.
+VERDICTS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "action": ("approve", "approve_similar", "grant", "deny", "edit", "delegate", "looking", "ask", "stop"),
+    "plan": ("approve", "deny", "edit", "delegate", "looking", "ask", "stop"),
+    "batch": ("approve", "deny", "edit", "delegate", "looking", "ask", "stop"),
+    "budget": ("approve", "deny", "delegate", "looking", "ask", "stop"),
+    "question": ("approve", "answer", "deny", "delegate", "looking", "stop"),
+    "unknown": ("happened", "not_happened", "abandon", "delegate", "looking", "ask", "stop"),
+}
+
 STEP_AFTER_APPROVAL: Final[Mapping[str, tuple[str, Outcome | None]]] = {
     "approved": ("ready", None),
     "denied": ("skipped", Outcome.DENIED),

@@ -239,23 +239,49 @@ end $$;
 
 -- ---------------------------------------------------------------- begin
 
+-- The one human behind a principal, however many identities and principals turned out to be theirs.
+create function person_of(p_principal bigint) returns bigint language plpgsql stable as $$
+begin
+    return (select coalesce(p.same_as, p.id) from principals p where p.id = p_principal);
+end $$;
+
+-- Who never decides this, whatever their roles: services, and with four eyes who asked for it or edited it.
+create function is_barred(p_person bigint, p_approvers jsonb, p_requester bigint) returns boolean language plpgsql stable as $$
+begin
+    return not exists (
+        select from principals p where p.id = p_person and p.is_active and not p.is_service and p.same_as is null)
+        or (coalesce(p_approvers -> 'four_eyes' = 'true', false)
+            and (p_person = person_of(p_requester)
+                 or exists (select from principals e where p_approvers -> 'editors' ? e.key and coalesce(e.same_as, e.id) = p_person)));
+end $$;
+
 create function is_eligible(p_principal bigint, p_approvers jsonb, p_requester bigint) returns boolean
 language plpgsql stable as $$
+declare
+    me  bigint := person_of(p_principal);
 begin
     if not approvers_readable(p_approvers) then return false; end if;
     return exists (
         select from principals p
-         where p.id = p_principal and p.is_active and not p.is_service
+         where p.id = me
            and (coalesce(p_approvers -> 'people', '[]') ? p.key
-                or p.roles && array(select jsonb_array_elements_text(coalesce(p_approvers -> 'roles', '[]'))))
-           and not (coalesce((p_approvers ->> 'four_eyes')::boolean, false) and p.id = p_requester));
+                or p.roles && array(select jsonb_array_elements_text(coalesce(p_approvers -> 'roles', '[]')))))
+       and not is_barred(me, p_approvers, p_requester);
 end $$;
 
+create function yes_verdicts() returns text[] language plpgsql immutable as $$
+begin
+    return array['approve', 'approve_similar', 'grant', 'answer'];
+end $$;
+
+-- How many people and how many seats have said so and still may: the smaller number counts.
 create function votes_for(p_approval approvals, p_verdicts text[]) returns integer language plpgsql stable as $$
 begin
-    return (select count(distinct d.principal_id) from decisions d
+    return (select least(count(distinct person_of(d.principal_id)), count(distinct person_of(coalesce(d.seat_id, d.principal_id))))
+              from decisions d
              where d.approval_id = p_approval.id and d.verdict = any (p_verdicts)
-               and is_eligible(d.principal_id, p_approval.approvers, p_approval.requester_id));
+               and not is_barred(person_of(d.principal_id), p_approval.approvers, p_approval.requester_id)
+               and is_eligible(coalesce(d.seat_id, d.principal_id), p_approval.approvers, p_approval.requester_id));
 end $$;
 
 -- The last database act before a call that touches the world. Answers 'go', or why not:
@@ -280,7 +306,7 @@ begin
     if t.status = 'paused' then return 'paused'; end if;
     if not exists (select from principals p where p.id = t.requester_id and p.is_active) then return 'requester'; end if;
     if p_approval is not null then
-        select * into a from approvals where id = p_approval and task_id = p_task and n = p_n for update;
+        select * into a from approvals where id = p_approval and task_id = p_task for update;
     end if;
     select * into e from effects where task_id = p_task and n = p_n and gen = s.gen for update;
     if e.state = 'done' then return 'done'; end if;
@@ -295,17 +321,25 @@ begin
                 return 'expired';
             end if;
             if not approvers_readable(a.approvers)
-               or votes_for(a, array['approve', 'not_happened']) < (a.approvers ->> 'needed')::integer then
+               or votes_for(a, yes_verdicts() || array['not_happened']) < (a.approvers ->> 'needed')::integer then
                 return 'approver';
             end if;
-            update approvals set status = 'consumed' where id = a.id;
+            if exists (select from effects x where x.approval_id = a.id and x.task_id = p_task and x.n = p_n and x.gen <> s.gen) then
+                return 'not_approved';      -- one yes, one time: another generation of this item has used it
+            end if;
+            -- Of several items on one card the last one uses it up.
+            if not exists (
+                select from jsonb_array_elements(a.items) i where i ->> 'task' = p_task::text and (i ->> 'step')::integer <> p_n
+                   and not exists (select from effects x where x.approval_id = a.id and x.task_id = p_task and x.n = (i ->> 'step')::integer)) then
+                update approvals set status = 'consumed' where id = a.id;
+            end if;
         elsif a.status <> 'consumed' or e.approval_id is distinct from a.id or e.digest <> p_digest then
             return 'not_approved';      -- only the same generation of the same action may go on under a consumed approval
         end if;
     end if;
     if p_grant is not null then
-        update grants set uses = uses + 1, uses_left = uses_left - 1, version = version + 1
-         where id = p_grant and revoked_at is null and expires_at > sayso_now() and coalesce(uses_left, 1) > 0;
+        update grants g set uses = uses + 1, uses_left = uses_left - 1, version = version + 1
+         where g.id = p_grant and grant_covers(g, p_task, t.requester_id, p_action);
         if not found then return 'grant'; end if;
     end if;
     if e.task_id is null then

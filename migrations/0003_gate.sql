@@ -1,19 +1,27 @@
 -- The gate's moves: a risky step waits for a decision, a lost one for a probe or a person.
 --
--- A decision is one commit: who may, which card, still pending, one vote a person, the step ready, the cards stale. All
--- compare-and-set on the pending row: of many simultaneous presses one decides and the others are told who did.
+-- What a person answers, and what follows from it, is in 0010_deciding.sql.
 
 -- ---------------------------------------------------------------- park
 
--- `p_ask` = {kind, items, digest, action_hash, card, approvers, ladder, expires_in_s}; `p_places` are the conversations whose
--- card is written now. An older approval of the step is superseded. Answers the approval's id, null when the fence is
+-- `p_ask` = {kind, items, digest, action_hash, card, approvers, ladder, expires_in_s}, each item of an action with a `card` of
+-- its own; `p_places` are the conversations whose card is written now. An older approval of the step is superseded, and
+-- what the task asks of the same people meanwhile stands on one card. Answers the approval's id, null when the fence is
 -- lost or the task is being stopped, which ends the step.
 create function park_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_ask jsonb, p_places bigint[], p_why text)
 returns uuid language plpgsql as $$
 declare
     t       tasks;
     s       steps;
+    a       approvals;
+    mine    jsonb;
+    v_editors jsonb;
+    v_items jsonb := p_ask -> 'items';
+    asks    jsonb := (p_ask -> 'approvers') - 'editors';
+    until   timestamptz := sayso_now() + make_interval(secs => (p_ask ->> 'expires_in_s')::real);
+    old     uuid[] := '{}';
     made    uuid;
+    was     uuid;
     place   bigint;
 begin
     perform act_as('worker:' || p_worker, p_why);
@@ -26,15 +34,70 @@ begin
         perform settle(p_task);
         return null;
     end if;
-    update approvals set status = 'superseded' where task_id = p_task and n = p_n and status in ('pending', 'approved');
+    select e into mine from jsonb_array_elements(v_items) e where (e ->> 'step')::integer = p_n and e ->> 'task' = p_task::text;
+    -- Another step's card names exactly this already: it is decided there.
+    select x.* into a from approvals x where x.task_id = p_task and x.merged_into is null and x.id is distinct from s.approval_id
+       and x.status in ('pending', 'approved') and x.expires_at > sayso_now() and x.approvers - 'editors' = asks
+       and s.editors = '{}' and x.items @> jsonb_build_array(jsonb_build_object('task', p_task::text, 'step', p_n, 'digest', mine ->> 'digest'))
+       and not exists (select from effects e where e.approval_id = x.id and e.task_id = p_task and e.n = p_n)
+     order by x.status limit 1 for update;
+    if a.id is null and s.approval_id is not null then
+        select x.* into a from approvals x where x.id = s.approval_id and x.status = 'pending' and x.approvers - 'editors' = asks
+           and x.items @> jsonb_build_array(jsonb_build_object('task', p_task::text, 'step', p_n, 'digest', mine ->> 'digest'));
+    end if;
+    if a.id is not null then
+        update steps set status = case when a.status = 'pending' then 'awaiting_approval' else 'ready' end, worker_id = null,
+               deadline_at = null, approval_id = a.id, attempt = greatest(attempt - 1, 0),
+               waits_for = case when a.status = 'pending' then 'approval' end,
+               ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() end
+         where task_id = p_task and n = p_n;
+        perform settle(p_task);
+        return a.id;
+    end if;
+    -- What is asked about this step is replaced. What else this task asks of the same people, and nobody has answered yet,
+    -- comes onto the same card, item by item.
+    for a in
+        select x.* from approvals x where x.task_id = p_task and x.merged_into is null and x.status in ('pending', 'approved')
+           and (x.n = p_n and jsonb_array_length(x.items) = 1
+                or x.status = 'pending' and x.kind in ('action', 'batch', 'plan') and p_ask ->> 'kind' in ('action', 'batch', 'plan')
+                   and not exists (select from jsonb_array_elements(x.items) e where e ->> 'task' <> p_task::text)
+                   and (x.items @> jsonb_build_array(jsonb_build_object('step', p_n))
+                        or x.approvers - 'editors' = asks and x.ladder = p_ask ->> 'ladder'
+                           and x.items -> 0 ? 'card' and mine ? 'card'
+                           and jsonb_array_length(x.items) + jsonb_array_length(v_items) <= 20
+                           and not exists (select from decisions d where d.approval_id = x.id)))
+         order by x.n for update
+    loop
+        update approvals set status = 'superseded', reason = case when a.items @> jsonb_build_array(jsonb_build_object('step', p_n))
+               then p_why else 'joined with other asks of the task on one card' end where id = a.id;
+        old := old || a.id;
+        if a.status = 'pending' then
+            select v_items || coalesce(jsonb_agg(e), '[]') into v_items from jsonb_array_elements(a.items) e
+             where not v_items @> jsonb_build_array(jsonb_build_object('step', e -> 'step'));
+            until := least(until, a.expires_at);
+            if a.approvers ? 'editors' then v_editors := coalesce(v_editors, '[]') || (a.approvers -> 'editors'); end if;
+        end if;
+    end loop;
+    select jsonb_agg(e order by (e ->> 'step')::integer) into v_items from jsonb_array_elements(v_items) e;
+    select coalesce(v_editors, '[]') || coalesce(jsonb_agg(p.key), '[]') into v_editors from principals p where p.id = any (s.editors);
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status, expires_at)
-    values (p_ask ->> 'kind', p_task, p_n, s.gen, p_ask -> 'items', p_ask ->> 'digest', p_ask ->> 'action_hash', p_ask -> 'card',
-            p_ask -> 'approvers', t.requester_id, p_ask ->> 'ladder', 'pending',
-            sayso_now() + make_interval(secs => (p_ask ->> 'expires_in_s')::real))
+    values (case when jsonb_array_length(v_items) = 1 or p_ask ->> 'kind' = 'plan' then p_ask ->> 'kind' else 'batch' end,
+            p_task, (v_items -> 0 ->> 'step')::integer, s.gen, v_items,
+            case when jsonb_array_length(v_items) = 1 then p_ask ->> 'digest' else digest_of(v_items) end,
+            case when jsonb_array_length(v_items) = 1 then p_ask ->> 'action_hash' else '' end,
+            case when jsonb_array_length(v_items) = 1 then p_ask -> 'card' else card_of(v_items) end,
+            asks || case when v_editors = '[]' then '{}' else jsonb_build_object('editors', v_editors) end,
+            t.requester_id, p_ask ->> 'ladder', 'pending', until)
     returning id into made;
     update steps set status = 'awaiting_approval', worker_id = null, deadline_at = null, approval_id = made,
            attempt = greatest(attempt - 1, 0), waits_for = 'approval'
      where task_id = p_task and n = p_n;
+    update steps set status = status, approval_id = made
+     where task_id = p_task and n <> p_n and outcome is null and effect_state is null
+       and n in (select (e ->> 'step')::integer from jsonb_array_elements(v_items) e);
+    foreach was in array old loop
+        perform retarget_cards(was, made);
+    end loop;
     foreach place in array p_places loop
         perform place_card('approval', p_task, made, place);
     end loop;
@@ -54,7 +117,7 @@ declare
     me  steps;
 begin
     update steps set status = p_status, outcome = p_outcome, error = p_error, finished_at = sayso_now(), waits_for = null
-     where task_id = p_task and n = p_n and status in ('awaiting_approval', 'unknown') returning * into me;
+     where task_id = p_task and n = p_n and status in ('awaiting_approval', 'unknown', 'blocked', 'ready') returning * into me;
     if found then
         perform free_dependents(p_task, p_n, me.dependents, false, p_paused);
     end if;
@@ -72,7 +135,8 @@ begin
     if a.status is distinct from 'pending' or a.expires_at > sayso_now() or a.kind = 'unknown' then return false; end if;
     perform act_as('sweeper', 'nobody answered in time');
     update approvals set status = 'expired' where id = p_approval;
-    perform end_parked_step(a.task_id, a.n, 'skipped', 'expired', 'Nobody answered the approval in time.', t.status = 'paused');
+    perform end_asked_steps(a, 'skipped', 'expired', 'Nobody answered the approval in time.', t.status = 'paused');
+    insert into audit (kind, actor, task_id, approval_id) values ('expired', 'sweeper', a.task_id, a.id);
     perform settle(a.task_id);
     return true;
 end $$;
@@ -122,140 +186,6 @@ begin
      where task_id = p_task and (status = 'approved' or status = 'pending' and kind <> 'unknown');
     insert into audit (kind, actor, task_id, data) values ('cancel', p_actor, p_task, jsonb_build_object('why', p_why));
     return settle(p_task);
-end $$;
-
--- ---------------------------------------------------------------- decide
-
--- Answers {kind: accepted | already | not_allowed | too_late | changed | not_found | duplicate, status, task_id, by, at, …}.
-create function decide_v1(
-    p_principal bigint, p_approval uuid, p_verdict text, p_digest text, p_reason text, p_channel text, p_delivery text
-) returns jsonb language plpgsql as $$
-declare
-    v_task  bigint;
-    v_actor text;
-    t       tasks;
-    a       approvals;
-    after   text;
-    needed  integer;
-    known   text[] := array['approve', 'deny', 'stop', 'happened', 'not_happened', 'abandon'];
-    answers text[];
-begin
-    select task_id into v_task from approvals where id = p_approval;
-    select 'person:' || key into v_actor from principals where id = p_principal;
-    if v_task is null or v_actor is null then return jsonb_build_object('kind', 'not_found'); end if;
-    insert into inbound (channel, delivery_id, kind, principal_id, body, task_id)
-    values (p_channel, p_delivery, 'press', p_principal, p_verdict, v_task) on conflict do nothing;
-    if not found then
-        return jsonb_build_object('kind', 'duplicate') || approval_state(p_approval);
-    end if;
-    perform act_as(v_actor, p_verdict || case when p_reason <> '' then ': ' || p_reason else '' end);
-    select * into t from tasks where id = v_task for update;
-    perform 1 from steps where task_id = v_task and n = (select n from approvals where id = p_approval) for update;
-    select * into a from approvals where id = p_approval for update;
-    answers := case when a.kind = 'unknown' then array['happened', 'not_happened', 'abandon', 'stop']
-                    else array['approve', 'deny', 'stop'] end;
-    if not p_verdict = any (known) or not p_verdict = any (answers) then
-        return jsonb_build_object('kind', 'not_allowed', 'why', 'this is answered with ' || array_to_string(answers, ', '));
-    end if;
-    if not is_eligible(p_principal, a.approvers, a.requester_id)
-       and not (p_verdict = 'stop' and p_principal = t.requester_id) then
-        insert into audit (kind, actor, task_id, approval_id, data)
-        values ('refused', v_actor, v_task, p_approval, jsonb_build_object('verdict', p_verdict, 'channel', p_channel));
-        return jsonb_build_object('kind', 'not_allowed', 'why', 'you are not among those who may decide this',
-                                  'approvers', a.approvers);
-    end if;
-    if a.status <> 'pending' then
-        return jsonb_build_object('kind', 'already') || approval_state(p_approval);
-    end if;
-    if a.kind <> 'unknown' and a.expires_at <= sayso_now() then
-        perform expire_v1(p_approval);
-        return jsonb_build_object('kind', 'too_late', 'at', a.expires_at) || approval_state(p_approval);
-    end if;
-    if p_digest is not null and p_digest <> a.digest then
-        return jsonb_build_object('kind', 'changed') || approval_state(p_approval);
-    end if;
-    if p_verdict <> 'stop' then
-        insert into decisions (approval_id, principal_id, verdict, reason, channel, delivery_id)
-        values (p_approval, p_principal, p_verdict, p_reason, p_channel, p_delivery)
-        on conflict (approval_id, principal_id) where verdict in ('approve', 'deny', 'happened', 'not_happened', 'abandon')
-        do update set verdict = excluded.verdict, reason = excluded.reason, channel = excluded.channel,
-                      delivery_id = excluded.delivery_id, decided_at = sayso_now()
-         where excluded.verdict in ('deny', 'abandon');
-        if not found then       -- one vote per person: the first one stands, but a no replaces a yes
-            return jsonb_build_object('kind', 'accepted') || approval_state(p_approval);
-        end if;
-    else
-        insert into decisions (approval_id, principal_id, verdict, reason, channel, delivery_id)
-        values (p_approval, p_principal, p_verdict, p_reason, p_channel, p_delivery);
-    end if;
-    insert into audit (kind, actor, task_id, approval_id, data)
-    values ('vote', v_actor, v_task, p_approval, jsonb_build_object(
-            'verdict', p_verdict, 'reason', p_reason, 'channel', p_channel, 'digest', a.digest));
-
-    if p_verdict = 'stop' and a.kind = 'unknown' then    -- the task waits for the answer, so the question stays
-        perform cancel_v1(v_task, v_actor, case when p_reason <> '' then p_reason else 'stopped from the card' end);
-        return jsonb_build_object('kind', 'accepted') || approval_state(p_approval);
-    end if;
-
-    needed := (a.approvers ->> 'needed')::integer;
-    if p_verdict = 'stop' then
-        after := 'cancelled';
-    elsif p_verdict in ('deny', 'abandon') then
-        after := case when p_verdict = 'abandon' or coalesce((a.approvers ->> 'veto')::boolean, true) then 'denied' else 'pending' end;
-    elsif votes_for(a, array[p_verdict]) >= needed then
-        after := 'approved';
-    else
-        after := 'pending';
-    end if;
-
-    if after = 'pending' then
-        perform touch_cards(v_task);
-    else
-        update approvals set status = after, decided_by = p_principal, decided_at = sayso_now(), reason = p_reason
-         where id = p_approval;
-        if after = 'cancelled' then
-            perform cancel_v1(v_task, v_actor, case when p_reason <> '' then p_reason else 'stopped from the card' end);
-        elsif p_verdict = 'happened' then
-            update approvals set status = 'consumed' where id = p_approval;
-            perform resolve_step(v_task, a.n, true, jsonb_build_object('confirmed_by', v_actor,
-                    'summary', 'A person says that it happened.'), null, t.status = 'paused');
-        elsif p_verdict = 'not_happened' then
-            if t.status = 'cancelling' then     -- nothing runs again in a task that is being stopped
-                update effects e set state = 'not_done', resolved_at = now(), evidence = jsonb_build_object('said_by', v_actor)
-                 where e.task_id = v_task and e.n = a.n and e.state = 'unknown';
-                perform end_parked_step(v_task, a.n, 'cancelled', 'cancelled', 'It did not happen; the task was stopped.', false);
-            else
-                perform resolve_step(v_task, a.n, false, jsonb_build_object('said_by', v_actor), p_approval, t.status = 'paused');
-            end if;
-        elsif p_verdict = 'abandon' then
-            perform end_parked_step(v_task, a.n, 'failed', 'given_up', 'Given up: it is not known whether it happened.',
-                                    t.status = 'paused');
-        elsif after = 'denied' then
-            perform end_parked_step(v_task, a.n, 'skipped', 'denied',
-                    'Denied' || case when p_reason <> '' then ': ' || p_reason else '.' end, t.status = 'paused');
-        else
-            update steps set status = 'ready', waits_for = null,
-                   ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() end
-             where task_id = v_task and n = a.n and status = 'awaiting_approval' and approval_id = p_approval;
-            if not found then
-                raise exception 'approval % is pending but its step does not wait for it', p_approval;
-            end if;
-        end if;
-        if after <> 'cancelled' then perform settle(v_task); end if;
-    end if;
-    return jsonb_build_object('kind', 'accepted') || approval_state(p_approval);
-end $$;
-
-create function approval_state(p_approval uuid) returns jsonb language plpgsql stable as $$
-begin
-    return (select jsonb_build_object(
-                'approval_id', a.id, 'status', a.status, 'task_id', a.task_id, 'n', a.n, 'by', coalesce(p.name, ''),
-                'decided_at', a.decided_at,
-                'decisions', coalesce((
-                    select jsonb_agg(jsonb_build_object('by', q.name, 'key', q.key, 'verdict', d.verdict, 'reason', d.reason,
-                                                        'channel', d.channel, 'at', d.decided_at) order by d.id)
-                      from decisions d join principals q on q.id = d.principal_id where d.approval_id = a.id), '[]'))
-              from approvals a left join principals p on p.id = a.decided_by where a.id = p_approval);
 end $$;
 
 -- ---------------------------------------------------------------- unknown
@@ -440,9 +370,9 @@ begin
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status, expires_at)
     values (old.kind, p_task, p_n, p_gen + 1, old.items, old.digest, old.action_hash, old.card, old.approvers, old.requester_id,
             old.ladder, 'pending', old.expires_at) returning id into made;
-    insert into decisions (approval_id, principal_id, verdict, reason, channel, delivery_id, decided_at)
-    select made, d.principal_id, d.verdict, d.reason, d.channel, d.delivery_id, d.decided_at
-      from decisions d where d.approval_id = old.id;
+    insert into decisions (approval_id, principal_id, seat_id, verdict, reason, channel, delivery_id, decided_at)
+    select made, d.principal_id, d.seat_id, d.verdict, d.reason, d.channel, d.delivery_id, d.decided_at
+      from decisions d where d.approval_id = old.id and d.verdict = any (votes());
     update approvals set status = 'approved', decided_by = old.decided_by, decided_at = old.decided_at, reason = old.reason
      where id = made;
     return made;

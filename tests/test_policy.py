@@ -362,7 +362,10 @@ def test_the_card_says_what_brought_it(origin: ArgumentOrigin, line: str) -> Non
 
 # ---------------------------------------------------------------- grants
 
-GRANT = Grant(id="9", skill="files.delete", args={}, principal_key="ann", expires_at=NOW + timedelta(days=1))
+GRANT = Grant(
+    id="9", skill="files.delete", args={"paths": {"is": ["a"]}}, principal_key="ann", owner_key="olga",
+    owner_roles=("owner",), expires_at=NOW + timedelta(days=1),
+)  # fmt: skip
 
 
 def test_a_grant_lets_it_go_and_is_named() -> None:
@@ -375,11 +378,12 @@ def test_a_grant_lets_it_go_and_is_named() -> None:
     ("change", "covered"),
     [
         ({}, True),
-        ({"args": {"paths": ["a"]}}, True),
-        ({"args": {"paths": ["b"]}}, False),
-        ({"args": {"paths": ["a"], "force": True}}, False),
-        ({"args": {"n": True}}, False),
-        ({"args": {"n": 2**60}}, False),
+        ({"args": {"paths": {"is": ["b"]}}}, False),
+        ({"args": {"paths": {"is": ["a"]}, "force": {"is": True}}}, False),
+        ({"args": {}}, False),
+        ({"skill_version": "1", "schema_hash": "h"}, True),
+        ({"skill_version": "2"}, False),
+        ({"schema_hash": "g"}, False),
         ({"skill": "files.*"}, False),
         ({"principal_key": "bob"}, False),
         ({"task_id": "7", "uses_left": 1}, True),
@@ -389,8 +393,21 @@ def test_a_grant_lets_it_go_and_is_named() -> None:
     ],
 )
 def test_a_grant_covers_exactly_what_it_says(change: dict[str, Any], covered: bool) -> None:
-    action = Action(skill="files.delete", version="1", schema_hash="h", args={"paths": ["a"], "n": 1}, task_id="7")
-    assert covers(GRANT.model_copy(update=change), action, ANN, NOW) is covered
+    action = Action(skill="files.delete", version="1", schema_hash="h", args={"paths": ["a"]}, task_id="7")
+    assert covers(GRANT.model_copy(update=change), action, DELETE, ANN, NOW) is covered
+
+
+@pytest.mark.parametrize(
+    ("organisation", "owner"),
+    [
+        ("approvers: {default: {roles: [owner], needed: 2}}", {}),
+        ("{people: {carl: {}}, approvers: {default: {people: [carl]}}}", {}),
+        ("", {"owner_roles": ("engineer",)}),
+    ],
+)
+def test_a_grant_counts_only_where_its_giver_alone_could_say_yes(organisation: str, owner: dict[str, Any]) -> None:
+    grant = GRANT.model_copy(update=owner)
+    assert isinstance(ask_policy(DELETE, {"paths": ["a"]}, organisation=organisation, grants=(grant,)), Ask)
 
 
 def test_no_grant_covers_what_four_eyes_decide_by_default() -> None:
@@ -399,14 +416,14 @@ def test_no_grant_covers_what_four_eyes_decide_by_default() -> None:
 
 
 def test_a_grant_is_not_used_up_where_none_is_needed() -> None:
-    grant = GRANT.model_copy(update={"skill": "files.read"})
+    grant = GRANT.model_copy(update={"skill": "files.read", "args": {"path": {"is": "a"}}})
     assert ask_policy(READ, {"path": "a"}, grants=(grant,)) == Allow(
         reasons=("Reading needs no approval.",), rule="default"
     )
 
 
 def test_no_grant_covers_the_top_tier() -> None:
-    grant = GRANT.model_copy(update={"skill": "sql.execute"})
+    grant = GRANT.model_copy(update={"skill": "sql.execute", "args": {"statement": {"is": "select 1"}}})
     assert isinstance(ask_policy(SQL, {"statement": "select 1"}, grants=(grant,)), Ask)
 
 

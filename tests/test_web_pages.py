@@ -145,7 +145,7 @@ async def test_a_press_by_force_is_refused_by_the_intake(house: House) -> None:
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        ({"verdict": "grant"}, 422),
+        ({"verdict": "happened"}, 422),
         ({"verdict": "'"}, 422),
         ({"verdict": "approve", "reason": "x" * 501}, 422),
         ({"verdict": "approve", "nonce": "short"}, 422),

@@ -258,7 +258,9 @@ async def test_what_changed_after_the_yes_is_asked_anew(sayso: Sayso) -> None:
     await tasks.resume(sayso.deps.db, number or 0, "person:ann")
     second = await sayso.approval_of(number)
     assert second["id"] != first["id"]
-    assert second["card"]["reasons"][0] == "What would run has changed since it was approved"
+    assert second["card"]["reasons"][0] == (
+        "What would run has changed since it was approved: a file that it names has another content"
+    )
     assert target.exists()
     old = await approvals.whole(sayso.deps.db, first["id"])
     assert old is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -24,6 +24,7 @@ from core.models import (
     Dropped,
     EffectClass,
     Failed,
+    Grant,
     Origin,
     Outcome,
     Parked,
@@ -85,7 +86,7 @@ class Actor:
         skill = self.registry.get(step.skill)
         if skill is None:
             return Failed(error=f"No skill {step.skill!r} is installed on this worker.", outcome=Outcome.REFUSED)
-        seen = await situation.of_step(self.deps.db, step.task_id, step.skill, step.approval_id)
+        seen = await situation.of_step(self.deps.db, step.task_id, step.n, step.skill, step.approval_id)
         if seen is None:
             return Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED)
         try:
@@ -129,26 +130,34 @@ class Actor:
 
     async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen, seen: Situation) -> StepOutcome:
         step = hold.step
-        answer = self.classify(
-            frozen.action,
-            skill.manifest,
-            frozen.provenance,
-            seen.requester.requester,
-            self.deps.organisation,
-            seen.grants,
-            seen.now,
-            conversation=seen.conversation,
-            task={"id": str(step.task_id), "goal": step.task_goal, "spent": 0.0},
-        )
-        match pass_gate(answer, seen.approval, frozen.digest):
-            case Refuse(why=why):
-                return Failed(error=f"Refused: {why}", outcome=Outcome.REFUSED)
+        answer = self._classified(step, skill, frozen, seen, seen.requester, seen.grants)
+        for editor in seen.editors:
+            answer = policy.both(answer, self._classified(step, skill, frozen, seen, editor, ()))
+        match pass_gate(answer, seen.approval, frozen.digest, frozen.action):
+            case Refuse(why=why, outcome=outcome):
+                return Failed(error=f"Refused: {why}", outcome=outcome)
             case AskPeople() as asked:
                 return await self._park(step, skill, frozen, asked)
             case Go() as go:
                 return await self._go(hold, skill, frozen, go)
             case other:
                 assert_never(other)
+
+    def _classified(
+        self, step: Claimed, skill: Skill, frozen: _Frozen, seen: Situation, person: Principal, grants: Sequence[Grant]
+    ) -> Classified:
+        """What policy says when this person asks for it."""
+        return self.classify(
+            frozen.action,
+            skill.manifest,
+            frozen.provenance,
+            person.requester,
+            self.deps.organisation,
+            grants,
+            seen.now,
+            conversation=seen.conversation,
+            task={"id": str(step.task_id), "goal": step.task_goal, "spent": 0.0},
+        )
 
     async def _park(self, step: Claimed, skill: Skill, frozen: _Frozen, asked: AskPeople) -> StepOutcome:
         ask, manifest = asked.ask, skill.manifest
@@ -158,12 +167,6 @@ class Actor:
         except (NotDone, OutcomeUnknown, BadArguments, OSError, TimeoutError) as error:
             # Nobody is asked about what would be refused anyway.
             return Failed(error=f"It would not work: {error}", outcome=Outcome.ERROR)
-        item = {
-            "task": str(step.task_id),
-            "step": step.n,
-            "digest": frozen.digest,
-            "action": frozen.action.model_dump(mode="json"),
-        }
         card = {
             "title": action_title(manifest.card, frozen.args) or manifest.name,
             "reasons": list(dict.fromkeys([asked.why, *ask.reasons])),
@@ -174,12 +177,20 @@ class Actor:
             "undo": manifest.has_undo,
             "preview": preview or "",
         }
+        item = {
+            "task": str(step.task_id),
+            "step": step.n,
+            "digest": frozen.digest,
+            "action_hash": digest.action_hash(frozen.action),
+            "action": frozen.action.model_dump(mode="json"),
+            "card": card,
+        }
         return Parked(
             ask={
                 "kind": "action",
                 "items": [item],
                 "digest": frozen.digest,
-                "action_hash": digest.action_hash(frozen.action),
+                "action_hash": item["action_hash"],
                 "card": card,
                 "approvers": ask.approvers.model_dump(mode="json"),
                 "ladder": ask.ladder,

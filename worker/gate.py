@@ -7,10 +7,19 @@ approval holds only for the same digest and for an ask that has not become stric
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from core import policy
-from core.models import Allow, Approvers, Ask, Classified, Deny, Frozen
+from core.models import Action, Allow, Approvers, Ask, Classified, Deny, Frozen, Outcome
+
+DRIFT: Final = {
+    "skill": "another skill",
+    "version": "the skill has another version",
+    "schema_hash": "the skill takes other arguments",
+    "target": "another target",
+    "credential": "another credential",
+    "content_hashes": "a file that it names has another content",
+}
 
 
 class Go(Frozen):
@@ -31,44 +40,69 @@ class AskPeople(Frozen):
 class Refuse(Frozen):
     kind: Literal["refuse"] = "refuse"
     why: str
+    outcome: Outcome = Outcome.REFUSED
 
 
-def pass_gate(answer: Classified, approval: Mapping[str, Any] | None, digest: str) -> Go | AskPeople | Refuse:
-    """`approval` is the one that the step has, as `store.situation` reads it."""
+def pass_gate(
+    answer: Classified, approval: Mapping[str, Any] | None, digest: str, action: Action
+) -> Go | AskPeople | Refuse:
+    """`approval` is the one that the step has, as `store.situation` reads it; `action` is what would run now."""
     usable = _usable(approval, digest)
     match answer:
         case Deny(reasons=reasons):
             return Refuse(why="; ".join(reasons))
         case Allow(grant_id=grant):
             return Go(approval=usable, grant=None if usable else grant)
+        case Ask() if approval and approval["status"] == "denied" and _item(approval, digest):
+            return Refuse(why="a person denied exactly this", outcome=Outcome.DENIED)
         case Ask() if usable and approval:
-            stricter = policy.stricter(_given_under(approval), answer)
+            stricter = policy.stricter(_given_under(approval, digest), answer)
             return AskPeople(ask=answer, why=stricter) if stricter else Go(approval=usable, ask=answer)
         case Ask():
-            return AskPeople(ask=answer, why=_why_again(approval, digest) or "; ".join(answer.reasons))
+            return AskPeople(ask=answer, why=_why_again(approval, digest, action) or "; ".join(answer.reasons))
 
 
 def _usable(approval: Mapping[str, Any] | None, digest: str) -> str | None:
     """Approved (or begun before) for exactly this digest, and not expired before it began."""
-    if approval is None or not _names(approval, digest):
+    if approval is None or _item(approval, digest) is None:
         return None
     if approval["status"] == "consumed" or (approval["status"] == "approved" and not approval["is_expired"]):
         return str(approval["id"])
     return None
 
 
-def _names(approval: Mapping[str, Any], digest: str) -> bool:
-    return any(item["digest"] == digest for item in approval["items"])
+def _item(approval: Mapping[str, Any], digest: str) -> Mapping[str, Any] | None:
+    """What the approval says of the action with this digest."""
+    return next((item for item in approval["items"] if item["digest"] == digest), None)
 
 
-def _why_again(approval: Mapping[str, Any] | None, digest: str) -> str | None:
+def _why_again(approval: Mapping[str, Any] | None, digest: str, action: Action) -> str | None:
     """Why an approval that was given does not serve: told on the new card."""
     if approval is None or approval["status"] not in ("approved", "consumed", "expired"):
         return None
-    if not _names(approval, digest):
-        return "What would run has changed since it was approved"
+    if _item(approval, digest) is None:
+        return f"What would run has changed since it was approved: {_drifted(approval, action)}"
     return "The approval had expired before the action began"
 
 
-def _given_under(approval: Mapping[str, Any]) -> Ask:
-    return Ask(reasons=(), approvers=Approvers.model_validate(approval["approvers"]))
+def _drifted(approval: Mapping[str, Any], action: Action) -> str:
+    """In words, what is not as it was when the person said yes."""
+    same_step = (i["action"] for i in approval["items"] if (str(i["task"]), i["step"]) == (action.task_id, action.step))
+    was: Mapping[str, Any] = next(same_step, {})
+    now = action.model_dump(mode="json")
+    changed = [words for field, words in DRIFT.items() if was.get(field) != now[field]]
+    if was.get("args") != now["args"]:
+        names = {*was.get("args", {}), *action.args}
+        changed.append(", ".join(sorted(n for n in names if was.get("args", {}).get(n) != now["args"].get(n))))
+    return "; ".join(changed) or "it is another action"
+
+
+def _given_under(approval: Mapping[str, Any], digest: str) -> Ask:
+    """The ask that people answered."""
+    card = (_item(approval, digest) or {}).get("card") or approval.get("card") or {}
+    return Ask(
+        reasons=(),
+        approvers=Approvers.model_validate(approval["approvers"]),
+        risk=card.get("risk", "critical"),
+        provenance=tuple(card.get("provenance", ())),
+    )

@@ -14,7 +14,7 @@ from core import config
 from core.db import DATABASE_AWAY, Pool
 from core.models import Claimed, Dropped, Failed, Parked, Released, Succeeded, Unknown, Waiting
 from core.ring import Ring
-from core.store import signals, steps
+from core.store import approvals, signals, steps
 from worker.lease import Lease
 from worker.llm.reading import storable
 
@@ -55,7 +55,9 @@ async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome:
         case Unknown(error=error):
             await steps.lose(db, worker, step, storable(error))
         case Parked(ask=ask, places=places, why=why):
-            await steps.park(db, worker, step, ask, places, why)
+            made = await steps.park(db, worker, step, ask, places, why)
+            if made is not None:
+                await approvals.merge(db, made)
         case Released(why=why, ready_in_s=ready_s):
             await steps.release(db, worker, step, why, ready_s)
         case Waiting(reason=reason, seconds=seconds, within_s=within_s, key=key, read=read):

@@ -82,8 +82,6 @@ class Dbos:
                 await workflow(task, load.steps)
 
         await asyncio.gather(*(one_after_another() for _ in range(load.concurrency)))
-
-    async def close(self) -> None:
         DBOS.destroy()
 
     # ------------------------------------------------------------ a press

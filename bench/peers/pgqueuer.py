@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Final
+from datetime import timedelta
 
 import asyncpg
 from pgqueuer import Job, PgQueuer, Queries
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.types import QueueExecutionMode
 
+from bench import ledger
 from bench.ledger import Ledger
-from bench.peers import PAYLOAD, Load, Site, drained
+from bench.peers import PAYLOAD, Load, Site
 
-WANTS_UVLOOP: Final = True
-PRESS_CONCURRENCY: Final = 8
-OPEN: Final = "select exists (select from pgqueuer where status in ('queued', 'picked'))"
+WANTS_UVLOOP = True
 
 
 class Pgqueuer:
@@ -41,18 +41,10 @@ class Pgqueuer:
         await connection.close()
 
     async def drain(self, load: Load) -> None:
-        self._worker = asyncio.create_task(self._work(load.concurrency))
-        await drained(self._site, load, OPEN, self._check)
+        while ledger.count(self._site.ledger) < load.tasks * load.steps:
+            await self._work(load.concurrency, QueueExecutionMode.drain)
 
-    def _check(self) -> None:
-        if self._worker.done():
-            self._worker.result()
-
-    async def close(self) -> None:
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-
-    async def _work(self, concurrency: int) -> None:
+    async def _work(self, concurrency: int, mode: QueueExecutionMode) -> None:
         book = Ledger(self._site.ledger)
         connection = await asyncpg.connect(self._site.dsn)
         async with asyncpg.create_pool(self._site.dsn, min_size=1, max_size=2 * concurrency) as pool:
@@ -66,13 +58,17 @@ class Pgqueuer:
                 if n < steps:
                     await producer.enqueue("body", _written(task, n + 1, steps))
 
-            await queue.run(batch_size=concurrency, max_concurrent_tasks=2 * concurrency)
+            await queue.run(
+                batch_size=concurrency,
+                max_concurrent_tasks=2 * concurrency,
+                mode=mode,
+                dequeue_timeout=timedelta(seconds=30),
+            )
 
     # ------------------------------------------------------------ a press
 
     async def wait_for_presses(self, count: int) -> None:
-        """A worker that sleeps until a job is enqueued."""
-        self._worker = asyncio.create_task(self._work(PRESS_CONCURRENCY))
+        self._worker = asyncio.create_task(self._work(8, QueueExecutionMode.continuous))
 
     async def open_presser(self) -> None:
         self._queries = Queries(AsyncpgPoolDriver(await asyncpg.create_pool(self._site.dsn, min_size=1, max_size=2)))

@@ -24,6 +24,7 @@ from core.models import (
     Channel,
     Decided,
     Inbound,
+    Invalid,
     NotAllowed,
     NotFound,
     Place,
@@ -254,6 +255,12 @@ async def decide(
             verdict=body.verdict,
             digest=body.digest,
             reason=body.reason,
+            text=body.text,
+            args=body.args,
+            to=body.to,
+            items=tuple(body.items),
+            uses=body.uses,
+            minutes=body.minutes,
         ),
     )
     return _answer(decided)
@@ -273,6 +280,8 @@ def _answer(decided: Decided) -> JSONResponse | dict[str, Any]:
             return JSONResponse(said | {"status": "expired", "at": decided.expired_at.isoformat()}, 409)
         case Changed():
             return JSONResponse(said | {"status": "changed"}, 409)
+        case Invalid():
+            return JSONResponse(said, 422)
         case NotFound():
             return JSONResponse(said, 404)
         case _:

@@ -12,16 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from core import config
+from core import config, predicate
 from core.cards import UNSHOWABLE
 from core.models import Origin, Verdict
+from core.state import VERDICTS_OF
 
 log = logging.getLogger(__name__)
 
 FOREVER_YEAR = 9999
-
-ANSWERS_NOW: dict[str, tuple[str, ...]] = {"unknown": ("happened", "not_happened", "abandon", "stop")}
-ANSWERS_ELSE = ("approve", "deny", "stop")
 
 
 def _without_nul(text: str) -> str:
@@ -46,7 +44,12 @@ class IntentBody(Body):
 
 
 class DecisionBody(Body):
-    """`digest` is the approval's as you were shown it."""
+    """`digest` is the approval's as you were shown it.
+
+    `args`: the arguments that an edit changes, or what a permission covers (`{"to": "bob@…"}`, `{"paths": {"starts": "logs/"}}`);
+    `to`: the key of the person to hand it on to; `text`: a question or an answer; `items`: the digests of those items
+    that are meant, all without; `uses` and `minutes`: how often and how long a permission holds.
+    """
 
     verdict: Verdict
     digest: Annotated[Words, Field(min_length=1, max_length=200)]
@@ -54,6 +57,36 @@ class DecisionBody(Body):
     args: dict[str, Any] | None = None
     to: Annotated[Words, Field(max_length=200)] | None = None
     text: Annotated[Words, Field(max_length=config.INBOUND_CHARS)] = ""
+    items: Annotated[list[Annotated[Words, Field(max_length=200)]], Field(max_length=config.CARD_ITEMS_MOST)] = []
+    uses: Annotated[int, Field(ge=1, le=config.GRANT_USES_MOST)] | None = None
+    minutes: Annotated[int, Field(ge=1, le=config.GRANT_MOST_S // 60)] | None = None
+
+
+class GrantBody(Body):
+    """`args` names every control argument: a value, or `{"starts": "logs/"}` or `{"ends": "@acme.example"}`. `for` is whom
+    it covers, by key; without it you."""
+
+    skill: Annotated[Words, Field(min_length=1, max_length=200)]
+    args: dict[str, Any] = Field(default_factory=dict)
+    for_: Annotated[Words, Field(max_length=200)] | None = Field(default=None, alias="for")
+    uses: Annotated[int, Field(ge=1, le=config.GRANT_USES_MOST)] | None = None
+    minutes: Annotated[int, Field(ge=1, le=config.GRANT_MOST_S // 60)] | None = None
+
+
+class Grant(BaseModel):
+    """A standing permission. `says` is what it covers in words; `owner` gave it, `holder` may use it."""
+
+    id: str
+    kind: Literal["similar", "always"]
+    skill: str
+    args: dict[str, Any]
+    says: str
+    owner: str
+    holder: str
+    task_id: str | None
+    uses: int
+    uses_left: int | None
+    expires_at: str
 
 
 class HandBody(Body):
@@ -214,7 +247,7 @@ class Problem(BaseModel):
 
 def answers_to(kind: str) -> tuple[str, ...]:
     """The verdicts that an approval of this kind takes."""
-    return ANSWERS_NOW.get(kind, ANSWERS_ELSE)
+    return VERDICTS_OF[kind]
 
 
 def approval(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,6 +305,16 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
         "step": item.get("step", 0),
         "digest": item.get("digest", ""),
         "action": {"skill": action.get("skill", ""), "args": action.get("args", {})},
+    }
+
+
+def grant(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` is what `store.grants.listed` answers."""
+    return {
+        **{key: row[key] for key in ("id", "kind", "skill", "args", "owner", "holder", "uses", "uses_left")},
+        "says": predicate.in_words(row["skill"], row["args"]),
+        "task_id": str(row["task_id"]) if row["task_id"] else None,
+        "expires_at": moment(row["expires_at"]),
     }
 
 

@@ -17,6 +17,7 @@ from core.models import (
     AlreadyDecided,
     Changed,
     Decided,
+    Invalid,
     NotAllowed,
     NotFound,
     TooLate,
@@ -203,6 +204,8 @@ def press_answer(decided: Decided) -> str:
             return f"Too late: this expired at {clock_text(at)}."
         case Changed():
             return "Not decided: this has changed since you saw it. Read the new card."
+        case Invalid(why=why):
+            return f"Nothing is changed: {visible(why)}."[:200]
         case NotFound():
             return "There is no such approval."
         case _:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from core import predicate
 from core.cards.task import status_word
 from core.display import visible
 from core.models import SkillManifest
 
 _LISTED = 15
+_ID_SHOWN = 8
 NOT_YOURS = "Only who asked for a task, or an owner, may do that."
 ARCHIVED = "That task is archived: it can be looked at, not changed. Ask for the same thing again instead."
 
@@ -92,13 +94,22 @@ def approvals_text(approvals: Sequence[Mapping[str, Any]], url: str) -> str:
 
 def grants_text(grants: Sequence[Mapping[str, Any]]) -> str:
     if not grants:
-        return "You have given no standing permissions."
-    lines = []
-    for grant in grants:
-        exactly = ", ".join(f"{visible(k)}={visible(str(v))}" for k, v in grant["args"].items()) or "any arguments"
-        left = f", {grant['uses_left']} more times" if grant["uses_left"] is not None else ""
-        lines.append(f"{visible(grant['skill'])} with {exactly}{left}, until {grant['expires_at']:%Y-%m-%d %H:%M} UTC")
-    return "\n".join(lines)
+        return "There are no standing permissions of yours: you have given none, and none covers what you ask for."
+    lines = [f"{g['id'][:_ID_SHOWN]}: {grant_text(g)}" for g in grants[:_LISTED]]
+    if len(grants) > _LISTED:
+        lines.append(f"… and {len(grants) - _LISTED} more")
+    return "\n".join([*lines, "Say revoke and the beginning of its number to end one."])
+
+
+def grant_text(grant: Mapping[str, Any]) -> str:
+    """What it covers, for whom, how often, until when, and who answers for it."""
+    where = f" in task {grant['task_id']}" if grant["task_id"] else ""
+    left = f", {grant['uses_left']} more times" if grant["uses_left"] is not None else ""
+    return (
+        f"{visible(predicate.in_words(grant['skill'], grant['args']))}{where}, for"
+        f" {visible(grant['holder_name'] or grant['holder'])}{left}, until {grant['expires_at']:%Y-%m-%d %H:%M} UTC;"
+        f" given by {visible(grant['owner_name'] or grant['owner'])}, used {grant['uses']} times"
+    )
 
 
 def notes_text(notes: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,8 @@ from uuid import UUID
 from core.db import Db
 from core.store import archive
 
+MERGE_TRIES = 3
+
 
 def parse_id(text: str) -> UUID | None:
     """An approval id as buttons and URLs carry it; None when it is none."""
@@ -22,9 +24,13 @@ _SELECT = (
     "select a.*, p.key as requester, p.name as requester_name, q.name as decider, t.goal, t.status as task_status,"
     " t.conversation_id, s.status as step_status, s.title as step_title, s.error as step_error, s.result as step_result,"
     " s.approval_id as step_approval_id, s.skill,"
-    " coalesce((select jsonb_agg(jsonb_build_object('by', r.name, 'key', r.key, 'verdict', d.verdict,"
-    "   'reason', d.reason, 'channel', d.channel, 'at', d.decided_at) order by d.id)"
-    "   from decisions d join principals r on r.id = d.principal_id where d.approval_id = a.id), '[]') as votes"
+    " votes_of(a.id) as votes,"
+    " coalesce((select jsonb_agg(jsonb_build_object('by', r.name, 'question', x.question, 'answer', coalesce("
+    "   nullif(x.answer, ''), o.result ->> 'text', o.error, ''), 'is_open', x.answer = '' and o.finished_at is null)"
+    "   order by x.id)"
+    "   from questions x join principals r on r.id = x.asker_id left join tasks o on o.id = x.task_id"
+    "   where x.approval_id = a.id), '[]') as questions,"
+    " (select m.task_id from approvals m where m.id = a.merged_into) as merged_task"
     " from approvals a join tasks t on t.id = a.task_id join steps s on s.task_id = a.task_id and s.n = a.n"
     " join principals p on p.id = a.requester_id left join principals q on q.id = a.decided_by"
 )
@@ -42,7 +48,7 @@ async def is_visible(db: Db, approval: str, viewer: int, *, sees_all: bool) -> b
     key = parse_id(approval)
     found: bool = key is not None and await db.fetchval(
         "select exists (select from approvals a where a.id = $1"
-        " and ($3 or a.requester_id = $2 or is_eligible($2, a.approvers, a.requester_id)))",
+        " and ($3 or person_of(a.requester_id) = person_of($2) or seat_of($2, a) is not null))",
         key, viewer, sees_all,
     )  # fmt: skip
     return found
@@ -54,7 +60,7 @@ async def listed(
     """Approvals that the viewer may see, oldest first."""
     rows = await db.fetch(
         _SELECT + " where ($3::text is null or a.status = $3)"
-        " and ($2 or a.requester_id = $1 or is_eligible($1, a.approvers, a.requester_id))"
+        " and ($2 or person_of(a.requester_id) = person_of($1) or seat_of($1, a) is not null)"
         " order by a.created_at limit $4",
         viewer, sees_all, status, limit,
     )  # fmt: skip
@@ -64,7 +70,7 @@ async def listed(
 async def decidable(db: Db, viewer: int, asked: Collection[str]) -> set[str]:
     """Those of the approvals that the viewer is among the deciders of, open or not."""
     rows = await db.fetch(
-        "select a.id from approvals a where a.id = any ($2) and is_eligible($1, a.approvers, a.requester_id)",
+        "select a.id from approvals a where a.id = any ($2) and seat_of($1, a) is not null",
         viewer, [UUID(a) for a in asked],
     )  # fmt: skip
     return {str(r["id"]) for r in rows}
@@ -73,7 +79,7 @@ async def decidable(db: Db, viewer: int, asked: Collection[str]) -> set[str]:
 async def waiting_for(db: Db, viewer: int) -> int:
     """How many pending approvals the viewer may decide."""
     count: int = await db.fetchval(
-        "select count(*) from approvals a where a.status = 'pending' and is_eligible($1, a.approvers, a.requester_id)",
+        "select count(*) from approvals a where a.status = 'pending' and seat_of($1, a) is not null",
         viewer,
     )
     return count
@@ -95,14 +101,16 @@ async def decide(
     reason: str,
     channel: str,
     delivery_id: str,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One decision, one commit; see decide_v1 for the answers."""
+    """One decision, one commit; see decide_v1 for the answers and for what `more` holds by verdict."""
     key = parse_id(approval)
     if key is None:
         return {"kind": "not_found"}
     answer: dict[str, Any] = await db.fetchval(
-        "select decide_v1($1, $2, $3, $4, $5, $6, $7)", principal, key, verdict, digest, reason, channel, delivery_id
-    )
+        "select decide_v1($1, $2, $3, $4, $5, $6, $7, $8)",
+        principal, key, verdict, digest, reason, channel, delivery_id, dict(more or {}),
+    )  # fmt: skip
     return answer
 
 
@@ -119,11 +127,56 @@ async def expire(db: Db, approval: UUID) -> bool:
     return done
 
 
+async def merge(db: Db, approval: str) -> str | None:
+    """Put the ask onto the card of the oldest pending one that asks the same; that card's new id, or None."""
+    for _ in range(MERGE_TRIES):
+        leader = await db.fetchval(
+            "select l.id from approvals f join approvals l on l.action_hash = f.action_hash and l.status = 'pending'"
+            " and l.merged_into is null and l.task_id <> f.task_id and person_of(l.requester_id) = person_of(f.requester_id)"
+            " and (l.created_at, l.id) < (f.created_at, f.id)"
+            " where f.id = $1 and f.status = 'pending' and f.action_hash <> '' and f.merged_into is null"
+            " order by l.created_at, l.id limit 1",
+            UUID(approval),
+        )
+        made = await db.fetchval("select merge_v1($1, $2)", leader, UUID(approval)) if leader else None
+        if leader is None or made is not None:
+            return str(made) if made else None
+    return None
+
+
+async def followers(db: Db, approval: str) -> list[UUID]:
+    """The merged asks that are decided with this approval's card and have not heard of it."""
+    rows = await db.fetch(
+        "select id from approvals where merged_into = $1 and status = 'pending' order by task_id", parse_id(approval)
+    )
+    return [r["id"] for r in rows]
+
+
+async def unled(db: Db) -> list[UUID]:
+    """Merged asks whose card was decided or replaced without their having heard of it."""
+    rows = await db.fetch(
+        "select f.id from approvals f join approvals m on m.id = f.merged_into"
+        " where f.status = 'pending' and m.status <> 'pending' limit 500"
+    )
+    return [r["id"] for r in rows]
+
+
+async def follow(db: Db, follower: UUID) -> bool:
+    done: bool = await db.fetchval("select follow_v1($1)", follower)
+    return done
+
+
+async def task_of(db: Db, approval: UUID) -> int:
+    task: int = await db.fetchval("select task_id from approvals where id = $1", approval)
+    return task
+
+
 async def deciders(db: Db, approvers: Mapping[str, Any], requester: int) -> list[dict[str, Any]]:
     """The people who may decide now, with their identities."""
     rows = await db.fetch(
         "select p.id, p.key, p.name, coalesce((select jsonb_object_agg(i.channel, i.external_id) from identities i"
-        " where i.principal_id = p.id), '{}') as identities from principals p where is_eligible(p.id, $1, $2) order by p.id",
+        " where i.principal_id = p.id), '{}') as identities from principals p"
+        " where p.same_as is null and seat_for(p.id, null, $1, $2) is not null order by p.id",
         dict(approvers), requester,
     )  # fmt: skip
     return [dict(r) for r in rows]

@@ -15,7 +15,7 @@ _VISIBLE = (
     "(t.requester_id = $2 or $3 or ($4 and exists (select from inbound i"
     " where i.conversation_id = t.conversation_id and i.principal_id = $2))"
     " or exists (select from jsonb_populate_recordset(null::approvals, a.doc -> 'approvals') v"
-    "   where is_eligible($2, v.approvers, v.requester_id)))"
+    "   where seat_of($2, v) is not null))"
 )
 
 

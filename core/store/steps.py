@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -315,6 +316,22 @@ async def sources(db: Db, task: int, numbers: Sequence[int]) -> dict[int, str]:
     """Which skill each of these steps called."""
     rows = await db.fetch("select n, skill from steps where task_id = $1 and n = any ($2)", task, list(numbers))
     return {r["n"]: r["skill"] for r in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A step's arguments, with references still in them, where they come from, and the time by which rules judge."""
+
+    args: dict[str, Any]
+    origins: dict[str, Any]
+    now: datetime
+
+
+async def planned_call(db: Db, task: int, n: int) -> PlannedCall | None:
+    row = await db.fetchrow(
+        "select args, origins, sayso_now() as now from steps where task_id = $1 and n = $2", task, n
+    )
+    return PlannedCall(row["args"], row["origins"], row["now"]) if row else None
 
 
 async def effect_of(db: Db, task: int, n: int, requester: int, sees_all: bool) -> dict[str, Any] | None:

@@ -53,7 +53,7 @@ async def by_idempotency_key(db: Db, requester: int, key: str) -> int | None:
 VISIBLE = (
     "(t.requester_id = $1 or $2 or ($3 and exists (select from inbound i"
     " where i.conversation_id = t.conversation_id and i.principal_id = $1))"
-    " or exists (select from approvals v where v.task_id = t.id and is_eligible($1, v.approvers, v.requester_id)))"
+    " or exists (select from approvals v where v.task_id = t.id and seat_of($1, v) is not null))"
 )
 
 
@@ -172,7 +172,8 @@ async def listed(
     """Newest first, without steps."""
     rows = await db.fetch(
         "select t.*, p.key as requester, p.name as requester_name from tasks t join principals p on p.id = t.requester_id"
-        f" where {VISIBLE} and (not $4 or t.finished_at is null) and ($5::bigint is null or t.conversation_id = $5)"
+        f" where {VISIBLE} and t.kind <> 'aside' and (not $4 or t.finished_at is null)"
+        " and ($5::bigint is null or t.conversation_id = $5)"
         " order by t.id desc limit $6",
         viewer, sees_all, sees_conversation, only_open, conversation, limit,
     )  # fmt: skip
