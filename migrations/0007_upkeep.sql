@@ -163,6 +163,8 @@ alter table cards set (autovacuum_vacuum_scale_factor = 0.05);
 -- Written once and read at the end: insert-driven vacuums keep the visibility map fresh, and archiving deletes from them in bulk.
 alter table events set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
 alter table inbound set (autovacuum_vacuum_scale_factor = 0.05);
+-- What a worker can do, in short: two workers that differ are a finding of doctor.
+alter table workers add column skills_hash text not null default '';
 -- A handful of rows, each updated every few seconds: room for updates in place, and a vacuum that does not wait for fifty dead ones.
 alter table workers set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
 

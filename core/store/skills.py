@@ -15,18 +15,26 @@ from core.models import SkillManifest
 log = logging.getLogger(__name__)
 
 
-async def publish(db: Db, manifests: Iterable[SkillManifest]) -> None:
-    """Write what this worker can do; what no worker has published for a day is forgotten."""
+async def publish(db: Db, manifests: Iterable[SkillManifest]) -> str:
+    """Write what this worker can do; what no worker has published for a day is forgotten. Answers a hash of all of it."""
+    whole = hashlib.sha256()
     async with transaction(db) as tx:
-        for manifest in manifests:
+        for manifest in sorted(manifests, key=lambda m: (m.name, m.version)):
             body = manifest.model_dump(mode="json")
             digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+            whole.update(f"{manifest.name} {manifest.version} {digest}\n".encode())
             await tx.execute(
                 "insert into skills (name, version, manifest, hash) values ($1, $2, $3, $4)"
                 " on conflict (name, version) do update set manifest = excluded.manifest, hash = excluded.hash, seen_at = now()",
                 manifest.name, manifest.version, body, digest,
             )  # fmt: skip
         await tx.execute("delete from skills where seen_at < now() - interval '1 day'")
+    return whole.hexdigest()
+
+
+async def sign(db: Db, worker: int, published: str) -> None:
+    """Say which skills this worker has, so that it can be seen when two differ."""
+    await db.execute("update workers set skills_hash = $2 where id = $1", worker, published)
 
 
 async def manifests(db: Db) -> dict[str, SkillManifest]:
