@@ -7,7 +7,6 @@ from typing import Final
 # ---------------------------------------------------------------- engine
 LEASE_S: Final = 15.0
 HEARTBEAT_S: Final = 5.0
-CLAIM_BATCH: Final = 16
 WORKER_SLOTS: Final = 32
 URGENT_SLOTS: Final = 4
 IDLE_POLL_S: Final = 1.0

@@ -56,6 +56,13 @@ def _load(data: bytes) -> Any:
         return f"unreadable JSON of {len(data):,} bytes: {type(error).__name__}"
 
 
+class _Plain(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """Given back to the pool as it is: nothing here changes a session, and the reset would be a second round trip a query."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 async def prepare(connection: Any) -> None:
     """Make a connection speak JSON as Python values. In binary, since asyncpg reads composites only so."""
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=_load, format="binary")
@@ -65,6 +72,7 @@ async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "says
     """Open a pool. Connections are direct: behind a transaction-mode pooler advisory locks and prepared statements break."""
     return await asyncpg.create_pool(
         dsn,
+        connection_class=_Plain,
         min_size=1,
         max_size=most,
         init=prepare,

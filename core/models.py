@@ -7,6 +7,7 @@ and always strings at the edges (JSON, buttons).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -255,7 +256,10 @@ class Intent(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A step that this worker holds until its lease ends; `fence` proves it."""
+    """A step that this worker holds until its lease ends; `fence` proves it.
+
+    `row` is what the claim answered; beside the step it holds what policy looks at (core/store/situation.py).
+    """
 
     task_id: int
     n: int
@@ -277,6 +281,7 @@ class Claimed:
     requester_id: int
     conversation_id: int | None
     lane: str
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 # ---------------------------------------------------------------- how a step ended

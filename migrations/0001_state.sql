@@ -2,7 +2,7 @@
 --
 -- A message becomes an `inbound` row, a `task` and its `steps` in one commit. Steps are claimed by `workers`, acted on
 -- under an `effects` journal, and gated by `approvals` on which `decisions` are votes. What people see are `cards`
--- and messages in the `outbox`. Every status change of a task, step, approval or effect passes `record_move`, which
+-- and messages in the `outbox`. Every status change of a task, step, approval or effect passes a trigger, which
 -- refuses what `transitions` does not name, raises the row's version and appends an `events` row: nobody can forget it.
 --
 -- Written for PostgreSQL >= 15 with pgvector; needs no other extension.
@@ -144,10 +144,10 @@ create table tasks (
     created_at      timestamptz not null default now(),
     updated_at      timestamptz not null default now(),
     finished_at     timestamptz,
-    unique (requester_id, idempotency_key),
     check ((finished_at is not null) = (status in ('succeeded', 'failed', 'abandoned', 'cancelled')))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
-create index tasks_open on tasks (id) where status not in ('succeeded', 'failed', 'abandoned', 'cancelled');
+create unique index tasks_idempotency on tasks (requester_id, idempotency_key) where idempotency_key is not null;
+create index tasks_open on tasks (id) where finished_at is null;     -- not by status: moves among open ones then stay in their page
 create index tasks_conversation on tasks (conversation_id, id);
 create index tasks_requester on tasks (requester_id, id);
 create index tasks_parent on tasks (parent_id) where parent_id is not null;
@@ -545,13 +545,18 @@ insert into transitions (machine, from_state, to_state) values
     ('task', 'waiting', 'planning'),
     ('task', 'waiting', 'running');
 
--- One trigger per machine: checks the move, raises the version, writes the event. Who and why come from settings of the
+-- Triggers check each move, raise the version, write the event. Who and why come from settings of the
 -- transaction ('sayso.actor', 'sayso.why'), which every function of the engine sets.
+create function refuse_move(p_machine text, p_from text, p_to text) returns text language plpgsql as $$
+begin
+    raise exception '% may not go from % to %', p_machine, quote_literal(p_from), quote_literal(p_to)
+        using errcode = 'SY001';
+end $$;
+
 create function check_move(p_machine text, p_from text, p_to text) returns void language plpgsql stable as $$
 begin
     if not exists (select from transitions where machine = p_machine and from_state = p_from and to_state = p_to) then
-        raise exception '% may not go from % to %', p_machine, quote_literal(p_from), quote_literal(p_to)
-            using errcode = 'SY001';
+        perform refuse_move(p_machine, p_from, p_to);
     end if;
 end $$;
 
@@ -560,38 +565,61 @@ begin
     return coalesce(current_setting(p_name, true), '');
 end $$;
 
-create function record_task_move() returns trigger language plpgsql as $$
-declare
-    was text := '';
+-- Tasks and steps move many in one statement, so their moves are checked and written once a statement: for 32 rows that
+-- takes 8 µs a row, row by row it took 20. A row's own trigger only raises its version.
+create function raise_task_version() returns trigger language plpgsql as $$
 begin
-    if tg_op = 'UPDATE' then
-        was := old.status;
-        if was = new.status then return new; end if;
-        new.version := old.version + 1;
-        new.updated_at := now();
-    end if;
-    perform check_move('task', was, new.status);
-    insert into events (task_id, machine, from_state, to_state, version, actor, why)
-    values (new.id, 'task', was, new.status, new.version, setting('sayso.actor'), setting('sayso.why'));
+    new.version := old.version + 1;
+    new.updated_at := now();
     return new;
 end $$;
 
--- New steps get no event of their own: their task's creation or the planning step's success tells of them.
-create function record_step_move() returns trigger language plpgsql as $$
+create function raise_step_version() returns trigger language plpgsql as $$
 begin
-    if tg_op = 'INSERT' then
-        perform check_move('step', '', new.status);
-        return new;
-    end if;
-    if old.status = new.status
-       and not (new.status = 'awaiting_approval' and old.approval_id is distinct from new.approval_id) then
-        return new;
-    end if;
-    perform check_move('step', old.status, new.status);
     new.version := old.version + 1;
-    insert into events (task_id, n, machine, from_state, to_state, version, actor, why)
-    values (new.task_id, new.n, 'step', old.status, new.status, new.version, setting('sayso.actor'), setting('sayso.why'));
     return new;
+end $$;
+
+create function record_new_task() returns trigger language plpgsql as $$
+begin
+    perform check_move('task', '', new.status);
+    insert into events (task_id, machine, from_state, to_state, version, actor, why)
+    values (new.id, 'task', '', new.status, new.version, setting('sayso.actor'), setting('sayso.why'));
+    return new;
+end $$;
+
+create function record_task_moves() returns trigger language plpgsql as $$
+declare
+    v_actor text := setting('sayso.actor');
+    v_why   text := setting('sayso.why');
+begin
+    insert into events (task_id, machine, from_state, to_state, version, actor, why)
+    select m.id, 'task', o.status, coalesce(t.to_state, refuse_move('task', o.status, m.status)), m.version, v_actor, v_why
+      from new_rows m join old_rows o on o.id = m.id
+      left join transitions t on t.machine = 'task' and t.from_state = o.status and t.to_state = m.status
+     where o.status <> m.status;
+    return null;
+end $$;
+
+-- New steps get no event of their own: their task's creation or the planning step's success tells of them.
+create function check_new_step() returns trigger language plpgsql as $$
+begin
+    perform check_move('step', '', new.status);
+    return new;
+end $$;
+
+create function record_step_moves() returns trigger language plpgsql as $$
+declare
+    v_actor text := setting('sayso.actor');
+    v_why   text := setting('sayso.why');
+begin
+    insert into events (task_id, n, machine, from_state, to_state, version, actor, why)
+    select m.task_id, m.n, 'step', o.status, coalesce(t.to_state, refuse_move('step', o.status, m.status)), m.version,
+           v_actor, v_why
+      from new_rows m join old_rows o on o.task_id = m.task_id and o.n = m.n
+      left join transitions t on t.machine = 'step' and t.from_state = o.status and t.to_state = m.status
+     where o.status <> m.status or m.status = 'awaiting_approval' and o.approval_id is distinct from m.approval_id;
+    return null;
 end $$;
 
 create function record_approval_move() returns trigger language plpgsql as $$
@@ -638,8 +666,17 @@ begin
     return new;
 end $$;
 
-create trigger task_moves before insert or update of status on tasks for each row execute function record_task_move();
-create trigger step_moves before insert or update of status on steps for each row execute function record_step_move();
+create trigger task_new before insert on tasks for each row execute function record_new_task();
+create trigger task_version before update of status on tasks for each row
+    when (old.status <> new.status) execute function raise_task_version();
+create trigger task_moves after update on tasks referencing old table as old_rows new table as new_rows
+    for each statement execute function record_task_moves();
+create trigger step_new before insert on steps for each row execute function check_new_step();
+create trigger step_version before update on steps for each row
+    when (old.status <> new.status or new.status = 'awaiting_approval' and old.approval_id is distinct from new.approval_id)
+    execute function raise_step_version();
+create trigger step_moves after update on steps referencing old table as old_rows new table as new_rows
+    for each statement execute function record_step_moves();
 create trigger approval_moves before insert or update of status on approvals for each row execute function record_approval_move();
 create trigger effect_moves before insert or update of state on effects for each row execute function record_effect_move();
 create trigger message_moves before insert or update of status on outbox for each row execute function check_message_move();

@@ -12,7 +12,9 @@
 create type claimed_step as (
     task_id bigint, n integer, kind text, skill text, args jsonb, origins jsonb, effect_class text, needs integer[],
     fence bigint, attempt smallint, max_attempts smallint, gen smallint, timeout_s real, approval_id uuid,
-    effect_state text, goal text, plan_version integer, requester_id bigint, conversation_id bigint, lane text
+    effect_state text, goal text, plan_version integer, requester_id bigint, conversation_id bigint, lane text,
+    requester_key text, requester_name text, requester_roles text[], is_service boolean, is_active boolean,
+    channel text, place text, own_words text[], grants jsonb, approval jsonb, editors jsonb, seen_at timestamptz
 );
 
 -- Who acts and why, for the events that the moves of this transaction write.
@@ -28,16 +30,19 @@ end $$;
 
 -- ---------------------------------------------------------------- cards
 
--- Every card of the task is stale: one waiting message per card, however many changes. A message that waits already is
+-- Every card of these tasks is stale: one waiting message per card, however many changes. A message that waits already is
 -- locked until this commits, else a courier could take it now, render what was, and leave the change unsaid for ever.
-create function touch_cards(p_task bigint) returns void language plpgsql as $$
-declare
-    c record;
+create function touch_all_cards(p_tasks bigint[]) returns void language plpgsql as $$
 begin
-    for c in update cards set wanted = wanted + 1 where task_id = p_task returning id, conversation_id loop
-        insert into outbox (conversation_id, card_id, kind) values (c.conversation_id, c.id, 'card')
-        on conflict (card_id) where status = 'pending' and card_id is not null do update set kind = excluded.kind where false;
-    end loop;
+    with stale as (
+        update cards set wanted = wanted + 1 where task_id = any (p_tasks) returning id, conversation_id)
+    insert into outbox (conversation_id, card_id, kind) select s.conversation_id, s.id, 'card' from stale s order by s.id
+    on conflict (card_id) where status = 'pending' and card_id is not null do update set kind = excluded.kind where false;
+end $$;
+
+create function touch_cards(p_task bigint) returns void language plpgsql as $$
+begin
+    perform touch_all_cards(array[p_task]);
 end $$;
 
 create function place_card(p_subject text, p_task bigint, p_approval uuid, p_conversation bigint) returns void
@@ -79,16 +84,32 @@ begin
                and s.outcome in ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up')
              order by (s.outcome in ('error', 'refused')) desc, s.n limit 1) end
      where t.id = p_task;
-    -- An edited card makes no sound in these chats: what a planned task came to is a message of its own.
+    perform say_answers(array[p_task]);
+end $$;
+
+-- An edited card makes no sound in these chats: what a planned task came to is a message of its own.
+create function say_answers(p_tasks bigint[]) returns void language plpgsql as $$
+begin
     insert into outbox (conversation_id, kind, body, dedup)
     select c.id, 'text', jsonb_build_object('task', t.id), 'answer:' || t.id || ':' || t.version
       from tasks t join conversations c on c.id = t.conversation_id
-     where t.id = p_task and t.kind = 'plan' and t.parent_id is null and p_to <> 'cancelled' and c.channel in ('slack', 'telegram')
+     where t.id = any (p_tasks) and t.kind = 'plan' and t.parent_id is null and t.status <> 'cancelled'
+       and c.channel in ('slack', 'telegram')
     on conflict (dedup) do nothing;
 end $$;
 
 -- What the task becomes now that its steps are as they are: core/state.py task_after, in SQL. The caller holds the lock.
 create function settle(p_task bigint) returns text language plpgsql as $$
+declare
+    becomes text;
+begin
+    becomes := settle_quietly(p_task);
+    perform touch_cards(p_task);
+    return becomes;
+end $$;
+
+-- The same for a caller that touches the cards of many tasks at once.
+create function settle_quietly(p_task bigint) returns text language plpgsql as $$
 declare
     was         text;
     becomes     text;
@@ -102,10 +123,7 @@ declare
     given_up    integer;
 begin
     select status into was from tasks where id = p_task;
-    if was in ('succeeded', 'failed', 'abandoned', 'cancelled', 'paused') then
-        perform touch_cards(p_task);
-        return was;
-    end if;
+    if was in ('succeeded', 'failed', 'abandoned', 'cancelled', 'paused') then return was; end if;
     select count(*) filter (where status in ('ready', 'running')),
            count(*) filter (where status in ('ready', 'running') and kind = 'plan'),
            count(*) filter (where status in ('waiting', 'awaiting_approval', 'unknown')),
@@ -124,7 +142,6 @@ begin
         becomes := case when failures > 0 then 'failed' when given_up > 0 then 'abandoned' else 'succeeded' end;
     end if;
     perform move_task(p_task, becomes);
-    perform touch_cards(p_task);
     return becomes;
 end $$;
 
@@ -152,9 +169,11 @@ begin
                 s ->> 'effect_class', t.lane, t.priority,
                 case when open_ + broken > 0 then null when t.status = 'paused' then 'infinity' else sayso_now() end,
                 (s ->> 'timeout_s')::real, (s ->> 'max_attempts')::smallint, (s ->> 'within_s')::real);
-        update steps set dependents = dependents || (s ->> 'n')::integer,
-               handled = handled or s ->> 'after' = 'settled'
-         where task_id = p_task and n = any (v_needs);
+        if v_needs <> '{}' then
+            update steps set dependents = dependents || (s ->> 'n')::integer,
+                   handled = handled or s ->> 'after' = 'settled'
+             where task_id = p_task and n = any (v_needs);
+        end if;
         if broken > 0 and open_ = 0 then
             update steps set status = 'skipped', outcome = 'upstream', finished_at = sayso_now(),
                    error = 'a step it needs did not succeed'
@@ -175,7 +194,7 @@ begin
     perform act_as(p_actor, p_goal);
     insert into tasks (inbound_id, conversation_id, requester_id, goal, kind, status, lane, priority, idempotency_key, parent_id)
     values (p_inbound, p_conversation, p_requester, p_goal, p_kind, 'queued', p_lane, p_priority, p_idempotency_key, p_parent)
-    on conflict (requester_id, idempotency_key) do nothing returning id into made;
+    on conflict (requester_id, idempotency_key) where idempotency_key is not null do nothing returning id into made;
     if made is null then
         return null;
     end if;
@@ -193,25 +212,72 @@ end $$;
 
 -- ---------------------------------------------------------------- claim
 
-create function claim_v1(p_worker bigint, p_lane text, p_limit integer) returns setof claimed_step
-language plpgsql as $$
+-- What a worker is told of steps that it now holds: the step, its task, and all that policy looks at, of one moment. A pure
+-- step then needs no other query before its outcome.
+create function claimed_rows(p_tasks bigint[], p_ns integer[]) returns setof claimed_step language plpgsql stable as $$
 declare
     v_now timestamptz := sayso_now();
 begin
-    if not is_alive(p_worker) then return; end if;
-    perform act_as('worker:' || p_worker, 'claim');
     return query
-    with pick as materialized (
-        select s.task_id, s.n from steps s
-         where s.status = 'ready' and s.lane = p_lane and s.ready_at <= v_now
-         order by s.priority, s.ready_at limit p_limit for update skip locked),
-    mine as (
-        update steps s set status = 'running', worker_id = p_worker, fence = s.fence + 1, attempt = s.attempt + 1,
-               deadline_at = now() + make_interval(secs => s.timeout_s), waits_for = null
-          from pick where s.task_id = pick.task_id and s.n = pick.n returning s.*)
-    select m.task_id, m.n, m.kind, m.skill, m.args, m.origins, m.effect_class, m.needs, m.fence, m.attempt, m.max_attempts,
-           m.gen, m.timeout_s, m.approval_id, m.effect_state, t.goal, t.plan_version, t.requester_id, t.conversation_id, m.lane
-      from mine m join tasks t on t.id = m.task_id;
+    select s.task_id, s.n, s.kind, s.skill, s.args, s.origins, s.effect_class, s.needs, s.fence, s.attempt, s.max_attempts,
+           s.gen, s.timeout_s, s.approval_id, s.effect_state, t.goal, t.plan_version, t.requester_id, t.conversation_id, s.lane,
+           p.key, p.name, p.roles, p.is_service, p.is_active, coalesce(c.channel, ''), coalesce(c.external_id, ''),
+           array(select i.body from inbound i where (i.id = t.inbound_id or i.task_id = t.id)
+                    and i.principal_id = t.requester_id and i.kind = 'message' order by i.id),
+           (select jsonb_agg(jsonb_build_object('id', g.id, 'skill', g.skill, 'skill_version', g.skill_version,
+                   'schema_hash', g.schema_hash, 'args', g.args, 'principal_key', p.key, 'owner_key', o.key,
+                   'owner_roles', to_jsonb(o.roles), 'task_id', g.task_id::text, 'uses_left', g.uses_left, 'expires_at', g.expires_at))
+              from grants g join principals o on o.id = g.owner_id and o.is_active
+             where g.holder_id = p.id and g.skill = s.skill and (g.task_id is null or g.task_id = t.id)
+               and g.revoked_at is null and g.expires_at > v_now and coalesce(g.uses_left, 1) > 0),
+           (select jsonb_build_object('id', a.id, 'status', a.status, 'items', a.items, 'approvers', a.approvers, 'card', a.card,
+                   'is_expired', a.expires_at <= v_now, 'decided_ago_s', extract(epoch from v_now - a.decided_at))
+              from approvals a where a.id = s.approval_id),
+           case when s.editors <> '{}' then (
+               select jsonb_agg(jsonb_build_object('id', e.id, 'key', e.key, 'name', e.name, 'roles', to_jsonb(e.roles),
+                      'is_service', e.is_service)) from principals e where e.id = any (s.editors) and e.id <> p.id) end,
+           v_now
+      from unnest(p_tasks, p_ns) k (task_id, n) join steps s on s.task_id = k.task_id and s.n = k.n
+      join tasks t on t.id = s.task_id join principals p on p.id = t.requester_id
+      left join conversations c on c.id = t.conversation_id;
+end $$;
+
+-- Ready steps of the lanes, the more urgent lane first, at most `p_rooms[i]` of the i-th and `p_rooms[1]` in all.
+create function claim_v1(p_worker bigint, p_lanes text[], p_rooms integer[]) returns setof claimed_step
+language plpgsql as $$
+begin
+    if not is_alive(p_worker) then return; end if;
+    return query select * from claim_ready(p_worker, p_lanes, p_rooms, '{}', '{}');
+end $$;
+
+-- Beside the steps that the caller has claimed already.
+create function claim_ready(p_worker bigint, p_lanes text[], p_rooms integer[], p_tasks bigint[], p_ns integer[])
+returns setof claimed_step language plpgsql as $$
+declare
+    v_now   timestamptz := sayso_now();
+    v_room  integer;
+    v_tasks bigint[];
+    v_ns    integer[];
+begin
+    perform act_as('worker:' || p_worker, 'claim');
+    for i in 1 .. cardinality(p_lanes) loop
+        v_room := least(p_rooms[i], p_rooms[1] - cardinality(p_tasks));
+        continue when v_room <= 0;
+        with pick as materialized (
+            select s.task_id, s.n from steps s
+             where s.status = 'ready' and s.lane = p_lanes[i] and s.ready_at <= v_now
+             order by s.priority, s.ready_at limit v_room for update skip locked),
+        mine as (
+            update steps s set status = 'running', worker_id = p_worker, fence = s.fence + 1, attempt = s.attempt + 1,
+                   deadline_at = now() + make_interval(secs => s.timeout_s), waits_for = null
+              from pick where s.task_id = pick.task_id and s.n = pick.n returning s.task_id, s.n)
+        select array_agg(m.task_id), array_agg(m.n) into v_tasks, v_ns from mine m;
+        p_tasks := p_tasks || coalesce(v_tasks, '{}');
+        p_ns := p_ns || coalesce(v_ns, '{}');
+    end loop;
+    if cardinality(p_tasks) > 0 then
+        return query select * from claimed_rows(p_tasks, p_ns);
+    end if;
 end $$;
 
 -- What is running here according to the database; the heartbeat's answer.
@@ -230,11 +296,10 @@ end $$;
 create function adopt_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint) returns setof claimed_step
 language plpgsql as $$
 begin
-    return query
-    select m.task_id, m.n, m.kind, m.skill, m.args, m.origins, m.effect_class, m.needs, m.fence, m.attempt, m.max_attempts,
-           m.gen, m.timeout_s, m.approval_id, m.effect_state, t.goal, t.plan_version, t.requester_id, t.conversation_id, m.lane
-      from steps m join tasks t on t.id = m.task_id
-     where m.task_id = p_task and m.n = p_n and m.fence = p_fence and m.worker_id = p_worker and m.status = 'running';
+    perform 1 from steps where task_id = p_task and n = p_n and fence = p_fence and worker_id = p_worker and status = 'running';
+    if found then
+        return query select * from claimed_rows(array[p_task], array[p_n]);
+    end if;
 end $$;
 
 -- ---------------------------------------------------------------- begin
@@ -442,10 +507,8 @@ begin
                                  and u.priority < d.priority and u.ready_at <= sayso_now()) then
             update steps s set unmet = 0, status = 'running', worker_id = p_worker, fence = s.fence + 1,
                    attempt = s.attempt + 1, deadline_at = now() + make_interval(secs => s.timeout_s)
-             where s.task_id = p_task and s.n = d.n returning * into d;
-            next := row(d.task_id, d.n, d.kind, d.skill, d.args, d.origins, d.effect_class, d.needs, d.fence, d.attempt,
-                        d.max_attempts, d.gen, d.timeout_s, d.approval_id, d.effect_state, t.goal, t.plan_version,
-                        t.requester_id, t.conversation_id, d.lane)::claimed_step;
+             where s.task_id = p_task and s.n = d.n;
+            select * into next from claimed_rows(array[p_task], array[d.n]);
         else
             update steps set unmet = 0, status = 'ready',
                    ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() end
@@ -456,6 +519,91 @@ begin
     perform settle(p_task);
     if me.skill like '%.undo' and me.args ->> 'task' ~ '^\d{1,18}$' then
         perform touch_cards((me.args ->> 'task')::bigint);     -- the undone task no longer offers it
+    end if;
+end $$;
+
+-- Many pure steps that succeeded, the dependents that this frees, what becomes of their tasks, and (when `p_more`) further
+-- ready steps for the free slots: one commit. Tasks that somebody else has locked are left out: `left_out` names those that
+-- the caller has to complete one by one. `freed`: something became ready that this worker did not take.
+create function complete_many_v1(
+    p_worker bigint, p_tasks bigint[], p_ns integer[], p_fences bigint[], p_results jsonb[],
+    p_lanes text[], p_rooms integer[], p_more boolean,
+    out left_out bigint[], out freed boolean, out claimed claimed_step[]
+) language plpgsql as $$
+declare
+    v_now       timestamptz := sayso_now();
+    v_alive     boolean := is_alive(p_worker);
+    v_locked    bigint[];
+    v_done      bigint[];       -- tasks of which a step is done now
+    v_dep_tasks bigint[];       -- what waited for these steps, as pairs
+    v_deps      integer[];
+    v_going     bigint[] := '{}';   -- tasks that simply go on
+    v_tasks     bigint[] := '{}';   -- claimed here, as pairs
+    v_ns        integer[] := '{}';
+    v_ended     bigint[];
+begin
+    perform act_as('worker:' || p_worker, 'complete');
+    freed := false;
+    select array_agg(l.id) into v_locked
+      from (select t.id from tasks t where t.id = any (p_tasks) order by t.id for update skip locked) l;
+    left_out := array(select distinct x from unnest(p_tasks) x where not x = any (coalesce(v_locked, '{}')));
+    with done as (
+        update steps s set status = 'succeeded', outcome = 'ok', result = d.result, error = null, worker_id = null,
+               deadline_at = null, finished_at = v_now
+          from unnest(p_tasks, p_ns, p_fences, p_results) d (task_id, n, fence, result)
+         where s.task_id = d.task_id and s.n = d.n and s.fence = d.fence and s.status = 'running' and s.worker_id = p_worker
+           and s.effect_state is null and s.task_id = any (v_locked)
+        returning s.task_id, s.dependents),
+    waiting as (select d.task_id, w.n from done d cross join unnest(d.dependents) w (n))
+    select (select array_agg(distinct d.task_id) from done d), array_agg(w.task_id), array_agg(w.n)
+      into v_done, v_dep_tasks, v_deps from waiting w;
+    if v_deps is not null then
+        with fewer as (select k.task_id, k.n, count(*)::integer as by from unnest(v_dep_tasks, v_deps) k (task_id, n) group by 1, 2),
+        freeing as (
+            select b.task_id, b.n, b.kind, b.unmet - f.by as unmet, t.status as task_status,
+                   v_alive and t.status in ('planning', 'running')
+                   and row_number() over (order by b.unmet > f.by, b.priority, b.task_id, b.n)
+                       <= p_rooms[array_position(p_lanes, b.lane)]
+                   and not exists (select from steps u where u.status = 'ready' and u.lane = b.lane
+                                      and u.priority < b.priority and u.ready_at <= v_now) as mine
+              from fewer f join steps b on b.task_id = f.task_id and b.n = f.n and b.status = 'blocked'
+              join tasks t on t.id = b.task_id),
+        moved as (
+            update steps s set unmet = f.unmet,
+                   status = case when f.unmet > 0 then 'blocked' when f.mine then 'running' else 'ready' end,
+                   ready_at = case when f.unmet > 0 or f.mine then s.ready_at when f.task_status = 'paused' then 'infinity' else v_now end,
+                   worker_id = case when f.unmet = 0 and f.mine then p_worker end,
+                   fence = s.fence + case when f.unmet = 0 and f.mine then 1 else 0 end,
+                   attempt = s.attempt + case when f.unmet = 0 and f.mine then 1 else 0 end,
+                   deadline_at = case when f.unmet = 0 and f.mine then now() + make_interval(secs => s.timeout_s) end
+              from freeing f where s.task_id = f.task_id and s.n = f.n
+            returning s.task_id, s.n, s.status, s.kind, f.task_status)
+        select coalesce(array_agg(m.task_id) filter (where m.status = 'running'), '{}'),
+               coalesce(array_agg(m.n) filter (where m.status = 'running'), '{}'),
+               coalesce(bool_or(m.status = 'ready'), false),
+               -- A running task with a further step to run stays what it is, unless that step plans.
+               array(select g.task_id from moved g where g.task_status = 'running' and g.status <> 'blocked'
+                      group by g.task_id having bool_and(g.kind <> 'plan'))
+          into v_tasks, v_ns, freed, v_going from moved m;
+    end if;
+    -- Most tasks that do not go on have succeeded, all at once; what became of the others is found out one by one.
+    with over as (
+        select s.task_id from steps s where s.task_id = any (v_done) and not s.task_id = any (v_going) group by s.task_id
+        having bool_and(s.outcome is not null) and not bool_or(not s.handled and s.outcome in
+               ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up'))),
+    ended as (
+        update tasks t set status = 'succeeded', finished_at = v_now, result = (
+                   select s.result from steps s
+                    where s.task_id = t.id and s.status = 'succeeded' and s.dependents = '{}' order by s.n desc limit 1)
+          from over o where t.id = o.task_id and t.status = 'running' returning t.id, t.kind)
+    select coalesce(array_agg(e.id), '{}') into v_ended from ended e;
+    perform say_answers(v_ended) where exists (select from tasks t where t.id = any (v_ended) and t.kind = 'plan');
+    perform settle_quietly(x) from unnest(v_done) x where not x = any (v_going) and not x = any (v_ended);
+    perform touch_all_cards(v_done);
+    if p_more and v_alive then
+        claimed := array(select c from claim_ready(p_worker, p_lanes, p_rooms, v_tasks, v_ns) c);
+    elsif cardinality(v_tasks) > 0 then
+        claimed := array(select c from claimed_rows(v_tasks, v_ns) c);
     end if;
 end $$;
 

@@ -192,11 +192,29 @@ class Engine(RuleBasedStateMachine):
         if step.kind == "plan" and data.draw(st.booleans(), label="plans more"):
             last = self.run(steps.last_number(self.db, step.task_id))
             added = [PlannedStep(n=last + 1, kind="act", needs=(step.n,), effect_class=EffectClass.PURE)]
+        if step.effect_class == "pure" and not added and data.draw(st.booleans(), label="with others"):
+            self.complete_together(data, worker, step)
+            return
         done = self.run(steps.complete(self.db, worker, step, {"summary": "done"}, added))
         again = self.run(steps.complete(self.db, worker, step, {"summary": "done"}, added))
         assert not again.ok, "a completed step was completed again"
         if done.next is not None:
             self.held.append((worker, done.next))
+
+    def complete_together(self, data: st.DataObject, worker: int, first: Claimed) -> None:
+        """With whatever else the worker holds that is pure, and claiming on."""
+        pure = [s for w, s in self.held if w == worker and s.effect_class == "pure"]
+        batch = [first, *(s for s in pure if data.draw(st.booleans(), label="this one too"))]
+        for step in batch[1:]:
+            self.let_go(worker, step)
+        room = data.draw(st.integers(0, 4), label="free slots")
+        ended = [(step, {"summary": "done"}) for step in batch]
+        more = data.draw(st.booleans(), label="looks for more")
+        done = self.run(steps.complete_many(self.db, worker, ended, [self.lane], [room], more=more))
+        assert not done.left_out and len(done.claimed) <= room
+        again = self.run(steps.complete_many(self.db, worker, ended, [self.lane], [room], more=False))
+        assert again.claimed == [] and not again.freed, "a completed step was completed again"
+        self.held += [(worker, step) for step in sorted(done.claimed, key=lambda s: (s.task_id, s.n))]
 
     @rule(data=st.data(), retry=st.sampled_from([None, 0.0]))
     @precondition(lambda self: self.held)

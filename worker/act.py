@@ -86,7 +86,7 @@ class Actor:
         skill = self.registry.get(step.skill)
         if skill is None:
             return Failed(error=f"No skill {step.skill!r} is installed on this worker.", outcome=Outcome.REFUSED)
-        seen = await situation.of_step(self.deps.db, step.task_id, step.n, step.skill, step.approval_id)
+        seen = situation.of_claim(step)
         if seen is None:
             return Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED)
         try:

@@ -46,11 +46,10 @@ class Crew:
         self.redis_url = redis_url
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
         self._waiter = Waiter(actor)
-        self.executor = Executor(deps.db, lease, self._carry, slots=slots)
+        self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._looking: set[asyncio.Task[None]] = set()
-        self._keys: dict[int, str] = {}
 
     @property
     def deps(self) -> Deps:
@@ -93,26 +92,20 @@ class Crew:
             log.exception("step %s.%s broke", hold.step.task_id, hold.step.n)
             why = f"{hold.step.skill or hold.step.kind} broke: {type(error).__name__}: {error}"
             came = Failed(error=why) if hold.may_interrupt else Unknown(error=why)
-        following = await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
-        await self._tell(hold.step, came)
+        result = outcome.shareable(hold.step, came)
+        if result is not None and await self.executor.acknowledge(hold.step, result):
+            following = None
+        else:
+            following = await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
+        self._tell(hold.step, came)
         return following
 
-    async def _tell(self, step: Claimed, came: outcome.Outcome) -> None:
+    def _tell(self, step: Claimed, came: outcome.Outcome) -> None:
         """One line and one count for each outcome that was written."""
         to, word = told(came, step.effect_class, step.attempt < step.max_attempts)
         self._deps.measures.count("steps_total", step.kind, word)
-        person = await self._key_of(step.requester_id)
+        person = step.row["requester_key"]
         moved(log, "step", task=step.task_id, step=step.n, principal=person, was="running", to=to, why=word)
-
-    async def _key_of(self, principal: int) -> str:
-        """Who that is, asked once; with no database the number: telling must not cost the step claimed beside it."""
-        if principal not in self._keys:
-            try:
-                person = await people.by_id(self._deps.db, principal)
-            except DATABASE_AWAY:
-                return str(principal)
-            self._keys[principal] = person.key if person else str(principal)
-        return self._keys[principal]
 
     async def _perform(self, hold: Hold) -> outcome.Outcome:
         if flaw := flaw_of(hold.step):

@@ -1,20 +1,23 @@
 """Takes ready steps from Postgres while it has free slots and carries each to its outcome.
 
 It is woken by rings and polls every second without them. It knows nothing of skills or models: `carry` does the work
-and answers the step that was claimed with the outcome, if any. Cancelling is cooperative: a step says through `Hold`
-whether it may be interrupted.
+and answers the step that was claimed with the outcome, if any. Pure steps that succeeded are acknowledged together, by
+the same statement that claims the next ones. Cancelling is cooperative: a step says through `Hold` whether it may be
+interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from core import config
 from core.db import DATABASE_AWAY, Pool
 from core.models import Claimed
+from core.ring import Ring
 from core.store import steps
 from core.store.steps import Running
 from worker.lease import Lease, LeaseLost
@@ -22,6 +25,8 @@ from worker.lease import Lease, LeaseLost
 log = logging.getLogger(__name__)
 
 Carry = Callable[["Hold"], Awaitable[Claimed | None]]
+# A pure step, its result, and the future that tells its carrier whether it is written.
+Success = tuple[Claimed, dict[str, Any], asyncio.Future[bool]]
 
 
 @dataclass(eq=False)
@@ -42,12 +47,15 @@ class Hold:
 
 
 class Executor:
-    def __init__(self, db: Pool, lease: Lease, carry: Carry, *, slots: int = config.WORKER_SLOTS) -> None:
-        self._db, self._lease, self._carry, self._slots = db, lease, carry, slots
+    def __init__(self, db: Pool, ring: Ring, lease: Lease, carry: Carry, *, slots: int = config.WORKER_SLOTS) -> None:
+        self._db, self._ring, self._lease, self._carry, self._slots = db, ring, lease, carry, slots
+        self._kept = min(config.URGENT_SLOTS, slots // 8)
         self._holds: dict[tuple[int, int], Hold] = {}
         self._seen_unknown: set[tuple[int, int, int]] = set()
         self._adopting: set[asyncio.Task[None]] = set()
-        self._poked = asyncio.Event()
+        self._successes: list[Success] = []
+        self._wake = asyncio.Event()
+        self._may_be_more, self._look_at = True, 0.0
         self._stopping = False
 
     @property
@@ -60,12 +68,13 @@ class Executor:
 
     def poke(self) -> None:
         """Something may be ready: look now."""
-        self._poked.set()
+        self._may_be_more = True
+        self._wake.set()
 
     async def run(self) -> None:
-        """Claim and beat until `stop`. Raises `LeaseLost` when the lease is gone."""
+        """Claim, write and beat until `stop`. Raises `LeaseLost` when the lease is gone."""
         beating = asyncio.create_task(self._beat())
-        claiming = asyncio.create_task(self._claim())
+        claiming = asyncio.create_task(self._take_turns())
         done, rest = await asyncio.wait((beating, claiming), return_when=asyncio.FIRST_COMPLETED)
         for task in rest:
             task.cancel()
@@ -104,35 +113,92 @@ class Executor:
 
     # ---------------------------------------------------------------- claiming
 
-    async def _claim(self) -> None:
-        while not self._stopping:
-            self._poked.clear()
+    async def acknowledge(self, step: Claimed, result: dict[str, Any]) -> bool:
+        """Have a pure step's success written with the next commit; False when it has to be written on its own.
+
+        The first goes at once; what ends during its round trip shares the next commit (32 slots: 3 times the rate).
+        """
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._successes.append((step, result, written))
+        self._wake.set()
+        return await written
+
+    async def _take_turns(self) -> None:
+        """One statement at a time: write what has ended meanwhile and claim what there is room for."""
+        while not (self._stopping and not self._holds and not self._successes):
+            self._wake.clear()
             took = 0
             try:
-                for lane in config.LANES:
-                    took += await self._claim_lane(lane)
+                await self._lease.show_sign()
+                batch, self._successes = self._successes, []
+                rooms = self._rooms(batch)
+                looks = rooms[0] > 0 and (self._may_be_more or self._now() >= self._look_at)
+                if looks:
+                    self._may_be_more, self._look_at = False, self._now() + config.IDLE_POLL_S
+                if batch:
+                    took = self._take(await self._write(batch, rooms, looks), rooms, looks)
+                elif looks:
+                    took = self._take(await self._claim(rooms), rooms, looks)
             except DATABASE_AWAY as error:
                 log.warning("cannot claim: %s", type(error).__name__)
-            if not took:
+                self._look_at = self._now() + config.IDLE_POLL_S
+            if not took and not self._successes:
                 await self._rest()
 
-    async def _claim_lane(self, lane: str) -> int:
-        kept_free = 0 if lane == "urgent" else config.URGENT_SLOTS
-        room = min(self._slots - kept_free - len(self._holds), config.CLAIM_BATCH)
-        if room <= 0 or not self._lease.is_good():
-            return 0
-        await self._lease.show_sign()
-        claimed = await steps.claim(self._db, self._lease.worker, lane, room)
+    def _rooms(self, batch: Sequence[Success]) -> list[int]:
+        """Free slots for each lane once the batch is written; some are kept for the first lane, the urgent one."""
+        if self._stopping or not self._lease.is_good():
+            return [0 for _ in config.LANES]
+        over = {(step.task_id, step.n) for step, _, _ in batch}
+        lanes = [hold.step.lane for key, hold in self._holds.items() if key not in over]
+        free = self._slots - len(lanes)
+        kept = max(0, self._kept - lanes.count(config.LANES[0]))
+        return [max(0, free if lane == config.LANES[0] else free - kept) for lane in config.LANES]
+
+    async def _claim(self, rooms: list[int]) -> list[Claimed]:
+        return await steps.claim_lanes(self._db, self._lease.worker, config.LANES, rooms)
+
+    async def _write(self, batch: Sequence[Success], rooms: list[int], looks: bool) -> list[Claimed]:
+        """Outcomes and next claims in one commit. What can't be written so, its carrier writes on its own."""
+        worker = self._lease.worker
+        try:
+            done = await steps.complete_many(
+                self._db, worker, [(step, result) for step, result, _ in batch], config.LANES, rooms, more=looks
+            )
+        except Exception as error:
+            log.warning("%s outcomes could not be written together: %s", len(batch), type(error).__name__)
+            done = steps.ManyCompleted(frozenset(step.task_id for step, _, _ in batch), freed=False, claimed=[])
+        for step, _, written in batch:
+            is_written = step.task_id not in done.left_out
+            if is_written:
+                self._holds.pop((step.task_id, step.n), None)
+            if not written.done():
+                written.set_result(is_written)
+        if done.freed:
+            first = batch[0][0]
+            self._ring.task(first.task_id, n=first.n, fence=first.fence, lane=first.lane)
+        else:
+            self._ring.outbox()
+        return done.claimed
+
+    def _take(self, claimed: Sequence[Claimed], rooms: Sequence[int], looked: bool) -> int:
+        """Carry them. When a look found as many as there was room for, there may be more."""
         for step in claimed:
             self._start(step)
+        if looked and len(claimed) >= rooms[-1]:
+            self._may_be_more = True
         return len(claimed)
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout(config.IDLE_POLL_S):
-                await self._poked.wait()
+            async with asyncio.timeout_at(self._look_at):
+                await self._wake.wait()
         except TimeoutError:
             return
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _start(self, step: Claimed) -> None:
         hold = Hold(step)
@@ -157,7 +223,7 @@ class Executor:
             log.exception("step %s.%s could not be carried; the sweeper will find it", hold.step.task_id, hold.step.n)
         finally:
             self._forget(hold)
-            self.poke()
+            self._wake.set()
 
     def _forget(self, hold: Hold) -> None:
         if self._holds.get((hold.step.task_id, hold.step.n)) is hold:

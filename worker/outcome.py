@@ -38,6 +38,13 @@ async def write(db: Pool, ring: Ring, lease: Lease, step: Claimed, outcome: Outc
             pause_s = min(pause_s * 2, config.RETRY_FIRST_S)
 
 
+def shareable(step: Claimed, outcome: Outcome) -> dict[str, Any] | None:
+    """The result of a pure call that plans nothing: it may be written in one commit with others. None for all else."""
+    if not isinstance(outcome, Succeeded) or outcome.added or step.kind != "act" or step.effect_state is not None:
+        return None
+    return _storable(outcome.result) if step.effect_class == "pure" else None
+
+
 async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome: Outcome) -> Claimed | None:
     match outcome:
         case Succeeded(result=result, added=added, read=read):

@@ -62,7 +62,10 @@ class Poller:
                 async with self._db.acquire() as connection:
                     if await locks.try_hold(connection, config.POLLING_LOCK):
                         log.info("this process polls Telegram")
-                        await self._poll(connection)
+                        try:
+                            await self._poll(connection)
+                        finally:
+                            await locks.let_go(connection, config.POLLING_LOCK)
             except AWAY as error:
                 log.warning("Telegram is not polled: the database is away (%s)", type(error).__name__)
             await asyncio.sleep(STAND_BY_S)

@@ -43,6 +43,7 @@ def _claimed(row: Mapping[str, Any]) -> Claimed:
         requester_id=row["requester_id"],
         conversation_id=row["conversation_id"],
         lane=row["lane"],
+        row=row,
     )
 
 
@@ -118,7 +119,13 @@ async def silent_workers(db: Db, lock: int) -> list[int]:
 
 async def claim(db: Db, worker: int, lane: str, limit: int) -> list[Claimed]:
     """Take up to `limit` ready steps of the lane, most urgent first."""
-    return [_claimed(r) for r in await db.fetch("select * from claim_v1($1, $2, $3)", worker, lane, limit)]
+    return await claim_lanes(db, worker, [lane], [limit])
+
+
+async def claim_lanes(db: Db, worker: int, lanes: Sequence[str], rooms: Sequence[int]) -> list[Claimed]:
+    """Take ready steps, at most `rooms[i]` of the i-th lane and `rooms[0]` in all, the first lane before the others."""
+    rows = await db.fetch("select * from claim_v1($1, $2, $3)", worker, lanes, rooms)
+    return [_claimed(r) for r in rows]
 
 
 async def adopt(db: Db, worker: int, task: int, n: int, fence: int) -> Claimed | None:
@@ -176,6 +183,33 @@ def completed(row: Mapping[str, Any]) -> Completed:
     following = row["next"]
     has_next = following is not None and following["task_id"] is not None
     return Completed(row["ok"], row["freed"], _claimed(following) if has_next else None)
+
+
+@dataclass(frozen=True, slots=True)
+class ManyCompleted:
+    """`left_out`: tasks that somebody else has locked. `freed`: something is ready that was not claimed here."""
+
+    left_out: frozenset[int]
+    freed: bool
+    claimed: list[Claimed]
+
+
+async def complete_many(
+    db: Db,
+    worker: int,
+    done: Sequence[tuple[Claimed, dict[str, Any]]],
+    lanes: Sequence[str],
+    rooms: Sequence[int],
+    *,
+    more: bool,
+) -> ManyCompleted:
+    """Pure steps that succeeded, with their results: one commit, which claims what follows them and, when `more`, the lanes."""
+    row = await db.fetchrow(
+        "select left_out, freed, claimed from complete_many_v1($1, $2, $3, $4, $5, $6, $7, $8)",
+        worker, [s.task_id for s, _ in done], [s.n for s, _ in done], [s.fence for s, _ in done], [r for _, r in done],
+        lanes, rooms, more,
+    )  # fmt: skip
+    return ManyCompleted(frozenset(row["left_out"]), row["freed"], [_claimed(r) for r in row["claimed"] or ()])
 
 
 async def fail(
