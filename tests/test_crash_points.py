@@ -23,7 +23,7 @@ from tests.rehearsal import SECRET, World, open_world, shorten
 IS_WHOLE = os.environ.get("SAYSO_SWEEP") == "all"
 # Of awaits that are made over and over, only the first ones are spoilt: polls, heartbeats, edits of cards.
 OFTEN, OF_OFTEN = (1000, 1000) if IS_WHOLE else (6, 2)
-MOVES = ("create_task_v1", "claim_v1", "park_v1", "decide_v1", "begin_v1", "complete_v1", "commit;")
+MOVES = ("create_task_v1", "claim_v1", "park_v1", "decide_v1", "begin_v1", "complete_v1", "complete_many_v1", "commit;")
 CALLS = ("look", "label", "pay", "book", "confirm", "chat post")
 # Where a call may be in flight when its answer is lost: only then, or when its worker is killed, is anybody asked.
 IN_FLIGHT = ("pay", "confirm", "begin_v1", "complete_v1")
