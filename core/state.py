@@ -174,11 +174,12 @@ def task_path(current: str, target: str) -> tuple[str, ...]:
     return (move("task", current, "running"), move("task", "running", target))
 
 
-def lost_step_becomes(effect_class: EffectClass, effect_state: str | None) -> str:
-    """What a running step becomes when its worker is gone: run again, or ask whether it happened."""
-    if effect_state != "intent":
-        return "ready"
-    return "ready" if effect_class in (EffectClass.PURE, EffectClass.IDEMPOTENT) else "unknown"
+def lost_step_becomes(effect_class: EffectClass, effect_state: str | None, *, is_last: bool = False) -> str:
+    """What a running step becomes when its worker is gone: run again, or ask whether it happened. `is_last`: its attempts
+    are used up."""
+    if effect_state != "intent" or effect_class is EffectClass.PURE:
+        return "failed" if is_last else "ready"
+    return "ready" if effect_class is EffectClass.IDEMPOTENT and not is_last else "unknown"
 
 
 def unsure_step_becomes(effect_class: EffectClass) -> str:

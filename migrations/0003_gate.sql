@@ -224,17 +224,18 @@ begin
     return made;
 end $$;
 
--- A running step whose call may or may not have reached the world. Idempotent ones run again under the same key; a checkable
--- one is probed after `p_quarantine_s`; for an unsafe one a person is asked at once. Answers the step's status.
+-- A running step whose call may or may not have reached the world. Idempotent ones run again under the same key while their
+-- attempts last; a checkable one is probed after `p_quarantine_s`; for others a person is asked at once: core/state.py
+-- lost_step_becomes, in SQL. Answers the step's status.
 create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_task_status text) returns text
 language plpgsql as $$
 declare
     s   steps;
 begin
     select * into s from steps where task_id = p_task and n = p_n;
-    if s.effect_state is distinct from 'intent' or s.effect_class in ('pure', 'idempotent') then
+    if s.effect_state is distinct from 'intent' or s.effect_class = 'pure'
+       or s.effect_class = 'idempotent' and s.attempt < s.max_attempts then
         if s.attempt >= s.max_attempts then
-            update effects set state = 'unknown' where task_id = p_task and n = p_n and gen = s.gen and state = 'intent';
             update steps set status = 'failed', outcome = 'error', worker_id = null, deadline_at = null, finished_at = sayso_now(),
                    error = p_error || ' (attempt ' || s.attempt || ' of ' || s.max_attempts || ')'
              where task_id = p_task and n = p_n;
@@ -247,7 +248,7 @@ begin
     update steps set status = 'unknown', worker_id = null, deadline_at = null, effect_state = 'unknown', error = p_error,
            waits_for = 'probe', ready_at = sayso_now() + make_interval(secs => p_quarantine_s)
      where task_id = p_task and n = p_n;
-    if s.effect_class = 'unsafe' then
+    if s.effect_class <> 'checkable' then
         perform ask_unknown(p_task, p_n, p_error);
     end if;
     return 'unknown';
@@ -257,14 +258,16 @@ create function lose_v1(p_worker bigint, p_task bigint, p_n integer, p_fence big
 language plpgsql as $$
 declare
     t       tasks;
+    s       steps;
     became  text;
 begin
     perform act_as('worker:' || p_worker, p_error);
     select * into t from tasks where id = p_task for update;
-    perform 1 from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker
-        for update;
+    select * into s from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running'
+       and worker_id = p_worker for update;
     if not found then return 'stale'; end if;
-    became := lose_step(p_task, p_n, p_error, 0, t.status);
+    -- The call may still be under way over there: nobody looks before it could have taken its whole time once more.
+    became := lose_step(p_task, p_n, p_error, s.timeout_s, t.status);
     perform settle(p_task);
     return became;
 end $$;
@@ -308,6 +311,21 @@ begin
     end if;
     perform settle(p_task);
     return became;
+end $$;
+
+-- What a worker found out after its fence was lost: kept once, and shown to whoever is asked. It moves nothing. Of a step that
+-- this very claim completed there is nothing to tell: only the answer to the worker was lost.
+create function file_evidence_v1(p_task bigint, p_n integer, p_fence bigint, p_evidence jsonb) returns void language plpgsql as $$
+begin
+    perform 1 from tasks where id = p_task for update;
+    insert into late_evidence (task_id, n, fence, evidence)
+    select p_task, p_n, p_fence, p_evidence
+     where not exists (select from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'succeeded')
+       and not exists (select from late_evidence
+                        where task_id = p_task and n = p_n and fence = p_fence and evidence = p_evidence);
+    if found then
+        perform touch_cards(p_task);
+    end if;
 end $$;
 
 -- Unknown steps whose probe is due: one caller holds each for `p_hold_s`.
@@ -358,15 +376,25 @@ begin
 end $$;
 
 -- An approved copy of the approval under which generation `p_gen` was begun, with its votes: for an action that is known
--- not to have happened. Null when there was none.
+-- not to have happened. Of a card with several items only this one is renewed: the others were not asked about again.
+-- Null when there was none.
 create function renew_approval(p_task bigint, p_n integer, p_gen smallint) returns uuid language plpgsql as $$
 declare
     old     approvals;
+    item    jsonb;
     made    uuid;
 begin
     select a.* into old from effects e join approvals a on a.id = e.approval_id
      where e.task_id = p_task and e.n = p_n and e.gen = p_gen;
     if old.id is null then return null; end if;
+    if jsonb_array_length(old.items) > 1 then
+        select i into item from jsonb_array_elements(old.items) i
+         where i ->> 'task' = p_task::text and (i ->> 'step')::integer = p_n;
+        old.kind := 'action';
+        old.items := jsonb_build_array(item);
+        old.digest := item ->> 'digest';
+        old.card := coalesce(item -> 'card', old.card);
+    end if;
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status, expires_at)
     values (old.kind, p_task, p_n, p_gen + 1, old.items, old.digest, old.action_hash, old.card, old.approvers, old.requester_id,
             old.ladder, 'pending', old.expires_at) returning id into made;

@@ -23,10 +23,12 @@ from core.db import Pool, prepare
 
 T = TypeVar("T")
 Edge = Literal["database", "redis", "provider"]
-Fault = Literal["before", "lost", "killed before", "killed after", "hang"]
+Fault = Literal["before", "lost", "killed before", "killed after", "hang", "asleep before", "asleep after"]
 FAULTS: Final[tuple[Fault, ...]] = ("before", "lost", "killed before", "killed after", "hang")
 # How long a hanging await hangs; limits of the product that end it are set below it by the tests that need it.
 HANG_S: Final = 0.25
+# How long a stopped process believes to have slept: past every lease.
+SLEEP_S: Final = 60.0
 MOVE: Final = re.compile(r"\b(\w+_v\d+)\b")
 
 
@@ -50,11 +52,23 @@ class Point(NamedTuple):
 
 @dataclass(eq=False)
 class Party:
-    """A process as far as its edges go: once it is dead, none of its awaits ever returns."""
+    """A process as far as its edges go: once it is dead, none of its awaits ever returns; while it is stopped, none does.
+
+    `slept_s` is how long it was stopped, in the time of its machine.
+    """
 
     name: str
     died: asyncio.Event = field(default_factory=asyncio.Event)
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+    slept_s: float = 0.0
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.awake.set()
+
+    def fall_asleep(self, for_s: float) -> None:
+        self.awake.clear()
+        self.slept_s += for_s
 
 
 WHO: ContextVar[Party] = ContextVar("who awaits")
@@ -85,13 +99,24 @@ class Edges:
             return await call()
         if party.died.is_set():
             return await _never()
+        await party.awake.wait()
         self._counts[party.name, edge, what] += 1
         point = Point(party.name, edge, what, self._counts[party.name, edge, what])
         self.seen.append(point)
         if point != self.at:
             answer = await call()
+            await party.awake.wait()
             return await _never() if party.died.is_set() else answer
         self.was_hit = True
+        if self.fault == "asleep before":
+            party.fall_asleep(SLEEP_S)
+            await party.awake.wait()
+        if self.fault.startswith("asleep"):
+            answer = await call()
+            if self.fault == "asleep after":
+                party.fall_asleep(SLEEP_S)
+            await party.awake.wait()
+            return answer
         if self.fault in ("lost", "killed after", "hang"):
             await call()
         if self.fault in ("killed before", "killed after"):

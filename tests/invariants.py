@@ -25,14 +25,15 @@ QUERIES: Final = {
     "I2 what was begun under an approval was approved by enough people for just that": """
         select e.key from effects e join approvals a on a.id = e.approval_id
          where ($1::bigint[] is null or e.task_id = any ($1))
-           and (a.status <> 'consumed' or not exists (
+           and (jsonb_array_length(a.items) = 1 and a.status <> 'consumed' or not exists (
                     select from jsonb_array_elements(a.items) i where i ->> 'digest' = e.digest)
                 or (select count(distinct d.principal_id) from decisions d
-                     where d.approval_id = a.id and d.verdict in ('approve', 'not_happened'))
+                     where d.approval_id = a.id and d.verdict = any (yes_verdicts() || array['not_happened']))
                    < (a.approvers ->> 'needed')::integer)""",
-    "I2 an approval is used for one generation of one step": """
+    "I2 an approval is used for one generation of each of its steps": """
         select a.id::text from approvals a join effects e on e.approval_id = a.id
-         where ($1::bigint[] is null or e.task_id = any ($1)) group by a.id having count(*) > 1""",
+         where ($1::bigint[] is null or e.task_id = any ($1))
+         group by a.id, e.task_id, e.n having count(*) > 1""",
     "I3 an approval is decided once": """
         select subject from events where machine = 'approval' and from_state = 'pending'
            and ($1::bigint[] is null or task_id = any ($1)) group by subject having count(*) > 1""",
@@ -82,7 +83,11 @@ QUERIES: Final = {
          where a.status in ('approved', 'consumed') and ($1::bigint[] is null or a.task_id = any ($1))
            and not exists (select from decisions d join principals p on p.id = d.principal_id
                             where d.approval_id = a.id and not p.is_service
-                              and d.verdict in ('approve', 'happened', 'not_happened'))""",
+                              and d.verdict = any (yes_verdicts() || array['happened', 'not_happened']))""",
+    "I11 no yes is left over of a task that has ended": """
+        select a.id || ' ' || a.status from approvals a join tasks t on t.id = a.task_id
+         where a.status in ('pending', 'approved') and t.status in ('succeeded', 'failed', 'abandoned', 'cancelled')
+           and ($1::bigint[] is null or a.task_id = any ($1))""",
     "what an ended task did is known, or given up by a person": """
         select e.key || ' ' || e.state from effects e join tasks t on t.id = e.task_id
           join steps s on s.task_id = e.task_id and s.n = e.n

@@ -34,7 +34,7 @@ from core.store.conversations import Conversation
 from tests.edges import WHO, Edges, NumberedRedis, Party, ProviderGone, acting_as, open_numbered_pool
 from worker.act import Actor
 from worker.crew import Crew
-from worker.lease import Lease
+from worker.lease import Lease, boot_clock_s
 from worker.llm import Models
 from worker.skills import Control, SkillContext, skill
 from worker.skills.context import Handles, Probe
@@ -215,6 +215,7 @@ class World:
     worker: Process | None = None
     bot: Process | None = None
     deaths: int = 0
+    sleepers: list[Process] = field(default_factory=list)
 
     # ------------------------------------------------------------ processes
 
@@ -231,7 +232,7 @@ class World:
 
         deps = await self._deps(party, 4, rung)
         with acting_as(party):
-            lease = Lease(deps.db, self.dsn)
+            lease = Lease(deps.db, self.dsn, clock=lambda: boot_clock_s() + party.slept_s)
             await lease.take("test")
             actor = Actor(deps, lease, self.registry, Handles())
             crews.append(Crew(deps, self.dsn, lease, actor, Thinker(deps, self.registry, self.models), NOWHERE, 8))
@@ -259,21 +260,29 @@ class World:
                 task.cancel()
             await asyncio.wait(left, timeout=0.05)
         if dead.number:
+            await self.pass_lease(dead)
             await self.db.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
                 " and datname = current_database()",
                 f"sayso worker {dead.number}",
             )
-            await self.db.execute("update workers set lease_until = now() - interval '1 s' where id = $1", dead.number)
-            await self.db.execute(
-                "update steps set deadline_at = now() - interval '1 s' where worker_id = $1 and status = 'running'",
-                dead.number,
-            )
         else:
             await self.db.execute("update outbox set lease_until = now() - interval '1 s' where status = 'sending'")
 
+    async def pass_lease(self, worker: Process) -> None:
+        """Time goes by for who does not renew it."""
+        await self.db.execute("update workers set lease_until = now() - interval '1 s' where id = $1", worker.number)
+        await self.db.execute(
+            "update steps set deadline_at = now() - interval '1 s' where worker_id = $1 and status = 'running'",
+            worker.number,
+        )
+
     async def mend(self) -> None:
-        """Replace who has died."""
+        """Replace who has died, and who is stopped."""
+        if self.worker and not self.worker.party.awake.is_set():
+            await self.pass_lease(self.worker)
+            self.sleepers.append(self.worker)
+            self.worker = None
         for process, start in ((self.worker, self.start_worker), (self.bot, self.start_bot)):
             if process is None or process.party.died.is_set() or process.running.done():
                 if process is not None:
@@ -405,7 +414,7 @@ async def open_world(dsn: str, home: Path, *, timeout_s: float = 1.0) -> AsyncIt
         await world.mend()
         yield world
     finally:
-        for process in (world.worker, world.bot):
+        for process in (world.worker, world.bot, *world.sleepers):
             if process is not None:
                 await world.bury(process)
         await asyncio.wait_for(db.close(), 10)

@@ -266,8 +266,9 @@ class Engine(RuleBasedStateMachine):
         had_begun = (step.task_id, step.n) in self.begun
         self.let_go(worker, step)
         became = self.run(steps.lose(self.db, worker, step, "no answer"))
-        if became not in ("stale", "failed", "cancelled"):
-            assert became == state.lost_step_becomes(EffectClass(step.effect_class), "intent" if had_begun else None)
+        if became not in ("stale", "cancelled"):
+            effect, last = ("intent" if had_begun else None), step.attempt >= step.max_attempts
+            assert became == state.lost_step_becomes(EffectClass(step.effect_class), effect, is_last=last)
 
     @rule(data=st.data())
     @precondition(lambda self: self.workers)

@@ -69,20 +69,22 @@ def test_an_illegal_move_says_what_would_be_legal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect_class", "effect_state", "becomes"),
+    ("effect_class", "effect_state", "becomes", "at_last"),
     [
-        (EffectClass.PURE, None, "ready"),
-        (EffectClass.UNSAFE, None, "ready"),
-        (EffectClass.UNSAFE, "not_done", "ready"),
-        (EffectClass.IDEMPOTENT, "intent", "ready"),
-        (EffectClass.CHECKABLE, "intent", "unknown"),
-        (EffectClass.UNSAFE, "intent", "unknown"),
+        (EffectClass.PURE, None, "ready", "failed"),
+        (EffectClass.UNSAFE, None, "ready", "failed"),
+        (EffectClass.UNSAFE, "not_done", "ready", "failed"),
+        (EffectClass.PURE, "intent", "ready", "failed"),
+        (EffectClass.IDEMPOTENT, "intent", "ready", "unknown"),
+        (EffectClass.CHECKABLE, "intent", "unknown", "unknown"),
+        (EffectClass.UNSAFE, "intent", "unknown", "unknown"),
     ],
 )
 def test_a_lost_step_runs_again_only_where_that_is_harmless(
-    effect_class: EffectClass, effect_state: str | None, becomes: str
+    effect_class: EffectClass, effect_state: str | None, becomes: str, at_last: str
 ) -> None:
     assert state.lost_step_becomes(effect_class, effect_state) == becomes
+    assert state.lost_step_becomes(effect_class, effect_state, is_last=True) == at_last
 
 
 def test_votes_make_a_decision_only_with_the_number_needed() -> None:

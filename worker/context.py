@@ -33,7 +33,12 @@ async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Prin
         task_id=str(step.task_id),
         step=step.n,
         requester_key=requester.key,
-        handles=replace(actor.handles, notes=StoredNotes(db, requester.id, step.conversation_id)),
+        handles=replace(
+            actor.handles,
+            http=actor.handles.http and actor.handles.http.guarded(actor.lease.is_good),
+            mail=actor.handles.mail and actor.handles.mail.guarded(actor.lease.is_good),
+            notes=StoredNotes(db, requester.id, step.conversation_id),
+        ),
         deadline=time.monotonic() + step.timeout_s,
         undo_of=await _undo_of(db, step, requester) if step.skill.endswith(UNDO) else None,
         settings=actor.registry.settings_of(skill.manifest.name),

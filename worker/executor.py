@@ -81,7 +81,7 @@ class Executor:
         await asyncio.gather(*rest, return_exceptions=True)
         for task in done:
             if task.exception() is not None:
-                self.drop_everything()
+                await self._drop_everything()
             task.result()
 
     async def stop(self, grace_s: float = config.GRACE_S) -> None:
@@ -99,12 +99,16 @@ class Executor:
         if running:
             await asyncio.wait(running, timeout=most_s)
 
-    def drop_everything(self) -> None:
-        """The lease is lost: nothing here may write any more."""
+    async def _drop_everything(self) -> None:
+        """The lease is lost: nothing here goes on. A call in flight may tell for a moment what came of it: evidence."""
         for hold in list(self._holds.values()):
             hold.is_dropped = True
-            if hold.running:
-                hold.running.cancel()
+        for within_s in (0.0, config.EVIDENCE_WITHIN_S):
+            if within_s:
+                await self._ended(within_s)
+            for hold in list(self._holds.values()):
+                if hold.running and (hold.may_interrupt or within_s):
+                    hold.running.cancel()
 
     async def check_cancels(self) -> None:
         """Ask the database which of our steps people want stopped, and which turns an event has interrupted."""

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 
 import asyncpg
 
@@ -29,17 +30,19 @@ def boot_clock_s() -> float:
 
 
 class Lease:
-    """`worker` is the id under which steps are claimed, 0 before `take`."""
+    """`worker` is the id under which steps are claimed, 0 before `take`. `clock` answers seconds, and is never set back."""
 
-    def __init__(self, db: Pool, dsn: str, *, lasts_s: float = config.LEASE_S) -> None:
-        self._db, self._dsn, self._lasts_s = db, dsn, lasts_s
+    def __init__(
+        self, db: Pool, dsn: str, *, lasts_s: float = config.LEASE_S, clock: Callable[[], float] = boot_clock_s
+    ) -> None:
+        self._db, self._dsn, self._lasts_s, self._clock = db, dsn, lasts_s, clock
         self._good_until = 0.0
         self._sign: asyncpg.Connection | None = None
         self.worker = 0
 
     async def take(self, release: str) -> int:
         """Enrol as a new worker and hang out the sign (a session lock) that shows this process lives."""
-        before = boot_clock_s()
+        before = self._clock()
         self.worker = await steps.enrol(self._db, socket.gethostname(), os.getpid(), release, self._lasts_s)
         self._good_until = before + self._lasts_s
         await self.show_sign()
@@ -63,14 +66,14 @@ class Lease:
 
     async def beat(self) -> list[Running]:
         """Renew; answer what runs here according to the database. Raises `LeaseLost`."""
-        before = boot_clock_s()
+        before = self._clock()
         running = await steps.heartbeat(self._db, self.worker, self._lasts_s)
         self._good_until = before + self._lasts_s
         return running
 
     def is_good(self, for_s: float = 0.0) -> bool:
         """Whether the lease surely lasts `for_s` more seconds: asked just before any call that touches the world."""
-        return boot_clock_s() + for_s < self._good_until
+        return self._clock() + for_s < self._good_until
 
     async def leave(self) -> None:
         """Give the lease back; steps still held are orphans at once. With no database it ends by itself."""

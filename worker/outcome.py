@@ -11,8 +11,8 @@ import logging
 from typing import Any, assert_never
 
 from core import config
-from core.db import DATABASE_AWAY, Pool
-from core.models import Claimed, Dropped, Failed, Parked, Released, Succeeded, Unknown, Waiting
+from core.db import DATABASE_AWAY, Db, Pool
+from core.models import Claimed, Dropped, EffectClass, Failed, Parked, Released, Succeeded, Unknown, Waiting
 from core.ring import Ring
 from core.store import approvals, signals, steps
 from worker.lease import Lease
@@ -52,15 +52,19 @@ async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome:
                 done = await signals.complete_reading(db, worker, step, _storable(result), added, read)
             else:
                 done = await steps.complete(db, worker, step, _storable(result), added)
+            if not done.ok:
+                await _file_late(db, step, "it happened", _storable(result))
             if done.freed:
                 ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
             else:
                 ring.outbox()
             return done.next
         case Failed(error=error, outcome=why, retry_in_s=retry_s, added=added):
-            await steps.fail(db, worker, step, storable(error), why, retry_s, added)
+            if not await steps.fail(db, worker, step, storable(error), why, retry_s, added):
+                await _file_late(db, step, f"it did not happen: {storable(error)}")
         case Unknown(error=error):
-            await steps.lose(db, worker, step, storable(error))
+            if await steps.lose(db, worker, step, storable(error)) == "stale":
+                await _file_late(db, step, storable(error))
         case Parked(ask=ask, places=places, why=why):
             made = await steps.park(db, worker, step, ask, places, why)
             if made is not None:
@@ -77,6 +81,12 @@ async def _write_once(db: Pool, ring: Ring, worker: int, step: Claimed, outcome:
             assert_never(outcome)
     ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
     return None
+
+
+async def _file_late(db: Db, step: Claimed, said: str, result: Any = None) -> None:
+    """The fence was lost, so this decides nothing; whoever is asked whether the call happened reads it."""
+    if step.effect_class != EffectClass.PURE:
+        await steps.file_evidence(db, step, {"said": said} | ({} if result is None else {"result": result}))
 
 
 def _storable(value: Any) -> Any:

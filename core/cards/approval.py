@@ -25,6 +25,7 @@ from core.models import (
 
 _DIGEST_SHOWN = 12
 _LINE_CHARS = 90
+_LATE_SHOWN = 3
 
 _STATUS = {
     "pending": "waiting for a decision",
@@ -58,7 +59,7 @@ def approval_card(row: Mapping[str, Any]) -> Card:
         tone=_tone(row),
         headline=f"Did it happen? {title}" if unknown else title,
         status=_status(row),
-        lines=tuple(_why(card) + (_who(row) if pending else _became(row))),
+        lines=tuple(_why(card) + _late(row) + (_who(row) if pending else _became(row))),
         quote=visible(row["goal"]),
         exact="\n\n".join(exact_text(item) for item in row["items"]),
         buttons=(_questions() if unknown else _answers(card, title)) if pending else (),
@@ -114,6 +115,15 @@ def _why(card: Mapping[str, Any]) -> list[str]:
         lines += [f"What it would do: {visible(line)}" for line in card["preview"].split("\n") if line]
     if card.get("undo"):
         lines.append("Can be undone afterwards.")
+    return lines
+
+
+def _late(row: Mapping[str, Any]) -> list[str]:
+    """What the worker that made the call said after it had lost its lease: for people to weigh, it decided nothing."""
+    lines = []
+    for evidence in row.get("late", [])[:_LATE_SHOWN]:
+        said = ": ".join(visible(part) for part in (evidence["said"], evidence["summary"]) if part)
+        lines.append(f"Its worker said late, at {clock_text(evidence['at'])}: {said}")
     return lines
 
 

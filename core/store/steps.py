@@ -257,11 +257,8 @@ async def lose(db: Db, worker: int, step: Claimed, error: str) -> str:
 
 
 async def file_evidence(db: Db, step: Claimed, evidence: Mapping[str, Any]) -> None:
-    """Keep what a worker without a lease found out; it changes no state."""
-    await db.execute(
-        "insert into late_evidence (task_id, n, fence, evidence) values ($1, $2, $3, $4)",
-        step.task_id, step.n, step.fence, dict(evidence),
-    )  # fmt: skip
+    """Keep what a worker without a lease found out; it changes no state. The cards of the task show it."""
+    await db.execute("select file_evidence_v1($1, $2, $3, $4)", step.task_id, step.n, step.fence, dict(evidence))
 
 
 # ---------------------------------------------------------------- sweep

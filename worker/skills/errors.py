@@ -6,6 +6,10 @@ a skill raises is judged by its effect class: a pure skill failed, any other may
 
 from __future__ import annotations
 
+from typing import Final
+
+LEASE_ENDED: Final = "the worker's lease had ended before the call was made"
+
 
 class NotDone(Exception):
     """It definitely did not happen. `retry_in_s` None means that trying again is useless."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from core.models import Permission
 from worker.skills.addresses import Allowed, checked_url, host_of, port_of, same_origin, why_refused
 from worker.skills.context import refuse_unless
-from worker.skills.errors import NotDone, OutcomeUnknown
+from worker.skills.errors import LEASE_ENDED, NotDone, OutcomeUnknown
 
 if TYPE_CHECKING:
     import httpx
@@ -89,15 +89,23 @@ class HttpClient:
         may: frozenset[Permission] = frozenset(Permission),
         resolve: Resolve = resolve,
         verify: ssl.SSLContext | None = None,
+        may_call: Callable[[], bool] = lambda: True,
     ) -> None:
         self._allowed = allowed or Allowed()
         self._credentials = dict(credentials or {})
         self._may = may
         self._resolve = resolve
         self._verify = verify
+        self._may_call = may_call
 
     def narrowed(self, may: frozenset[Permission]) -> HttpClient:
-        return HttpClient(self._allowed, self._credentials, self._may & may, self._resolve, self._verify)
+        return HttpClient(
+            self._allowed, self._credentials, self._may & may, self._resolve, self._verify, self._may_call
+        )
+
+    def guarded(self, may_call: Callable[[], bool]) -> HttpClient:
+        """The same, asking in the last moment before a request leaves whether it may: a worker that slept may not."""
+        return HttpClient(self._allowed, self._credentials, self._may, self._resolve, self._verify, may_call)
 
     async def request(
         self,
@@ -118,7 +126,7 @@ class HttpClient:
         given = checked_headers(headers or {})
         if body is not None and len(body) > BODY_BYTES:
             raise NotDone(f"the body has {len(body)} bytes; at most {BODY_BYTES} are sent")
-        sent = Sent(method in READS)
+        sent = Sent(method in READS, self._may_call)
         try:
             async with asyncio.timeout(max(0.0, min(within_s, WHOLE_S))):
                 return await self._hops(method, target, given, body, self._named(credential, target), sent)
@@ -249,10 +257,13 @@ class Sent:
     """Whether a byte of a request may have left, as the transport tells it; for reads it does not matter."""
 
     only_reads: bool
+    may_call: Callable[[], bool]
     anything: bool = False
 
     async def trace(self, event: str, _info: dict[str, Any]) -> None:
         if event.endswith("send_request_headers.started"):
+            if not self.may_call():
+                raise NotDone(LEASE_ENDED)
             self.anything = True
 
 

@@ -11,8 +11,9 @@ import asyncio
 import os
 import re
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
@@ -23,7 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from core.models import Permission
 from worker.skills.beneath import FOLDER_FLAGS
 from worker.skills.context import Probe, refuse_unless
-from worker.skills.errors import NotDone, OutcomeUnknown
+from worker.skills.errors import LEASE_ENDED, NotDone, OutcomeUnknown
 from worker.skills.renames import rename_new
 from worker.skills.trash import key_name
 
@@ -99,9 +100,14 @@ class Mailer:
     server: Server | None = None
     may: frozenset[Permission] = frozenset(Permission)
     verify: ssl.SSLContext | None = None
+    may_call: Callable[[], bool] = lambda: True
 
     def narrowed(self, may: frozenset[Permission]) -> Mailer:
-        return Mailer(self.mailbox, self.sender, self.server, self.may & may, self.verify)
+        return replace(self, may=self.may & may)
+
+    def guarded(self, may_call: Callable[[], bool]) -> Mailer:
+        """The same, asking in the last moment before a message leaves whether it may: a worker that slept may not."""
+        return replace(self, may_call=may_call)
 
     def message_id(self, key: str) -> str:
         return f"<{key_name(key).replace(':', '.')}@{self.sender.partition('@')[2]}>"
@@ -181,6 +187,8 @@ class Mailer:
                 await client.mail(self.sender)
                 for one in recipients:
                     await client.rcpt(one)
+            if not self.may_call():
+                raise NotDone(LEASE_ENDED)
         except aiosmtplib.SMTPResponseException as error:
             raise NotDone(f"{server.host} refused it: {error.code} {error.message}", later(error.code)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
