@@ -108,6 +108,11 @@ MEASURES_FLUSH_S: Final = 10.0
 ALERTS_EVERY_S: Final = 15.0
 ALERT_CLEAR_LEAST_S: Final = 60.0
 
+# ---------------------------------------------------------------- audit
+AUDIT_BATCH: Final = 500
+AUDIT_ANCHOR_EVERY_S: Final = 10
+AUDIT_ANCHOR_TIMEOUT_S: Final = 5.0
+
 # ---------------------------------------------------------------- database
 POOL_MOST: Final = 10
 BOT_POOL_MOST: Final = 16
@@ -118,3 +123,4 @@ MIGRATION_LOCK: Final = 5_720_001
 SWEEPER_LOCK: Final = 5_720_002
 WORKER_LOCK: Final = 5_720_003
 POLLING_LOCK: Final = 5_720_004
+AUDIT_LOCK: Final = 5_720_008

@@ -368,6 +368,7 @@ create index events_task on events (task_id, id);
 create table audit (
     id          bigint generated always as identity primary key,
     at          timestamptz not null default now(),
+    xid         xid8 not null default pg_current_xact_id(),
     kind        text not null,
     actor       text not null,
     task_id     bigint,
@@ -377,7 +378,7 @@ create table audit (
     prev_hash   text,
     hash        text
 );
-create index audit_unchained on audit (id) where seq is null;
+create index audit_unchained on audit (xid, id) where seq is null;
 create index audit_task on audit (task_id);
 
 -- ---------------------------------------------------------------- mind and skills

@@ -136,7 +136,6 @@ begin
     perform act_as('sweeper', 'nobody answered in time');
     update approvals set status = 'expired' where id = p_approval;
     perform end_asked_steps(a, 'skipped', 'expired', 'Nobody answered the approval in time.', t.status = 'paused');
-    insert into audit (kind, actor, task_id, approval_id) values ('expired', 'sweeper', a.task_id, a.id);
     perform settle(a.task_id);
     return true;
 end $$;

@@ -112,6 +112,8 @@ begin
             'effects', (select jsonb_agg(to_jsonb(x) order by x.n, x.gen) from effects x where x.task_id = p_task),
             'inbound', (select jsonb_agg(to_jsonb(x) order by x.id) from inbound x where x.task_id = p_task or x.id = t.inbound_id),
             'events', (select jsonb_agg(to_jsonb(x) order by x.xid, x.id) from events x where x.task_id = p_task),
+            'signals', (select jsonb_agg(to_jsonb(x) order by x.id) from signals x where x.task_id = p_task),
+            'signal_reads', (select jsonb_agg(to_jsonb(x)) from signal_reads x where x.task_id = p_task),
             'row_versions', (select jsonb_agg(to_jsonb(x) order by x.n, x.version) from row_versions x where x.task_id = p_task),
         'late_evidence', (select jsonb_agg(to_jsonb(x) order by x.id) from late_evidence x where x.task_id = p_task));
         delete from events where task_id = p_task;

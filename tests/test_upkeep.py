@@ -266,6 +266,7 @@ async def test_an_idle_round_looks_once(db: Pool) -> None:
 
 KNOWN_TO_THE_ARCHIVE = {
     "steps", "approvals", "decisions", "delegations", "questions", "effects", "cards", "outbox", "tasks", "row_versions",
+    "signals", "signal_reads",
 }  # fmt: skip
 
 
@@ -277,3 +278,6 @@ async def test_every_table_that_hangs_on_a_task_is_known_to_the_archive(db: Pool
         " select id::regclass::text as name from hangs"
     )
     assert {r["name"] for r in rows} == KNOWN_TO_THE_ARCHIVE
+    source = await db.fetchval("select prosrc from pg_proc where proname = 'archive_task_v1'")
+    for name in KNOWN_TO_THE_ARCHIVE - {"cards", "outbox"}:
+        assert f"'{name}', " in source, f"{name} is not in the document"

@@ -22,6 +22,7 @@ from core.store import llm_calls, people, skills
 from core.store.steps import Probing
 from worker import outcome
 from worker.act import Actor
+from worker.audit import Chainer
 from worker.executor import Executor, Hold
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
@@ -41,13 +42,21 @@ log = logging.getLogger(__name__)
 
 class Crew:
     def __init__(
-        self, deps: Deps, dsn: str, lease: Lease, actor: Actor, thinker: Thinker, redis_url: str, slots: int
+        self,
+        deps: Deps,
+        dsn: str,
+        lease: Lease,
+        actor: Actor,
+        thinker: Thinker,
+        redis_url: str,
+        slots: int = config.WORKER_SLOTS,
     ) -> None:
         self.redis_url = redis_url
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
         self._waiter = Waiter(actor)
         self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
-        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe)
+        chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
+        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._looking: set[asyncio.Task[None]] = set()
 

@@ -19,6 +19,7 @@ from core.db import DATABASE_AWAY, Connection, Pool
 from core.ring import Ring
 from core.store import approvals, children, conversations, locks, signals, steps, tasks
 from core.store.steps import Probing
+from worker.audit import Chainer
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ Probe = Callable[[Probing], Awaitable[tuple[bool | None, dict[str, object]]]]
 class Sweeper:
     """`probe` asks a skill whether an action happened: True, False, or None when it can't tell, with the evidence."""
 
-    def __init__(self, db: Pool, dsn: str, ring: Ring, probe: Probe) -> None:
-        self._db, self._dsn, self._ring, self._probe = db, dsn, ring, probe
+    def __init__(self, db: Pool, dsn: str, ring: Ring, probe: Probe, chainer: Chainer) -> None:
+        self._db, self._dsn, self._ring, self._probe, self._chainer = db, dsn, ring, probe, chainer
 
     async def run(self) -> None:
         """Sweep for ever; stand by while another worker does."""
@@ -75,6 +76,7 @@ class Sweeper:
             moved += await self._move(0, approvals.follow(self._db, follower))
         for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
             moved += await self._move(probing.task_id, self._find_out(probing))
+        await self._chainer.round()
         await conversations.strand(self._db)
         await signals.forget(self._db)
         await steps.forget_dead_workers(self._db)

@@ -275,7 +275,7 @@ async def _stage(name: str, obedient: Obedient, dsn: str, redis_url: str, home: 
             Actor(deps, lease, registry, open_handles(home, {}, settings.secret, settings.smtp())),
             classify=POLICIES[name],
         )
-        crew = Crew(deps, dsn, lease, actor, Thinker(deps, registry, models_of(obedient)), redis_url)
+        crew = Crew(deps, dsn, lease, actor, Thinker(deps, registry, models_of(obedient)), redis_url, 2 * AT_ONCE)
         running = asyncio.create_task(crew.run())
         yield _Stage(deps, crew, world, playing, name, itertools.count(1))
     finally:

@@ -6,11 +6,18 @@ at its best. A system that is not installed is named so in the results and the r
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+import asyncpg
+
+from bench import ledger
+
+LOOK_EVERY_S: Final = 0.002
 Shape = Literal["chain", "fan"]
 PAYLOAD: Final = "x" * 200  # what every step is given and answers
 # The module and the distribution that has to be installed for it, in the order in which they run.
@@ -51,7 +58,8 @@ class Site:
 class System(Protocol):
     """What `open_system(site)` of each module here answers.
 
-    `seed` puts the load where a queue keeps it and is not timed; `drain` returns when every task is durably done.
+    `seed` puts the load where a queue keeps it and is not timed; `drain` returns when every task is durably done;
+    `close` is not timed either. `wait_for_presses` and `press` are W4's: see `bench.press`.
     """
 
     async def install(self) -> None: ...
@@ -59,6 +67,19 @@ class System(Protocol):
     async def seed(self, load: Load) -> None: ...
 
     async def drain(self, load: Load) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def drained(site: Site, load: Load, any_open: str, check: Callable[[], None]) -> None:
+    """Until the ledger is full and then `any_open`, a query, answers that nothing is open. `check` raises when the worker
+    is gone."""
+    await ledger.filled(site.ledger, load.tasks * load.steps, check)
+    connection = await asyncpg.connect(site.dsn)
+    while await connection.fetchval(any_open):
+        check()
+        await asyncio.sleep(LOOK_EVERY_S)
+    await connection.close()
 
 
 def version(name: str) -> str | None:

@@ -37,6 +37,7 @@ async def run(system: Any, site: Site, load: Load) -> dict[str, Any]:
     await connection.close()
     await system.drain(load)
     ended = time.time()
+    await system.close()
     lines = ledger.read(site.ledger)
     warm = max(1, int(len(lines) * WARM))
     wrong = ledger.problems(lines, load.tasks, load.steps)

@@ -82,6 +82,8 @@ class Dbos:
                 await workflow(task, load.steps)
 
         await asyncio.gather(*(one_after_another() for _ in range(load.concurrency)))
+
+    async def close(self) -> None:
         DBOS.destroy()
 
     # ------------------------------------------------------------ a press

@@ -60,6 +60,8 @@ class LangGraph:
                 await self._run(task, {"task": task, "payloads": []})
 
         await asyncio.gather(*(one_after_another() for _ in range(load.concurrency)))
+
+    async def close(self) -> None:
         await self._stack.aclose()
 
     async def _run(self, task: str, given: Any) -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from typing import Final
 
 import asyncpg
 from pgqueuer import Job, PgQueuer, Queries
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
-from pgqueuer.types import QueueExecutionMode
 
-from bench import ledger
 from bench.ledger import Ledger
-from bench.peers import PAYLOAD, Load, Site
+from bench.peers import PAYLOAD, Load, Site, drained
 
-WANTS_UVLOOP = True
+WANTS_UVLOOP: Final = True
+PRESS_CONCURRENCY: Final = 8
+OPEN: Final = "select exists (select from pgqueuer where status in ('queued', 'picked'))"
 
 
 class Pgqueuer:
@@ -41,10 +41,18 @@ class Pgqueuer:
         await connection.close()
 
     async def drain(self, load: Load) -> None:
-        while ledger.count(self._site.ledger) < load.tasks * load.steps:
-            await self._work(load.concurrency, QueueExecutionMode.drain)
+        self._worker = asyncio.create_task(self._work(load.concurrency))
+        await drained(self._site, load, OPEN, self._check)
 
-    async def _work(self, concurrency: int, mode: QueueExecutionMode) -> None:
+    def _check(self) -> None:
+        if self._worker.done():
+            self._worker.result()
+
+    async def close(self) -> None:
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
+
+    async def _work(self, concurrency: int) -> None:
         book = Ledger(self._site.ledger)
         connection = await asyncpg.connect(self._site.dsn)
         async with asyncpg.create_pool(self._site.dsn, min_size=1, max_size=2 * concurrency) as pool:
@@ -58,17 +66,13 @@ class Pgqueuer:
                 if n < steps:
                     await producer.enqueue("body", _written(task, n + 1, steps))
 
-            await queue.run(
-                batch_size=concurrency,
-                max_concurrent_tasks=2 * concurrency,
-                mode=mode,
-                dequeue_timeout=timedelta(seconds=30),
-            )
+            await queue.run(batch_size=concurrency, max_concurrent_tasks=2 * concurrency)
 
     # ------------------------------------------------------------ a press
 
     async def wait_for_presses(self, count: int) -> None:
-        self._worker = asyncio.create_task(self._work(8, QueueExecutionMode.continuous))
+        """A worker that sleeps until a job is enqueued."""
+        self._worker = asyncio.create_task(self._work(PRESS_CONCURRENCY))
 
     async def open_presser(self) -> None:
         self._queries = Queries(AsyncpgPoolDriver(await asyncpg.create_pool(self._site.dsn, min_size=1, max_size=2)))

@@ -8,16 +8,18 @@ https://procrastinate.readthedocs.io/en/stable/howto/production/concurrency.html
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import procrastinate
 from procrastinate.types import JSONDict
 
-from bench import ledger
 from bench.ledger import Ledger
-from bench.peers import PAYLOAD, Load, Site
+from bench.peers import PAYLOAD, Load, Site, drained
 
-SPARE_CONNECTIONS = 4
-BATCH = 500
+SPARE_CONNECTIONS: Final = 4
+BATCH: Final = 500
+PRESS_CONCURRENCY: Final = 8
+OPEN: Final = "select exists (select from procrastinate_jobs where status in ('todo', 'doing'))"
 
 
 class Procrastinate:
@@ -55,24 +57,34 @@ class Procrastinate:
                 await self._body.batch_defer_async(*jobs)
 
     async def drain(self, load: Load) -> None:
-        async with self._open(load.concurrency).open_async() as app:
-            # It ends when it finds no job left: a job defers the next one before it ends.
-            while ledger.count(self._site.ledger) < load.tasks * load.steps:
-                await app.run_worker_async(
-                    concurrency=load.concurrency, wait=False, install_signal_handlers=False, listen_notify=True
-                )
+        await self._start(load.concurrency)
+        await drained(self._site, load, OPEN, self._check)
+
+    async def _start(self, concurrency: int) -> None:
+        self._opened = self._open(concurrency).open_async()
+        app = await self._opened.__aenter__()
+        self._worker = asyncio.create_task(
+            app.run_worker_async(concurrency=concurrency, install_signal_handlers=False, listen_notify=True)
+        )
+
+    def _check(self) -> None:
+        if self._worker.done():
+            self._worker.result()
+
+    async def close(self) -> None:
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
+        await self._opened.__aexit__(None, None, None)
 
     # ------------------------------------------------------------ a press
 
     async def wait_for_presses(self, count: int) -> None:
         """A worker that sleeps until a job is deferred."""
-        self._stack = self._open(8).open_async()
-        app = await self._stack.__aenter__()
-        self._worker = asyncio.create_task(app.run_worker_async(concurrency=8, install_signal_handlers=False))
+        await self._start(PRESS_CONCURRENCY)
 
     async def open_presser(self) -> None:
-        self._stack = self._open(1).open_async()
-        await self._stack.__aenter__()
+        self._opened = self._open(1).open_async()
+        await self._opened.__aenter__()
 
     async def press(self, task: str) -> None:
         await self._body.defer_async(task=task, n=2, steps=2, payload=PAYLOAD)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from bot.cli.audit import audit_app
 from bot.cli.bench import bench_app
 from bot.cli.doctor import doctor
 from bot.cli.history import tasks_app
@@ -22,6 +23,7 @@ for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills):
     app.command()(command)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(people_app, name="people")
+app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")
 
 

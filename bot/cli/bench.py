@@ -46,6 +46,17 @@ def engine(
     become("bench.engine", ["--quick"] * quick + options)
 
 
+@bench_app.command()
+def oversight(
+    quick: Annotated[bool, typer.Option("--quick", help="Only Sayso's own policy, not the ones beside it.")] = False,
+    json: Json = None,
+    cases: Annotated[Path | None, typer.Option(metavar="FILE", help="Play these cases, not the project's own.")] = None,
+) -> None:
+    """What the gate keeps from happening unasked, and how often it asks (docs/security.md)."""
+    files = {"--json": json, "--cases": cases}
+    become("bench.oversight", ["--quick"] * quick + [p for name, v in files.items() if v for p in (name, str(v))])
+
+
 def become(module: str, arguments: list[str]) -> None:
     """Replace this process by a measurement."""
     if not (HOUSE / "bench").is_dir():

@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 
 from bot.cli.ground import Servers, check_organisation, end, read_settings, servers
@@ -24,7 +25,7 @@ from core.db import MigrationError, open_pool
 from core.db import migrate as apply_migrations
 from core.embedded import lock
 from core.settings import Settings
-from core.store import people
+from core.store import audit, people
 
 READY_S = 30.0
 HOUSE = Path(__file__).resolve().parents[2]
@@ -69,11 +70,29 @@ def down() -> None:
     typer.echo("Stopped.")
 
 
-def migrate() -> None:
+def migrate(
+    grant_to: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE", help="A database role that may use the tables but not rewrite history."),
+    ] = None,
+) -> None:
     """Bring the database to this version; safe to run at any time and from several places at once."""
     with servers() as ground:
         applied = _migrate(ground.settings.database_dsn())
         typer.echo("\n".join(applied) or "The database is up to date.")
+        if grant_to is not None:
+            asyncio.run(_grant(ground.settings.database_dsn(), grant_to))
+            typer.echo(f"{grant_to} may use it, and only append to the audit log.")
+
+
+async def _grant(dsn: str, role: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await audit.grant_use(connection, role)
+    except asyncpg.UndefinedObjectError:
+        end(f"There is no database role {role!r}; create it first: create role {role} login.")
+    finally:
+        await connection.close()
 
 
 def bot() -> None:

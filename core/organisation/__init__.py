@@ -9,6 +9,7 @@ from core.organisation.rights import may, may_steer, secret_names, sees_all, see
 from core.organisation.runbooks import BadInputs, runbook_steps
 from core.organisation.schema import (
     ApproverGroup,
+    AuditPart,
     Hook,
     ModelsPart,
     Organisation,
@@ -21,6 +22,7 @@ from core.organisation.schema import (
 
 __all__ = [
     "ApproverGroup",
+    "AuditPart",
     "BadInputs",
     "Hook",
     "ModelsPart",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from core import figures
+from core import config, figures
 from core.durations import Duration
 from core.expressions import BadExpression, Expression
 from core.models import Channel, Risk
@@ -218,6 +219,14 @@ class Alert(Part):
         return when
 
 
+class AuditPart(Part):
+    """Where the head of the audit log is written down: a file beside the data unless named, and a web address."""
+
+    anchor_file: Path | None = None
+    anchor_url: str | None = Field(default=None, pattern=r"^https?://")
+    anchor_every: Duration = config.AUDIT_ANCHOR_EVERY_S
+
+
 class Organisation(Part):
     organisation: str = "Sayso"
     timezone: str = "UTC"
@@ -232,6 +241,7 @@ class Organisation(Part):
     hooks: dict[Name, Hook] = {}
     schedules: list[Schedule] = []
     alerts: list[Alert] = []
+    audit: AuditPart = AuditPart()
 
     @field_validator("timezone")
     @classmethod
