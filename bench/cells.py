@@ -9,7 +9,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+TOLD: Final = frozenset({"rate", "raw_rate", "raw_ms", "ratio_to_raw", "p50_ms"})  # in a form of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +19,18 @@ class Key:
     workload: str
     system: str
     concurrency: int
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`raw_rate` is the mean of the probes before and after; 0 where the workload has no rate."""
+    """`raw_rate` and `raw_ms` (of one commit) are the means of the probes before and after; 0 where there are none."""
 
     key: Key
     repeat: int
-    raw_rate: float
+    raw_rate: float = 0.0
     rate: float = 0.0
+    raw_ms: float = 0.0
     latencies_ms: tuple[float, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
 
@@ -51,13 +55,20 @@ def _cell(key: Key, ours: Sequence[Sample], every: Mapping[Key, Sequence[Sample]
         "concurrency": key.concurrency,
         "repeats": len(ours),
     }
+    if key.variant:
+        cell["variant"] = key.variant
     if any(s.rate for s in ours):
         cell |= _spread("rate", [s.rate for s in ours])
         cell |= _spread("raw_rate", [s.raw_rate for s in ours])
         cell |= _spread("ratio_to_raw", [s.rate / s.raw_rate for s in ours])
     latencies = [each for s in ours for each in s.latencies_ms]
     if latencies:
-        cell |= {"samples": len(latencies), "p50_ms": quantile(latencies, 0.5), "p99_ms": quantile(latencies, 0.99)}
+        cell |= {"samples": len(latencies), "p50_ms": statistics.median(latencies), "p99_ms": quantile(latencies, 0.99)}
+        middles = [statistics.median(s.latencies_ms) for s in ours if s.latencies_ms]
+        cell |= {"p50_ms_min": min(middles), "p50_ms_max": max(middles)}
+        if all(s.raw_ms for s in ours):
+            cell |= _spread("raw_ms", [s.raw_ms for s in ours])
+            cell |= _spread("ratio_to_raw", [statistics.median(s.latencies_ms) / s.raw_ms for s in ours])
     for name in dict.fromkeys(name for s in ours for name in s.figures):
         cell |= _spread(name, [s.figures[name] for s in ours if name in s.figures])
     if key.system == "sayso":
@@ -96,23 +107,28 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
 
 def told(cell: Mapping[str, Any]) -> str:
     """One line for people."""
-    line = f"{cell['workload']:<16}{cell['system']:<16}C={cell['concurrency']:<4}"
-    if "problem" in cell:
-        return f"{line}{cell['problem']}"
+    line = f"{cell['workload']:<4}{cell['system']:<16}{cell.get('variant') or 'C=' + str(cell['concurrency']):<18}"
     if "rate" in cell:
         line += f"{cell['rate']:>8.0f}/s  {_range('raw', cell, 'ratio_to_raw')}"
     if "p50_ms" in cell:
-        line += f"  p50 {cell['p50_ms']:.1f} ms  p99 {cell['p99_ms']:.1f} ms"
-    for name in cell:
-        if name + "_max" in cell and name not in ("rate", "raw_rate", "ratio_to_raw"):
-            line += f"  {name} {_number(cell[name])} ({_number(cell[name + '_min'])}–{_number(cell[name + '_max'])})"
+        spread = f"({cell['p50_ms_min']:.1f}–{cell['p50_ms_max']:.1f})"
+        line += f"  p50 {cell['p50_ms']:.1f} ms {spread}  p99 {cell['p99_ms']:.1f} ms"
+        if "raw_ms" in cell:
+            line += f"  {cell['ratio_to_raw']:.0f} raw commits"
+    figures = [name for name in cell if name + "_max" in cell and name not in TOLD]
+    line += "".join(f"\n{'':<38}{_number(cell[name]):>9} {name}{_within(cell, name)}" for name in figures)
     for peer, ratio in cell.get("ratio_to_peers", {}).items():
-        line += f"\n{'':<22}{ratio['median']:.1f}× {peer} ({ratio['min']:.1f}–{ratio['max']:.1f})"
+        line += f"\n{'':<38}{ratio['median']:>8.1f}× {peer} ({ratio['min']:.1f}–{ratio['max']:.1f})"
     return line
 
 
 def _range(what: str, cell: Mapping[str, Any], name: str) -> str:
     return f"{cell[name]:.2f} of {what} ({cell[name + '_min']:.2f}–{cell[name + '_max']:.2f})"
+
+
+def _within(cell: Mapping[str, Any], name: str) -> str:
+    least, most = cell[name + "_min"], cell[name + "_max"]
+    return "" if least == most else f" ({_number(least)}–{_number(most)})"
 
 
 def _number(value: float) -> str:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import throughput
+from bench import growth, idle, paused, plot, press, throughput
 from bench.cells import Sample, gathered, told
 from bench.children import ChildFailed
 from bench.peers import SYSTEMS, version
@@ -30,7 +30,7 @@ REPEATS: Final = 5
 REPEATS_QUICK: Final = 1
 CONCURRENCY_MOST: Final = 64  # the embedded Postgres takes 120 connections
 ABSENT: Final = "not installed"
-NAMES: Final = ("W1", "W2", "W3")
+NAMES: Final = ("W1", "W2", "W3", "W4", "W5", "W7", "W8")
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -60,10 +60,17 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     return read
 
 
+OTHERS: Final = {"W4": press.measure, "W5": paused.measure, "W7": growth.measure, "W8": idle.measure}
+
+
 async def measure(run: Run, only: Sequence[str]) -> AsyncIterator[Sample]:
-    for workload in throughput.WORKLOADS:
-        if workload.name in only:
-            async for sample in throughput.measure(run, workload):
+    for load in throughput.WORKLOADS:
+        if load.name in only:
+            async for sample in throughput.measure(run, load):
+                yield sample
+    for name, workload in OTHERS.items():
+        if name in only:
+            async for sample in workload(run):
                 yield sample
 
 
@@ -142,6 +149,8 @@ def main() -> None:
     print(tell(found))
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if given.plot:
+        given.plot.write_text(plot.svg(found), encoding="utf-8")
     sys.exit(1 if found["failures"] else 0)
 
 

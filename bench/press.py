@@ -1,190 +1,156 @@
-"""How long from a press to the start of the gated step: bot and worker as processes of their own, over HTTP.
+"""W4: from a person's yes to the start of what it allows, with whoever presses and whoever acts as separate processes.
 
-Each sample parks a task behind an approval, then presses Approve over the API; the skill's body writes down the moment
-it starts, on a clock that all processes of the machine share. A raw single-row commit beside it says what the machine
-could do. Run: `.venv/bin/python -m bench.press [--presses 300] [--json FILE]`.
+Sayso: a task parks behind an approval, the press goes over HTTP to the bot, the body starts in the worker. The others are
+given their own nearest: DBOS a message to a waiting workflow, procrastinate and pgqueuer a job for a sleeping worker.
+LangGraph has no worker to wake: whoever presses carries on the graph itself, so no process is crossed.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import os
-import signal
-import socket
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import asyncpg
 import httpx
 
-from core.db import migrate, open_pool
-from core.embedded import start_servers
-from core.store import people
+from bench import ledger, raw
+from bench.cells import Key, Sample
+from bench.children import ChildFailed, Children
+from bench.peers import Load, Site
+from bench.plant import LOOK_EVERY_S, NeverHappened, Plant, open_plant
+from bench.run import Run, words
 
-SKILL = '''
-import os, time
-from worker.skills import SkillContext, skill
-
-@skill(permissions=[("delete", "bench:{{n}}")], effect="unsafe", card="Touch {{n}}")
-async def touch(ctx: SkillContext, n: int) -> dict:
-    """Write down when it started."""
-    with open({log!r}, "a") as file:
-        file.write(f"{{n}} {{time.clock_gettime(time.CLOCK_MONOTONIC)}}\\n")
-    return {{"summary": "touched"}}
-
-@touch.undo
-async def _(ctx: SkillContext, result: dict, n: int) -> dict:
-    return {{}}
-'''
-HOUSE = Path(__file__).resolve().parent.parent
-DEADLINE_S = 60.0
+PRESSES_FULL: Final = 100
+PRESSES_QUICK: Final = 30
+WARM: Final = 5
+SLOTS: Final = 8
+PAUSE_S: Final = 0.02  # between presses, so that everybody is idle again
+START_S: Final = 30.0
+LOOK_S: Final = 0.001
+READY: Final = b"ready\n"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+async def measure(run: Run) -> AsyncIterator[Sample]:
+    presses = PRESSES_QUICK if run.quick else PRESSES_FULL
+    for repeat in range(run.repeats):
+        before = await raw.probe(run.stand.dsn("raw"), 1, run.probe_s)
+        for system in run.systems:
+            try:
+                async with run.site(system) as site:
+                    took = await (_sayso(site, presses) if system == "sayso" else _peer(run, system, site, presses))
+            except (ChildFailed, NeverHappened) as error:
+                run.fail(f"W4 {system}", str(error))
+                continue
+            after = await raw.probe(run.stand.dsn("raw"), 1, run.probe_s)
+            raw_ms = (before.p50_ms + after.p50_ms) / 2
+            before = after
+            yield Sample(Key("W4", system, 1), repeat, raw_ms=raw_ms, latencies_ms=tuple(took))
 
 
-async def raw_commits_ms(dsn: str, count: int) -> list[float]:
-    """What one single-row commit takes here and now."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("create table if not exists bench_probe (id integer primary key, n integer)")
-    await connection.execute("insert into bench_probe values (1, 0) on conflict do nothing")
+# ---------------------------------------------------------------- Sayso
+
+
+async def _sayso(site: Site, presses: int) -> list[float]:
+    async with open_plant(site) as plant:
+        await plant.bot()
+        await plant.worker(SLOTS)
+        return await pressed(plant, presses)
+
+
+async def pressed(plant: Plant, presses: int, first: int = 0) -> list[float]:
+    """One latency a press, over HTTP, of tasks that are made for it one by one; the first few are not counted."""
+    async with plant.http() as http:
+        await _skill_is_known(http)
+
+        async def pause(task: str) -> Any:
+            made = await http.post("/api/intents", json={"text": f"do bench.touch n={task}"})
+            made.raise_for_status()
+            return await plant.pending(int(made.json()["task_id"]))
+
+        async def press(approval: Any) -> None:
+            said = {"verdict": "approve", "digest": approval["digest"]}
+            (await http.post(f"/api/approvals/{approval['id']}/decisions", json=said)).raise_for_status()
+
+        return (await _latencies(plant.site.ledger, presses + WARM, pause, press, first))[WARM:]
+
+
+async def _skill_is_known(http: httpx.AsyncClient) -> None:
+    deadline = time.monotonic() + START_S
+    while "bench.touch" not in {skill["name"] for skill in (await http.get("/api/skills")).json()}:
+        if time.monotonic() > deadline:
+            raise NeverHappened("the worker published no skills")
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+# ---------------------------------------------------------------- the others
+
+
+async def _peer(run: Run, system: str, site: Site, presses: int) -> list[float]:
+    load = Load(presses + WARM, 2, SLOTS)
+    with Children(site.folder) as children:
+        if system != "langgraph":
+            host = children.start("bench.peers", *words(system, "host", site, load), environment=run.environment)
+            await _said_ready(children, host)
+        child = children.start("bench.peers", *words(system, "press", site, load), environment=run.environment)
+        said, _ = await asyncio.to_thread(child.communicate)
+        if child.returncode != 0:
+            raise ChildFailed(children.said(child))
+    took: list[float] = json.loads(said)["latencies_ms"]
+    return took[WARM:]
+
+
+async def _said_ready(children: Children, host: Any) -> None:
+    reading = asyncio.create_task(asyncio.to_thread(host.stdout.readline))
+    try:
+        said = await asyncio.wait_for(asyncio.shield(reading), START_S)
+    except TimeoutError as error:
+        children.end(host)
+        raise ChildFailed(f"not ready within {START_S:g} s") from error
+    if said != READY:
+        raise ChildFailed(children.said(host))
+
+
+async def press_all(system: Any, site: Site, load: Load) -> dict[str, Any]:
+    """In the presser's process."""
+    await system.open_presser()
+
+    async def pause(task: str) -> str:
+        if hasattr(system, "pause"):
+            await system.pause(task)
+        return task
+
+    return {"latencies_ms": await _latencies(site.ledger, load.tasks, pause, system.press)}
+
+
+async def _latencies(
+    path: Path,
+    presses: int,
+    pause: Callable[[str], Awaitable[Any]],
+    press: Callable[[Any], Awaitable[None]],
+    first: int = 0,
+) -> list[float]:
     took = []
-    for _ in range(count):
-        began = time.perf_counter()
-        await connection.execute("update bench_probe set n = n + 1 where id = 1")
-        took.append((time.perf_counter() - began) * 1000)
-    await connection.close()
+    for n in range(first, first + presses):
+        paused = await pause(str(n))
+        await asyncio.sleep(PAUSE_S)
+        began = time.time()
+        await press(paused)
+        took.append((await _started(path, str(n)) - began) * 1000)
+    twice = len(started := [line.task for line in ledger.read(path) if line.n == 2]) - len(set(started))
+    if twice:
+        raise ChildFailed(f"{twice} bodies started twice")
     return took
 
 
-async def presses_ms(base: str, token: str, log: Path, count: int) -> list[float]:
-    """One sample a press, from just before the request leaves to the first line of the skill."""
-    took: list[float] = []
-    async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
-        for n in range(count):
-            task = (await http.post("/api/intents", json={"text": f"do {SKILL_NAME} n={n}"})).json()["task_id"]
-            approval = await _pending(http, task)
-            began = time.clock_gettime(time.CLOCK_MONOTONIC)
-            answer = await http.post(
-                f"/api/approvals/{approval['id']}/decisions", json={"verdict": "approve", "digest": approval["digest"]}
-            )
-            answer.raise_for_status()
-            took.append((await _started(log, n) - began) * 1000)
-    return took
-
-
-async def _pending(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
-    ends = time.monotonic() + DEADLINE_S
-    while time.monotonic() < ends:
-        for approval in (await http.get("/api/approvals?status=pending")).json():
-            if approval["task_id"] == task:
-                return dict(approval)
-        await asyncio.sleep(0.005)
-    raise TimeoutError(f"task {task} was never asked about")
-
-
-async def _started(log: Path, n: int) -> float:
-    ends = time.monotonic() + DEADLINE_S
-    while time.monotonic() < ends:
-        if log.exists():
-            for line in reversed(log.read_text(encoding="ascii").splitlines()):
-                number, _, at = line.partition(" ")
-                if number == str(n) and at:
-                    return float(at)
-        await asyncio.sleep(0.001)
-    raise TimeoutError(f"step {n} never started")
-
-
-SKILL_NAME = "touch.touch"
-
-
-def quantile(values: list[float], q: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * q))]
-
-
-def start(name: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", name], env=env, cwd=HOUSE)
-
-
-async def measure(count: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="sayso-bench-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        log = home / "started.log"
-        (home / "skills").mkdir()
-        (home / "skills" / "touch.py").write_text(SKILL.format(log=str(log)), encoding="utf-8")
-        with start_servers(home) as servers:
-            assert servers.database_url is not None
-            await migrate(servers.database_url)
-            db = await open_pool(servers.database_url, most=2)
-            owner = await people.ensure_owner(db)
-            token = await people.make_token(db, owner.id, "api", None)
-            await db.close()
-            port = free_port()
-            env = os.environ | {
-                "DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url or "", "SAYSO_HOME": folder,
-                "PORT": str(port), "LOG_LEVEL": "WARNING",
-            }  # fmt: skip
-            children = [start(name, env) for name in ("bot", "worker")]
-            try:
-                base = f"http://127.0.0.1:{port}"
-                await _ready(base, token)
-                await presses_ms(base, token, log, 10)
-                log.unlink()
-                before = await raw_commits_ms(servers.database_url, 200)
-                took = await presses_ms(base, token, log, count)
-                after = await raw_commits_ms(servers.database_url, 200)
-            finally:
-                for child in children:
-                    child.send_signal(signal.SIGTERM)
-                for child in children:
-                    child.wait(timeout=30)
-        while servers.postgres.answers():
-            await asyncio.to_thread(time.sleep, 0.1)
-    raw = statistics.median(before + after)
-    return {
-        "workload": "W4 press to gated step", "system": "sayso", "concurrency": 1, "samples": len(took),
-        "p50_ms": quantile(took, 0.5), "p99_ms": quantile(took, 0.99), "max_ms": max(took), "raw_commit_p50_ms": raw,
-        "ratio_to_raw": statistics.median(took) / raw, "load_average": os.getloadavg()[0],
-    }  # fmt: skip
-
-
-async def _ready(base: str, token: str) -> None:
-    ends = time.monotonic() + DEADLINE_S
-    async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
-        while time.monotonic() < ends:
-            try:
-                skills = (await http.get("/api/skills")).json()
-                if any(s["name"] == SKILL_NAME for s in skills):
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise TimeoutError("bot and worker did not become ready")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presses", type=int, default=300)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    cell = asyncio.run(measure(given.presses))
-    print(
-        f"{cell['samples']} presses: p50 {cell['p50_ms']:.1f} ms, p99 {cell['p99_ms']:.1f} ms, max {cell['max_ms']:.1f} ms; "
-        f"one raw commit {cell['raw_commit_p50_ms']:.2f} ms (ratio {cell['ratio_to_raw']:.1f}); load {cell['load_average']:.1f}"
-    )
-    if given.json:
-        given.json.write_text(json.dumps({"cells": [cell]}, indent=2), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+async def _started(path: Path, task: str) -> float:
+    """When the body wrote that it began."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        for line in reversed(ledger.read(path)[-4:]):
+            if line.task == task and line.n == 2:
+                return line.at
+        await asyncio.sleep(LOOK_S)
+    raise NeverHappened(f"the body of press {task} never started")

@@ -56,7 +56,7 @@ async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
                 key = Key(workload.name, system, concurrency)
                 if took is not None:
                     rate = took["steps"] / took["seconds"]
-                    yield Sample(key, repeat, raw_rate, rate, tuple(took["gaps_ms"]))
+                    yield Sample(key, repeat, raw_rate, rate, latencies_ms=tuple(took["gaps_ms"]))
 
 
 async def _probe(run: Run, concurrency: int) -> raw.Raw:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 
-from core import config
 from core.logs import set_up_logging
 from core.settings import Settings
 from worker.__main__ import work
+from worker.executor import kept_free
 
 if __name__ == "__main__":
     settings = Settings.load()
     set_up_logging(settings.log_level, settings.masks())
-    asyncio.run(work(settings, slots=int(sys.argv[1]) + config.URGENT_SLOTS))
+    wanted = int(sys.argv[1])
+    asyncio.run(work(settings, slots=next(n for n in itertools.count(wanted) if n - kept_free(n) == wanted)))

@@ -46,10 +46,15 @@ class Hold:
     running: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
+def kept_free(slots: int) -> int:
+    """How many of a worker's slots only urgent steps may take."""
+    return min(config.URGENT_SLOTS, slots // 8)
+
+
 class Executor:
     def __init__(self, db: Pool, ring: Ring, lease: Lease, carry: Carry, *, slots: int = config.WORKER_SLOTS) -> None:
         self._db, self._ring, self._lease, self._carry, self._slots = db, ring, lease, carry, slots
-        self._kept = min(config.URGENT_SLOTS, slots // 8)
+        self._kept = kept_free(slots)
         self._holds: dict[tuple[int, int], Hold] = {}
         self._seen_unknown: set[tuple[int, int, int]] = set()
         self._adopting: set[asyncio.Task[None]] = set()

@@ -19,6 +19,7 @@ import asyncpg
 
 from bench import ledger
 from bench.peers import Load, Site
+from bench.press import READY, press_all
 
 WARM: Final = 0.1
 
@@ -51,13 +52,25 @@ async def run(system: Any, site: Site, load: Load) -> dict[str, Any]:
     }
 
 
+async def host(system: Any, site: Site, load: Load) -> dict[str, Any]:
+    """Wait for presses until told to end."""
+    await system.wait_for_presses(load.tasks)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    await asyncio.Event().wait()
+    return {}
+
+
+VERBS: Final = {"install": install, "run": run, "host": host, "press": press_all}
+
+
 async def main(module: Any, verb: str, site_text: str, load_text: str) -> None:
     at = json.loads(site_text)
     site = Site(at["dsn"], at["redis_url"], Path(at["folder"]), Path(at["ledger"]))
     running = asyncio.current_task()
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    answer = await {"install": install, "run": run}[verb](module.open_system(site), site, Load(**json.loads(load_text)))
+    answer = await VERBS[verb](module.open_system(site), site, Load(**json.loads(load_text)))
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSConfig, SetWorkflowID
 
+from bench import ledger
 from bench.ledger import Ledger
 from bench.peers import PAYLOAD, Load, Site
 
@@ -94,6 +95,7 @@ class Dbos:
         for n in range(count):
             with SetWorkflowID(str(n)):
                 await DBOS.start_workflow_async(gated, str(n))
+        await ledger.filled(self._site.ledger, count, lambda: None)
 
     async def open_presser(self) -> None:
         self._client = DBOSClient(system_database_url=self._site.dsn)
