@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
-from core import cards, commands, config, provenance
+from core import branching, cards, commands, config, provenance
 from core.db import Connection
 from core.deps import Deps
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
@@ -55,6 +55,10 @@ async def answer(
             return await turn.start(text, "run", distrust(steps, text, filled_in))
         case commands.OnTask(verb, task):
             return await turn.on_task(verb, task)
+        case commands.Fork(task, step, words):
+            return await turn.fork(task, step, words)
+        case commands.RollBack(task, version):
+            return await turn.roll_back(task, version)
         case commands.Show(what):
             return await turn.say(await turn.shown(what))
         case commands.Remember(note):
@@ -180,10 +184,7 @@ class _Turn:
         if task is None:
             return await self.say(NONE_HERE.format(verb=verb))
         roles = self.person.roles
-        shown = await tasks.shown(
-            self.tx, task, self.person.id, sees_all=sees_all(self.deps.organisation, roles),
-            sees_conversation=sees_conversation(self.deps.organisation, roles),
-        )  # fmt: skip
+        shown = await self._seen(task)
         if shown is None:
             return await self.say(NO_TASK)
         if verb == "status":
@@ -199,6 +200,48 @@ class _Turn:
         said, started = await lay_hand(self.tx, self.deps, self.person, verb, task, inbound=self.inbound)
         await conversations.say(self.tx, self.conversation, said)
         return Received(self.inbound, started or task, "task" if started else "steered")
+
+    async def _seen(self, task: int) -> dict[str, Any] | None:
+        """The task, if the person may see it."""
+        roles, organisation = self.person.roles, self.deps.organisation
+        return await tasks.shown(
+            self.tx, task, self.person.id, sees_all=sees_all(organisation, roles),
+            sees_conversation=sees_conversation(organisation, roles),
+        )  # fmt: skip
+
+    async def fork(self, task: int, step: int, words: tuple[commands.Word, ...]) -> Received:
+        shown = await self._seen(task)
+        if shown is None:
+            return await self.say(NO_TASK)
+        skill = next((s["skill"] for s in shown["steps"] if s["n"] == step), "")
+        manifest = self.manifests.get(skill)
+        takes_model = manifest is not None and "model" in manifest.args_schema.get("properties", {})
+        model = None if takes_model else next((w.text for w in words if w.key == "model"), None)
+        try:
+            args = commands.read_given([w for w in words if takes_model or w.key != "model"], manifest)
+            done = await branching.fork(self.tx, self._asked(), task, step, args=args, model=model)
+        except (ValueError, branching.CannotBranch) as error:
+            return await self.say(cards.sentence(str(error)))
+        return await self._went_on(done, task)
+
+    async def roll_back(self, task: int, version: str) -> Received:
+        shown = await self._seen(task)
+        if shown is None:
+            return await self.say(NO_TASK)
+        if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, self.person.roles):
+            return await self.say(cards.NOT_YOURS)
+        try:
+            done = await branching.roll_back(self.tx, self._asked(), task, version)
+        except (branching.CannotBranch, branching.NoSuchVersion) as error:
+            return await self.say(cards.sentence(str(error)))
+        return await self._went_on(done, task)
+
+    async def _went_on(self, done: branching.Branched, task: int) -> Received:
+        await conversations.say(self.tx, self.conversation, done.said)
+        return Received(self.inbound, done.task, "steered" if done.task == task else "task")
+
+    def _asked(self) -> branching.Asked:
+        return branching.Asked(self.person, self.inbound, self.conversation)
 
     async def _meant(self, verb: commands.TaskVerb) -> int | None:
         """Without a number: the person's newest task here that the verb makes sense for."""

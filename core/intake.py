@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from core import answering, cards, config, deciding
+from core import answering, branching, cards, config, deciding
 from core.db import Connection, transaction
 from core.deps import Deps
 from core.logs import moved
@@ -218,6 +219,55 @@ async def control(
         said, started = await answering.lay_hand(tx, deps, person, verb, task, inbound=None)
     deps.ring.task(started or task)
     return said
+
+
+async def fork(
+    deps: Deps,
+    person: Principal,
+    inbound: Inbound,
+    task: int,
+    step: int,
+    *,
+    args: Mapping[str, Any],
+    model: str | None = None,
+    at: str | None = None,
+    key: str | None = None,
+    version: int | None = None,
+) -> branching.Branched:
+    """A task of the person's own from a step of one that they may see; `inbound` are their words, as `branching.in_words`.
+
+    Raises `branching.CannotBranch`, `branching.NoSuchVersion` and `Stale`.
+    """
+    async with transaction(deps.db) as tx:
+        if version is not None:
+            await _refuse_stale(tx, task, version)
+        conversation = await conversations.ensure(tx, inbound.place)
+        said = await conversations.record(tx, inbound, person.id, conversation)
+        asked = branching.Asked(person, said, conversation)
+        done = await branching.fork(tx, asked, task, step, args=args, model=model, at=at, key=key)
+    deps.ring.task(done.task)
+    return done
+
+
+async def roll_back(
+    deps: Deps,
+    person: Principal,
+    inbound: Inbound,
+    task: int,
+    label: str,
+    *,
+    why: str = "",
+    version: int | None = None,
+) -> branching.Branched:
+    """The plan of a task that the person may steer, put back. Raises as `fork` does."""
+    async with transaction(deps.db) as tx:
+        if version is not None:
+            await _refuse_stale(tx, task, version)
+        conversation = await conversations.ensure(tx, inbound.place)
+        asked = branching.Asked(person, await conversations.record(tx, inbound, person.id, conversation), conversation)
+        done = await branching.roll_back(tx, asked, task, label, why=why[: config.REASON_CHARS])
+    deps.ring.task(done.task)
+    return done
 
 
 async def _refuse_stale(tx: Connection, task: int, named: int) -> None:

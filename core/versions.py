@@ -1,13 +1,15 @@
 """A task as it was: its history cut into versions, and its rows put back to any of them.
 
 Pure. A version is a number of the task's own: each change of its status or plan begins one, and what its steps,
-approvals and effects do until the next one belongs to it, in order: `3` is the third version as it ended, `3.2` the
-same after two of its moves, `3.0` as it began. Rows hold only the present; what they said before comes from the
-events, and from `row_versions` where something was written over. `core.store.versions` reads all of it.
+approvals and effects do until the next one belongs to it. A moment is the end of a commit, since nobody ever saw less:
+`3` is the third version as it ended, `3.0` as it began, `3.2` after two more commits. Rows hold only the present;
+what they said before comes from the events, and from `row_versions` where something was written over.
+`core.store.versions` reads all of it.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ class NoSuchVersion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One event, at its place: `place` 0 begins version `version`, 1 is the first thing that happened in it."""
+    """One event, with the commit it came in: the first of version `version` (`place` 0) or one that followed."""
 
     version: int
     place: int
@@ -52,13 +54,17 @@ class Facts:
 
 def history(events: Sequence[Row]) -> list[Move]:
     """The events of one task, oldest first, each with its version and place."""
-    moves, version, place = [], 0, 0
-    for event in events:
-        if event["machine"] in ("task", "plan"):
-            version, place = event["version"], 0
-        else:
-            place += 1
-        moves.append(Move(version, place, event))
+    moves: list[Move] = []
+    version = place = 0
+    for _, grouped in itertools.groupby(events, key=lambda e: e["xid"]):
+        commit = list(grouped)
+        begins = [i for i, e in enumerate(commit) if e["machine"] in ("task", "plan")]
+        place = 0 if begins else place + 1
+        for i, event in enumerate(commit):
+            # What a commit does on its way to a new version is part of that version: before it nobody saw it.
+            at = next((b for b in begins if b >= i), begins[-1] if begins else None)
+            version = version if at is None else commit[at]["version"]
+            moves.append(Move(version, place, event))
     return moves
 
 
@@ -76,7 +82,7 @@ def cut(moves: Sequence[Move], label: str) -> int:
     found = [i for i in there if moves[i].place == int(place)]
     if not found:
         raise NoSuchVersion(f"version {number} has no {label}; it ends with {moves[there[-1]].label}")
-    return found[0] + 1
+    return found[-1] + 1
 
 
 def task_at(facts: Facts, label: str) -> tuple[dict[str, Any], list[dict[str, Any]], Move]:
@@ -117,7 +123,12 @@ def _step_row(facts: Facts, now: Row, then: Sequence[Row]) -> dict[str, Any]:
     said = _as_of(facts, now["n"], version) or now
     ended = status in TERMINAL["step"]
     row = dict(now) | {name: said[name] for name in ("skill", "title", "args", "origins", "needs")}
-    row |= {"status": status, "version": version, "waits_for": now["waits_for"] if now["version"] == version else None}
+    waited = {"awaiting_approval": "approval", "waiting": moves[-1]["why"] if moves else ""}.get(status)
+    row |= {
+        "status": status,
+        "version": version,
+        "waits_for": now["waits_for"] if now["version"] == version else waited,
+    }
     row |= {name: said[name] if ended else None for name in SAID}
     anew = max(
         (e["id"] for e in moves if e["to_state"] in BEGINS_ANEW and e["from_state"] in TERMINAL["step"]), default=0

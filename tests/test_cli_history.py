@@ -62,6 +62,19 @@ async def test_the_history_tells_who_changed_what_and_why(house: House, sayso: S
     assert lines[2].endswith("task running → paused by ann: paused")
 
 
+async def test_a_task_is_forked_and_put_back_from_a_terminal(house: House, sayso: Sayso) -> None:
+    task = await ann_s_task(house)
+    forked = await sayso("fork", task, "1", "--args", 'paths=["b.log"]', "--json")
+    made = json.loads(forked.stdout)["task_id"]
+    assert json.loads((await sayso("tasks", made, "--json")).stdout)["steps"][0]["args"] == {"paths": ["b.log"]}
+    assert f"Task {int(made) + 1} goes on from step 1" in (await sayso("fork", task, "1", "--at", "2")).stdout
+    back = await sayso("tasks", "rollback", task, "1")
+    assert (back.exit_code, "nothing of the plan" in back.stderr) == (1, True)
+    loose = await sayso("fork", task, "1", "--policy", "loose.yaml")
+    assert (loose.exit_code, "replay --dry" in loose.stderr) == (2, True)
+    assert (await sayso("fork", task, "1", "--args", "paths")).exit_code == 2
+
+
 async def test_what_is_not_there_ends_with_the_reason(house: House, sayso: Sayso) -> None:
     task = await ann_s_task(house)
     for words, why in (

@@ -91,6 +91,7 @@ class Thinker:
             deadline_s=step.timeout_s,
             task=step.task_id,
             n=step.n,
+            model=step.args.get("model"),
         )
 
     async def _read(
@@ -117,6 +118,7 @@ class Thinker:
                 manifests=self._manifests(),
                 read_untrusted=tainted_by,
                 promised=open_promises(past),
+                model=step.args.get("model"),
             )
         except NotAPlan as error:
             return Invalid(str(error))

@@ -1,17 +1,19 @@
-"""`tasks`: the tasks that you may see, one of them with its steps, and its past.
+"""`tasks`, `fork`: the tasks that you may see, one of them with its steps, its past, and going on from there.
 
 Everything goes through the API with your token, so you see here what you may see there.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from bot.cli.ground import end
 from bot.cli.talk import AsJson, call, came_to, show
-from core.display import visible
+from core.display import visible, visible_lines
 
 Task = Annotated[str, typer.Argument(help="The task's number.")]
 At = Annotated[str | None, typer.Option("--at", help="As it was at a version: 3, or 3.2 for a moment in it.")]
@@ -60,6 +62,52 @@ def history(task_id: Task, as_json: AsJson = False) -> None:
     """Every version of a task: who changed what, when and why. The numbers in front are what `--at` takes."""
     found = call("GET", f"/api/tasks/{task_id}/versions")
     show(found, as_json, "\n".join(visible(_line(move)) for version in found for move in (version, *version["moves"])))
+
+
+@tasks_app.command()
+def rollback(
+    task_id: Task,
+    version: Annotated[str, typer.Argument(help="3, or 3.2 for a moment in it; see history.")],
+    reason: Annotated[str, typer.Option(help="Why; goes into the history.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put a task's plan back to what it was at a version. What has happened in the world stays, and is said."""
+    done = call("POST", f"/api/tasks/{task_id}/rollback", {"to": version, "reason": reason})
+    show(done, as_json, visible_lines(done["said"]))
+
+
+def fork(
+    task_id: Task,
+    step: Annotated[int, typer.Argument(help="The step that runs anew, with all that follows from it.")],
+    args: Annotated[
+        list[str] | None, typer.Option("--args", help="name=value; JSON where it is no text. Repeatable.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="provider/model for the turns that run anew.")] = None,
+    at: Annotated[str | None, typer.Option(help="Fork from the task as it was at this version.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Refused: see replay --dry.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on from a step of a task in a task of your own. What does not depend on the step is kept with its results."""
+    if policy is not None:
+        end(
+            f"A fork runs under the policy in force. What another would say: replay --dry {task_id} --policy {policy}",
+            2,
+        )
+    body: dict[str, Any] = {"step": step, "args": dict(map(_given, args or ()))}
+    body |= {name: value for name, value in (("model", model), ("at", at)) if value is not None}
+    done = call("POST", f"/api/tasks/{task_id}/fork", body)
+    show(done, as_json, visible_lines(done["said"]))
+
+
+def _given(text: str) -> tuple[str, Any]:
+    """`paths=["a"]` is a list, `path=a` a text, `n=3` a number; `n="3"` is the text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        end(f"{text!r} is no argument; write name=value", 2)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _line(move: dict[str, Any]) -> str:

@@ -95,6 +95,25 @@ class HandBody(Body):
     version: Annotated[int, Field(ge=1)] | None = None
 
 
+class ForkBody(Body):
+    """`args` change arguments of the step, `model` (provider/model) the turns that run anew; `at` is a version to fork from."""
+
+    step: Annotated[int, Field(ge=1)]
+    args: dict[Words, Any] = Field(default_factory=dict)
+    model: Annotated[Words, Field(max_length=200)] | None = None
+    at: Annotated[Words, Field(max_length=20)] | None = None
+    idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = None
+    version: Annotated[int, Field(ge=1)] | None = None
+
+
+class RollbackBody(Body):
+    """`to` is a version of the task, `3` or `3.2`."""
+
+    to: Annotated[Words, Field(max_length=20)]
+    reason: Annotated[Words, Field(max_length=config.REASON_CHARS)] = ""
+    version: Annotated[int, Field(ge=1)] | None = None
+
+
 class PolicyTestBody(Body):
     """What would policy say? `origins` says where arguments came from; without it they are your own words."""
 
@@ -180,6 +199,13 @@ class Controlled(BaseModel):
 
     task_id: str
     status: str
+    said: str
+
+
+class Forked(BaseModel):
+    """202: the task that goes on. `said` is the sentence for people."""
+
+    task_id: str
     said: str
 
 

@@ -6,6 +6,7 @@ already; senders escape it for their markup and shorten nothing of an approval c
 
 from core.cards.alerts import alert_text
 from core.cards.approval import approval_card, exact_text, press_answer
+from core.cards.branches import forked_text, rolled_back_text
 from core.cards.card import YES, Button, Card, StepLine, Tone
 from core.cards.damaged import UNSHOWABLE, damaged_card
 from core.cards.replies import (
@@ -16,6 +17,7 @@ from core.cards.replies import (
     help_text,
     notes_text,
     pairing_text,
+    sentence,
     status_text,
     tasks_text,
     why_text,
@@ -39,11 +41,14 @@ __all__ = [
     "approvals_text",
     "damaged_card",
     "exact_text",
+    "forked_text",
     "grants_text",
     "help_text",
     "notes_text",
     "pairing_text",
     "press_answer",
+    "rolled_back_text",
+    "sentence",
     "status_text",
     "task_card",
     "tasks_text",

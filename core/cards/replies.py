@@ -24,6 +24,7 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "run <runbook> name=value: run a runbook",
         "tasks, status [number], why [number]: what is going on, and why",
         "stop, pause, resume, retry, undo [number]: a hand on a task",
+        "fork <task> <step> name=value: go on from a step in a task of your own; rollback <task> <version>: put a plan back",
         "approvals: what waits for your decision; grants: what is allowed for good",
         "remember <text>, recall <words>: notes",
     ]
@@ -35,6 +36,11 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         lines.append("Runbooks:")
         lines += [f"  {visible(name)}: {visible(say)}" for name, say in sorted(runbooks.items())]
     return "\n".join(lines)
+
+
+def sentence(words: str) -> str:
+    """What a program says in lower case, as a sentence for people."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "?", "!")) else ".")
 
 
 def tasks_text(tasks: Sequence[Mapping[str, Any]]) -> str:

@@ -7,32 +7,39 @@ from core.commands.reading import (
     TASK_VERBS,
     Command,
     Do,
+    Fork,
     OnTask,
     Pair,
     PlainText,
     Recall,
     Remember,
+    RollBack,
     Run,
     Show,
     TaskVerb,
     Wrong,
     parse,
 )
-from core.commands.values import usage
+from core.commands.values import read_given, usage
+from core.commands.words import Word
 
 __all__ = [
     "TASK_VERBS",
     "Command",
     "Do",
+    "Fork",
     "OnTask",
     "Pair",
     "PlainText",
     "Recall",
     "Remember",
+    "RollBack",
     "Run",
     "Show",
     "TaskVerb",
+    "Word",
     "Wrong",
     "parse",
+    "read_given",
     "usage",
 ]

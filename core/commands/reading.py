@@ -12,13 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.commands.values import nearest, read_arguments, usage
-from core.commands.words import split
+from core.commands.words import Word, split
 from core.models import SkillManifest
 
 _SKILL = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
 _TASK = re.compile(r"(?:(?:task\s+)?#?(\d{1,18}))?", re.ASCII | re.IGNORECASE)
 # A pairing code: eight letters and digits without the ones that look alike.
 _CODE = re.compile(r"([2-9A-HJ-NP-Z]{8})(?:\s+as\s+([\w.-]+))?(?:\s+roles=([\w,-]+))?", re.ASCII | re.IGNORECASE)
+_FORK = re.compile(
+    r"(?:task\s+)?#?(\d{1,18})\s+(?:step\s+)?(\d{1,9})(?:\s+(\S.*))?", re.ASCII | re.IGNORECASE | re.DOTALL
+)
+_BACK = re.compile(
+    r"(?:task\s+)?#?(\d{1,18})\s+(?:to\s+)?(?:version\s+)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII | re.IGNORECASE
+)
+FORK_USAGE = "Say: fork <task> <step> name=value, e.g. fork 12 3 paths=b.log"
 
 TaskVerb = Literal["status", "stop", "pause", "resume", "retry", "why", "undo"]
 TASK_VERBS: tuple[TaskVerb, ...] = ("status", "stop", "pause", "resume", "retry", "why", "undo")
@@ -40,6 +47,23 @@ class Run:
 class OnTask:
     verb: TaskVerb
     task: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """`words` are what changes; how they are read depends on the step's skill."""
+
+    task: int
+    step: int
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """`version` is `3`, or `3.2` for a moment in it."""
+
+    task: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +102,7 @@ class Wrong:
     say: str
 
 
-Command = Do | Run | OnTask | Show | Remember | Recall | Pair | PlainText | Wrong
+Command = Do | Run | OnTask | Fork | RollBack | Show | Remember | Recall | Pair | PlainText | Wrong
 
 
 def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[str]) -> Command:
@@ -98,6 +122,10 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return Recall(rest)
         case "pair":
             return _pair(text, rest)
+        case "fork":
+            return _fork(text, rest)
+        case "rollback":
+            return _roll_back(text, rest)
     return _short(word, rest) or PlainText(text)
 
 
@@ -154,6 +182,29 @@ def _run(text: str, rest: str, runbooks: set[str]) -> Command:
             return Wrong(f"{word.key} is given twice.")
         inputs[word.key] = word.text
     return Run(name, inputs)
+
+
+def _fork(text: str, rest: str) -> Command:
+    """`fork 12 3`, `fork 12 3 path=b.log`, `fork task 12 step 3 model=openai/gpt-5.4`."""
+    match = _FORK.fullmatch(rest)
+    if match is None:
+        return PlainText(text)
+    try:
+        words = split(match.group(3) or "")
+    except ValueError as error:
+        return Wrong(f"{_sentence(error)} {FORK_USAGE}")
+    odd = next((w for w in words if w.key is None), None)
+    return (
+        Wrong(f"What is {odd.raw!r} for? {FORK_USAGE}")
+        if odd
+        else Fork(int(match.group(1)), int(match.group(2)), tuple(words))
+    )
+
+
+def _roll_back(text: str, rest: str) -> Command:
+    """`rollback 12 3`, `rollback task 12 to version 3.2`."""
+    match = _BACK.fullmatch(rest.rstrip("!."))
+    return RollBack(int(match.group(1)), match.group(2)) if match else PlainText(text)
 
 
 def _pair(text: str, rest: str) -> Command:

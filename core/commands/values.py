@@ -55,6 +55,19 @@ def read_arguments(words: Iterable[Word], manifest: SkillManifest) -> dict[str, 
     return args
 
 
+def read_given(words: Iterable[Word], manifest: SkillManifest | None) -> dict[str, Any]:
+    """Only those arguments that are named, and none has to be; without a manifest as text. Raises ValueError."""
+    root: Schema = manifest.args_schema if manifest else {}
+    properties: Mapping[str, Schema] = root.get("properties", {})
+    args: dict[str, Any] = {}
+    for word in words:
+        key = word.key or ""
+        if manifest and key not in properties:
+            raise ValueError(f"{manifest.name} takes no {key!r}{_meant(key, properties)}")
+        _put(args, key, _read(word, resolved(properties.get(key, {}), root), root, key))
+    return args
+
+
 def _put(args: dict[str, Any], key: str, value: Any) -> None:
     """Given again, a list grows; anything else was given twice."""
     if key not in args:

@@ -90,10 +90,11 @@ async def task_of_delivery(db: Db, channel: str, delivery_id: str) -> int | None
 
 async def own_words(db: Db, task: int) -> list[str]:
     """What the requester wrote that this task comes from: its inbound, and what they said in it since. Not a hook's text:
-    it is filled with what a body said."""
+    it is filled with what a body said. Nor the words that made a fork, which want nothing new."""
     rows = await db.fetch(
         "select i.body from inbound i join tasks t on t.id = $1"
         " where (i.id = t.inbound_id or i.task_id = $1) and i.principal_id = t.requester_id and i.kind = 'message'"
+        " and (t.forked_from is null or i.id is distinct from (select min(f.id) from inbound f where f.task_id = $1))"
         " order by i.id",
         task,
     )
@@ -101,9 +102,11 @@ async def own_words(db: Db, task: int) -> list[str]:
 
 
 async def foreign_words(db: Db, task: int) -> list[str]:
-    """What came along with the task's messages and was written by others: quotes, forwards, a hook's text."""
+    """What came along with the task's messages and was written by others: quotes, forwards, a hook's text; in a fork of
+    another's task also what that other had asked for."""
     rows = await db.fetch(
-        "select i.kind, i.body, i.foreign_text from inbound i join tasks t on t.id = $1"
+        "select case when i.kind = 'message' and i.id = t.inbound_id and i.principal_id is distinct from t.requester_id"
+        "   then 'hook' else i.kind end as kind, i.body, i.foreign_text from inbound i join tasks t on t.id = $1"
         " where (i.id = t.inbound_id or i.task_id = $1) and i.kind <> 'press' order by i.id",
         task,
     )

@@ -239,6 +239,21 @@ async def undoable_step(db: Db, task: int) -> int | None:
     return found
 
 
+async def undoable_steps(db: Db, task: int) -> set[int]:
+    """All done actions of a task that can be undone and were not."""
+    rows = await db.fetch(
+        "select s.n from steps s join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
+        f" where s.task_id = $1 and s.status = 'succeeded' and {CAN_UNDO}",
+        task,
+    )
+    return {r["n"] for r in rows}
+
+
+async def status_of(db: Db, task: int) -> str:
+    status: str = await db.fetchval("select status from tasks where id = $1", task)
+    return status
+
+
 async def lock(db: Connection, task: int) -> int | None:
     """Hold the task until the transaction ends; answers its version."""
     version: int | None = await db.fetchval("select version from tasks where id = $1 for update", task)

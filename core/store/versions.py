@@ -1,12 +1,24 @@
-"""Reads what is known of a task's past, for `core.versions` to put together."""
+"""The past of tasks: what is known of it, and the tasks and plans that go on from there.
+
+`core.versions` puts together what is read here, `core.branches` decides what is written.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
-from core.db import Db, Pool
+from core.branches import Branch, Rollback
+from core.db import Connection, Db, Pool
 from core.store import archive, tasks
+from core.store.steps import planned
 from core.versions import Facts, Move, history, task_at
+
+_EVENT = (
+    "x.id, x.at, x.n, x.machine, x.subject, x.from_state, x.to_state, x.version, x.actor, x.why, x.data,"
+    " x.xid::text::bigint as xid"
+)
 
 
 async def shown_at(db: Pool, task: int, label: str) -> dict[str, Any] | None:
@@ -22,13 +34,13 @@ async def shown_at(db: Pool, task: int, label: str) -> dict[str, Any] | None:
 async def listed(db: Pool, task: int) -> list[dict[str, Any]]:
     """The versions of a task, oldest first, each with what happened in it."""
     known = await snapshot(db, task)
-    found: list[dict[str, Any]] = []
-    for move in history(known.events) if known else []:
-        if move.place == 0:
-            found.append(_told(move) | {"version": move.version, "moves": []})
-        else:
-            found[-1]["moves"].append(_told(move))
-    return found
+    moves = history(known.events) if known else []
+    return [
+        _told(begins) | {"version": version, "moves": [_told(m) for m in of_it if m is not begins]}
+        for version, of_it in ((v, list(g)) for v, g in itertools.groupby(moves, key=lambda m: m.version))
+        for begins in of_it
+        if begins.event["machine"] in ("task", "plan")
+    ]
 
 
 def _told(move: Move) -> dict[str, Any]:
@@ -69,11 +81,57 @@ async def facts(db: Db, task: int) -> Facts | None:
     return Facts(
         task=dict(row),
         steps=await _rows(db, task, "steps", "n"),
-        events=await _rows(db, task, "events", "id"),
+        events=await _rows(
+            db,
+            task,
+            "events",
+            "id",
+            _EVENT,
+        ),
         kept=await _rows(db, task, "row_versions", "n, version"),
     )
 
 
-async def _rows(db: Db, task: int, table: str, order: str) -> list[dict[str, Any]]:
-    live = await db.fetch(f"select * from {table} where task_id = $1 order by {order}", task)
-    return [dict(r) for r in live or await archive.rows(db, task, table, order)]
+async def _rows(db: Db, task: int, table: str, order: str, columns: str = "x.*") -> list[dict[str, Any]]:
+    live = await db.fetch(f"select {columns} from {table} x where task_id = $1 order by {order}", task)
+    return [dict(r) for r in live or await archive.rows(db, task, table, order, columns)]
+
+
+# ---------------------------------------------------------------- going on from there
+
+
+async def lock_steps(tx: Connection, task: int) -> None:
+    """Hold all steps of a task that is locked, so that none is claimed meanwhile."""
+    await tx.execute("select from steps where task_id = $1 order by n for update", task)
+
+
+async def write_fork(
+    tx: Connection,
+    source: int,
+    branch: Branch,
+    *,
+    step: int | None,
+    inbound: int | None,
+    conversation: int | None,
+    requester: int,
+    steered_by: Sequence[int],
+    key: str | None,
+    actor: str,
+    why: str,
+) -> int | None:
+    """The new task; None when the requester has one with this idempotency key."""
+    made: int | None = await tx.fetchval(
+        "select fork_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        source, step, inbound, conversation, requester, list(steered_by), list(branch.copies),
+        planned(branch.fresh), key, actor, why,
+    )  # fmt: skip
+    return made
+
+
+async def write_rollback(tx: Connection, task: int, plan: Rollback, actor: str, why: str) -> str:
+    """Put the plan of a locked task back; answers its status."""
+    status: str = await tx.fetchval(
+        "select rollback_v1($1, $2, $3, $4, $5, $6)",
+        task, list(plan.later), list(plan.drop), list(plan.again), actor, why,
+    )  # fmt: skip
+    return status

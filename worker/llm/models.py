@@ -113,15 +113,15 @@ class Models:
         on_delta: OnDelta | None = None,
         task: int | None = None,
         n: int | None = None,
+        model: str | None = None,
     ) -> Answer:
         """The first answer along the routes. Raises only `ModelUnavailable` and `ModelRefused` (and CancelledError).
 
         `on_delta` gets the text as it is written, to show that something happens; when a stream breaks, the next
         route starts anew, so the answer's own text is the only one to keep. `task` and `n` go into the records.
+        `model` (provider/model) is asked alone, if it is one of those configured for anything.
         """
-        routes = self._chosen.routes.get(purpose, ())
-        if not routes:
-            raise ModelUnavailable(f"no language model is configured for {purpose!r}", None, [])
+        routes = self._routes(purpose, model)
         asked = self._prepared(purpose, turns, tools, max_output_tokens, on_delta, task, n)
         ends_at = self._now() + deadline_s
         tried: list[Tried] = []
@@ -147,6 +147,19 @@ class Models:
             if not open_routes:
                 break
         raise ModelUnavailable(_reason(tried), self._retry_after_s(open_routes), tried)
+
+    def _routes(self, purpose: str, model: str | None) -> tuple[Route, ...]:
+        """Raises `ModelUnavailable`."""
+        if model is None:
+            found = self._chosen.routes.get(purpose, ())
+            why = f"no language model is configured for {purpose!r}"
+        else:
+            known = {str(route): route for routes in self._chosen.routes.values() for route in routes}
+            found = (known[model],) if model in known else ()
+            why = f"{model} is not among the models configured here: {', '.join(sorted(known)) or 'none'}"
+        if not found:
+            raise ModelUnavailable(why, None, [])
+        return found
 
     # ------------------------------------------------------------ one attempt
 
