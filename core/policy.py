@@ -166,6 +166,11 @@ def stricter(old: Ask, new: Classified) -> str | None:
     return None
 
 
+def default_approvers(organisation: Organisation) -> Approvers:
+    """Who decides what no rule speaks of."""
+    return _group(None, organisation)
+
+
 def eligible(approvers: Approvers, organisation: Organisation, requester_key: str = "") -> tuple[str, ...]:
     """Keys of those people of sayso.yaml who may decide. Services never do; with four eyes nor does the requester."""
     return tuple(

@@ -23,6 +23,7 @@ from core.store.steps import Probing
 from worker import outcome
 from worker.act import Actor
 from worker.audit import Chainer
+from worker.budget import OverBudget, Purse
 from worker.executor import Executor, Hold
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
@@ -58,6 +59,7 @@ class Crew:
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
+        self._purse = Purse(deps)
         self._looking: set[asyncio.Task[None]] = set()
 
     @property
@@ -126,6 +128,10 @@ class Crew:
             finally:
                 hold.is_thinking = False
         if hold.step.kind == "act":
+            try:
+                await self._purse.look(hold.step, thinking=False)
+            except OverBudget as over:
+                return over.parked
             return await self._actor.act(hold)
         if hold.step.kind == "wait":
             return await self._waiter.wait(hold)

@@ -78,7 +78,11 @@ def _item(approval: Mapping[str, Any], digest: str) -> Mapping[str, Any] | None:
 
 def _why_again(approval: Mapping[str, Any] | None, digest: str, action: Action) -> str | None:
     """Why an approval that was given does not serve: told on the new card."""
-    if approval is None or approval["status"] not in ("approved", "consumed", "expired"):
+    if (
+        approval is None
+        or approval["kind"] == "budget"
+        or approval["status"] not in ("approved", "consumed", "expired")
+    ):
         return None
     if _item(approval, digest) is None:
         return f"What would run has changed since it was approved: {_drifted(approval, action)}"

@@ -17,6 +17,7 @@ from core.models import Action, Claimed, Failed, Parked, SkillManifest, Succeede
 from core.models import Outcome as Why
 from core.store import children, conversations, memories, people, signals, steps
 from core.store.people import Principal
+from worker.budget import OverBudget, Purse
 from worker.hearing import heard, inputs, tainting, unread
 from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, Turn
 from worker.llm.structured import Invalid, parse_calls, repair_turns
@@ -72,6 +73,8 @@ class Thinker:
             if isinstance(came, Invalid):
                 mended = repair_turns(turns, answer, came.message, self.deps.settings.home)
                 came = await self._read(step, await self._ask(purpose, step, mended), tainted_by, past)
+        except OverBudget as over:
+            return over.parked
         except ModelUnavailable as error:
             return _away(error)
         except BadPrompt as error:
@@ -83,11 +86,12 @@ class Thinker:
         return came.model_copy(update={"read": unread(said)})
 
     async def _ask(self, purpose: str, step: Claimed, turns: list[Turn]) -> Answer:
+        left = await Purse(self.deps).look(step, thinking=True)
         return await self.models.ask(
             purpose,
             turns,
             [PROPOSE, *TOOLS],
-            max_output_tokens=OUTPUT_TOKENS,
+            max_output_tokens=OUTPUT_TOKENS if left is None else min(OUTPUT_TOKENS, left),
             deadline_s=step.timeout_s,
             task=step.task_id,
             n=step.n,

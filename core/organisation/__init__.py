@@ -10,6 +10,7 @@ from core.organisation.runbooks import BadInputs, runbook_steps
 from core.organisation.schema import (
     ApproverGroup,
     AuditPart,
+    Budget,
     Hook,
     ModelsPart,
     Organisation,
@@ -24,6 +25,7 @@ __all__ = [
     "ApproverGroup",
     "AuditPart",
     "BadInputs",
+    "Budget",
     "Hook",
     "ModelsPart",
     "Organisation",

@@ -101,6 +101,14 @@ class PolicyPart(Part):
     rules: list[Rule] = []
     budgets: dict[Literal["task", "person_day"], Budget] = {}
 
+    @field_validator("budgets")
+    @classmethod
+    def _can_be_counted(cls, budgets: dict[str, Budget]) -> dict[str, Budget]:
+        day = budgets.get("person_day")
+        if day is not None and (day.steps is not None or day.minutes is not None):
+            raise ValueError("a person's day is counted in usd and tokens; steps and minutes belong under task")
+        return budgets
+
 
 class Provider(Part):
     kind: Literal["openai", "anthropic"]
