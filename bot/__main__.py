@@ -27,6 +27,7 @@ from core.logs import set_up_logging
 from core.ring import Ring
 from core.settings import Settings
 from core.store import people
+from core.store import sms as consents
 
 log = logging.getLogger("bot")
 
@@ -57,6 +58,13 @@ def open_channels(deps: Deps) -> Channels:
         channels.routers.append(telegram.router())
         channels.loops["telegram"] = telegram.run
         channels.senders.append(telegram.sender)
+    if deps.settings.twilio_on:
+        from bot.sms.adapter import SmsAdapter
+
+        sms = SmsAdapter(deps)
+        channels.routers.append(sms.router())
+        channels.loops["sms"] = sms.run
+        channels.senders.append(sms.sender)
     return channels
 
 
@@ -70,6 +78,7 @@ async def open_deps(settings: Settings) -> AsyncIterator[Deps]:
         stack.push_async_callback(ring.close)
         known = organisation.load(settings.config_path)
         await people.sync(db, people.wanted(known))
+        await consents.sync(db, consents.agreed(known))
         yield Deps(settings, known, db, ring)
 
 

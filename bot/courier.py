@@ -167,6 +167,9 @@ class Courier:
             try:
                 ref = await sender.find(message.conversation, message.id)
             except (NotSent, MaybeSent) as error:
+                if isinstance(error, NotSent) and error.retry_s is None:
+                    await self._put_back(message, error)
+                    return
                 log.info("message %s cannot be looked up yet: %s", message.id, error)
                 return
             if ref is not None:

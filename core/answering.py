@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, provenance
+from core import branching, cards, commands, config, provenance, texting
 from core.db import Connection
 from core.deps import Deps
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
@@ -69,6 +69,8 @@ async def answer(
             return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED, conversation)))
         case commands.Pair(code, other, roles):
             return await turn.say(await turn.let_in(code, other, roles))
+        case commands.Sms(what, given):
+            return await turn.say(await turn.phone(what, given))
         case commands.Wrong(say):
             return await turn.say(say)
         case commands.PlainText():
@@ -274,3 +276,10 @@ class _Turn:
         if let_in is None:
             return NO_CODE
         return f"{let_in.name} is let in as {let_in.key}, with the roles: {', '.join(let_in.roles) or 'none'}."
+
+    async def phone(self, what: str, given: str) -> str:
+        if what == "link":
+            return await texting.begin_link(self.tx, self.deps, self.person, given)
+        if what == "confirm":
+            return await texting.confirm_link(self.tx, self.deps, self.person, given)
+        return await texting.numbers(self.tx, self.deps, self.person)

@@ -65,6 +65,20 @@ REASON_CHARS: Final = 500
 LOGIN_EXPIRES_S: Final = 900
 SESSION_EXPIRES_S: Final = 30 * 24 * 3600
 
+# ---------------------------------------------------------------- ladder and SMS
+LADDER_BATCH: Final = 200
+LADDER_MOVES_MOST: Final = 20
+SMS_CHARS: Final = 160
+SMS_WRONG_MOST: Final = 5
+SMS_WRONG_WITHIN_S: Final = 600
+SMS_LINK_EXPIRES_S: Final = 600
+SMS_LINKS_MOST: Final = 3
+SMS_LINKS_WITHIN_S: Final = 3600
+SMS_STRANGER_ANSWER_S: Final = 3600
+SMS_LOST_AFTER_S: Final = 60.0
+SMS_BODY_BYTES: Final = 64_000
+SMS_FIELDS_MOST: Final = 100
+
 # ---------------------------------------------------------------- what comes in
 INBOUND_CHARS: Final = 40_000
 GOAL_CHARS: Final = 500

@@ -1,7 +1,7 @@
 """A person's answer made ready for the one commit that records it: an edit is checked, a permission is spelled out.
 
-Reads rows, writes none. Whether the person may answer is decided in the commit; who may not learns nothing here. What
-comes out goes to `store.approvals.decide`; the gate's last word on an edited call is the worker's.
+Only `lead` writes, after that commit. Whether the person may answer is decided in the commit; who may not learns nothing
+here. What comes out goes to `store.approvals.decide`; the gate's last word on an edited call is the worker's.
 """
 
 from __future__ import annotations
@@ -113,3 +113,10 @@ async def _edited(
     except editing.BadEdit as error:
         return Invalid(row["id"], str(error))
     return more | edit.as_more()
+
+
+async def lead(deps: Deps, approval: str) -> None:
+    """The same asks of other tasks follow, each in a commit of its own; the sweeper brings along who is left behind."""
+    for follower in await approvals.followers(deps.db, approval):
+        if await approvals.follow(deps.db, follower):
+            deps.ring.task(await approvals.task_of(deps.db, follower))

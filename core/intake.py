@@ -144,7 +144,7 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     if isinstance(decided, Accepted):
         deps.ring.task(decided.task_id)
         for approval in {pressed.approval_id, decided.approval_id}:
-            await _lead(deps, approval)
+            await deciding.lead(deps, approval)
         deps.measures.observe("press_seconds", time.monotonic() - began, pressed.channel)
         moved(
             log, "approval", task=decided.task_id, approval=decided.approval_id, principal=person.key, was="pending",
@@ -153,13 +153,6 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     elif isinstance(decided, TooLate):
         deps.ring.task(int(answer["task_id"]))
     return decided
-
-
-async def _lead(deps: Deps, approval: str) -> None:
-    """The same asks of other tasks follow, each in a commit of its own; the sweeper brings along who is left behind."""
-    for follower in await approvals.followers(deps.db, approval):
-        if await approvals.follow(deps.db, follower):
-            deps.ring.task(await approvals.task_of(deps.db, follower))
 
 
 def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decided:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from core import config, predicate
 from core.expressions import BadExpression, Expression
+from core.ladder import deadline_s
 from core.models import (
     Action,
     Allow,
@@ -299,14 +300,17 @@ def _default(skill: SkillManifest, organisation: Organisation, risk: Risk) -> Cl
 def _ask(
     rule: Rule | None, organisation: Organisation, risk: Risk, reasons: tuple[str, ...], provenance: tuple[str, ...]
 ) -> Ask:
+    ladder = rule.ladder if rule else "default"
     return Ask(
         reasons=(*reasons, _said(rule)) if rule else reasons,
         provenance=provenance,
         rule=rule.name if rule else "default",
         approvers=_group(rule, organisation),
-        ladder=rule.ladder if rule else "default",
+        ladder=ladder,
         risk=risk,
-        expires_in_s=(rule.expires_in if rule else None) or config.APPROVAL_EXPIRES_S,
+        expires_in_s=(rule.expires_in if rule else None)
+        or deadline_s(organisation, ladder)
+        or config.APPROVAL_EXPIRES_S,
     )
 
 

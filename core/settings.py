@@ -7,6 +7,7 @@ Frozen. A wrong environment ends the program with one message that lists every p
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,8 @@ from core.organisation import ModelsPart
 SECRETS = frozenset(
     {
         "DATABASE_URL", "REDIS_URL", "SAYSO_SECRET_KEY", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET",
-        "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SMTP_URL",
+        "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "TWILIO_SIGNING_KEY", "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY", "SMTP_URL",
     }
 )  # fmt: skip
 
@@ -64,6 +66,14 @@ class Settings(BaseModel):
     telegram_webhook_secret: SecretStr | None = None
     telegram_api_url: str = "https://api.telegram.org"
 
+    twilio_account_sid: str | None = Field(default=None, pattern=r"^AC[0-9a-fA-F]{32}$")
+    twilio_auth_token: SecretStr | None = None
+    twilio_from: str | None = None
+    twilio_messaging_service_sid: str | None = Field(default=None, pattern=r"^MG[0-9a-fA-F]{32}$")
+    twilio_signature: Literal["HMAC-SHA1", "HMAC-SHA256"] = "HMAC-SHA1"
+    twilio_signing_key: SecretStr | None = None
+    twilio_api_url: str = "https://api.twilio.com"
+
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     anthropic_api_key: SecretStr | None = None
@@ -77,7 +87,21 @@ class Settings(BaseModel):
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("public_base_url", "slack_api_url", "telegram_api_url", "openai_base_url", "anthropic_base_url")
+    @field_validator("twilio_from")
+    @classmethod
+    def _is_sender(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}", value, re.ASCII):
+            raise ValueError(f"{value!r} is no number that can be answered; write it like +15551234567")
+        return value
+
+    @field_validator(
+        "public_base_url",
+        "slack_api_url",
+        "telegram_api_url",
+        "twilio_api_url",
+        "openai_base_url",
+        "anthropic_base_url",
+    )
     @classmethod
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
@@ -121,6 +145,15 @@ class Settings(BaseModel):
                 yield "TELEGRAM_WEBHOOK_SECRET is missing or shorter than 32 characters: without it anyone can pose as Telegram"
             if not self.public_base_url:
                 yield "PUBLIC_BASE_URL is missing: Telegram has to be told where the webhook is"
+        if self.twilio_on:
+            if not self.twilio_account_sid:
+                yield "TWILIO_ACCOUNT_SID is missing: it stands beside the auth token in Twilio's console"
+            if not (self.twilio_from or self.twilio_messaging_service_sid):
+                yield "TWILIO_FROM is missing: a number of yours, or TWILIO_MESSAGING_SERVICE_SID for a Messaging Service"
+            if not self.public_base_url:
+                yield "PUBLIC_BASE_URL is missing: Twilio signs its requests with the address that it calls"
+            if self.twilio_signature == "HMAC-SHA256" and not self.twilio_signing_key:
+                yield "TWILIO_SIGNING_KEY is missing: HMAC-SHA256 signatures are made with a shared key, not with the token"
 
     # ------------------------------------------------------------ derived
 
@@ -143,6 +176,10 @@ class Settings(BaseModel):
     @property
     def telegram_on(self) -> bool:
         return self.telegram_bot_token is not None
+
+    @property
+    def twilio_on(self) -> bool:
+        return self.twilio_auth_token is not None
 
     def has_model(self, models: ModelsPart) -> bool:
         """Whether plain words can be planned: a key, or an endpoint that needs none."""

@@ -133,6 +133,9 @@ begin
     select * into t from tasks where id = v_task for update;
     select * into a from approvals where id = p_approval for update;
     if a.status is distinct from 'pending' or a.expires_at > sayso_now() or a.kind = 'unknown' then return false; end if;
+    if nobody_was_asked(p_approval) then
+        return undeliverable_v1(p_approval, 'no message reached anybody who may decide, and nobody opened it.');
+    end if;
     perform act_as('sweeper', 'nobody answered in time');
     update approvals set status = 'expired' where id = p_approval;
     perform end_asked_steps(a, 'skipped', 'expired', 'Nobody answered the approval in time.', t.status = 'paused');

@@ -109,6 +109,16 @@ begin
                            where a.task_id = p_task),
             'delegations', (select jsonb_agg(to_jsonb(x) order by x.id) from delegations x join approvals a on a.id = x.approval_id
                              where a.task_id = p_task),
+            'rungs', (select jsonb_agg(to_jsonb(x) order by x.approval_id, x.n) from rungs x
+                        join approvals a on a.id = x.approval_id where a.task_id = p_task),
+            'asks', (select jsonb_agg(to_jsonb(x) order by x.id) from asks x
+                       join approvals a on a.id = x.approval_id where a.task_id = p_task),
+            'approval_opens', (select jsonb_agg(to_jsonb(x)) from approval_opens x
+                                 join approvals a on a.id = x.approval_id where a.task_id = p_task),
+            'sms_codes', (select jsonb_agg(to_jsonb(x) order by x.id) from sms_codes x
+                            join approvals a on a.id = x.approval_id where a.task_id = p_task),
+            'failed_deliveries', (select jsonb_agg(to_jsonb(x) order by x.id) from failed_deliveries x
+                                    join approvals a on a.id = x.approval_id where a.task_id = p_task),
             'effects', (select jsonb_agg(to_jsonb(x) order by x.n, x.gen) from effects x where x.task_id = p_task),
             'inbound', (select jsonb_agg(to_jsonb(x) order by x.id) from inbound x where x.task_id = p_task or x.id = t.inbound_id),
             'events', (select jsonb_agg(to_jsonb(x) order by x.xid, x.id) from events x where x.task_id = p_task),

@@ -214,7 +214,7 @@ async def open_town(db: Pool, home: Path, mode: str, *, is_known: bool = True, *
         town = Town(sim, deps, app, failing, await steps.enrol(db, "test", 1, "test", 3600), courier)
         town.adapter = adapter
         if mode == "webhook":
-            await stack.enter_async_context(_served(app, door))
+            await stack.enter_async_context(served_at(app, door))
         if is_known:
             town.introduce()
         if mode == "webhook" and is_known:
@@ -229,7 +229,8 @@ async def open_town(db: Pool, home: Path, mode: str, *, is_known: bool = True, *
 
 
 @asynccontextmanager
-async def _served(app: FastAPI, door: socket.socket) -> AsyncIterator[None]:
+async def served_at(app: FastAPI, door: socket.socket) -> AsyncIterator[None]:
+    """The app behind a real server at this socket."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on"))
     running = asyncio.create_task(server.serve(sockets=[door]))
     await eventually(lambda: server.started)

@@ -174,7 +174,7 @@ async def test_a_job_that_breaks_does_not_stop_the_others(house: House) -> None:
     await house.db.execute("drop table llm_calls")
     assert set(await Housekeeper(house.db).look()) == set(JOBS)
     did = await house.db.fetchval("select did from upkeep where job = 'leftovers'")
-    assert did == {"pairings": 0, "tokens": 0, "late_evidence": 0, "events": 0}
+    assert {"pairings", "tokens", "late_evidence", "events"} <= set(did) and not any(did.values())
 
 
 async def test_old_months_of_the_archive_are_dropped_whole(house: House) -> None:
@@ -266,7 +266,7 @@ async def test_an_idle_round_looks_once(db: Pool) -> None:
 
 KNOWN_TO_THE_ARCHIVE = {
     "steps", "approvals", "decisions", "delegations", "questions", "effects", "cards", "outbox", "tasks", "row_versions",
-    "signals", "signal_reads",
+    "rungs", "asks", "approval_opens", "failed_deliveries", "sms_codes", "signals", "signal_reads",
 }  # fmt: skip
 
 

@@ -18,13 +18,14 @@ from core.deps import Deps
 from core.logs import moved
 from core.models import Claimed, Failed, Outcome, Released, Unknown
 from core.settings import Settings
-from core.store import llm_calls, people, skills
+from core.store import llm_calls, people, skills, sms
 from core.store.steps import Probing
 from worker import outcome
 from worker.act import Actor
 from worker.audit import Chainer
 from worker.budget import OverBudget, Purse
 from worker.executor import Executor, Hold
+from worker.ladder import Climber
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
 from worker.prompts import prompt_problems
@@ -57,7 +58,7 @@ class Crew:
         self._waiter = Waiter(actor)
         self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
-        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer)
+        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._purse = Purse(deps)
         self._looking: set[asyncio.Task[None]] = set()
@@ -173,6 +174,7 @@ async def open_crew(settings: Settings, *, slots: int = config.WORKER_SLOTS) -> 
         stack.push_async_callback(rings.close)
         known = organisation.load(settings.config_path)
         await people.sync(db, people.wanted(known))
+        await sms.sync(db, sms.agreed(known))
         deps = Deps(settings, known, db, rings)
         registry = Registry.load(settings.home, known.skills)
         for problem in registry.problems:

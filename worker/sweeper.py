@@ -26,13 +26,20 @@ log = logging.getLogger(__name__)
 STAND_BY_ROUNDS: Final = round(config.LEASE_S / config.SWEEP_EVERY_S)
 
 Probe = Callable[[Probing], Awaitable[tuple[bool | None, dict[str, object]]]]
+Climb = Callable[[], Awaitable[int]]
 
 
 class Sweeper:
-    """`probe` asks a skill whether an action happened: True, False, or None when it can't tell, with the evidence."""
+    """`probe` asks a skill whether an action happened: True, False, or None when it can't tell, with the evidence.
 
-    def __init__(self, db: Pool, dsn: str, ring: Ring, probe: Probe, chainer: Chainer) -> None:
+    `climb` moves the ladders of unanswered approvals on; answers how many moved.
+    """
+
+    def __init__(
+        self, db: Pool, dsn: str, ring: Ring, probe: Probe, chainer: Chainer, climb: Climb | None = None
+    ) -> None:
         self._db, self._dsn, self._ring, self._probe, self._chainer = db, dsn, ring, probe, chainer
+        self._climb = climb
 
     async def run(self) -> None:
         """Sweep for ever; stand by while another worker does."""
@@ -76,6 +83,8 @@ class Sweeper:
             moved += await self._move(0, approvals.follow(self._db, follower))
         for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
             moved += await self._move(probing.task_id, self._find_out(probing))
+        if self._climb is not None:
+            moved += await self._climb()
         await self._chainer.round()
         await conversations.strand(self._db)
         await signals.forget(self._db)

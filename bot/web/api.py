@@ -31,7 +31,7 @@ from core.models import (
     Press,
     TooLate,
 )
-from core.store import approvals, conversations, skills, tasks, versions
+from core.store import approvals, conversations, ladder, skills, tasks, versions
 from core.versions import NoSuchVersion
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -211,12 +211,14 @@ async def list_approvals(request: Request, viewer: Asking, status: Status | None
     return [shown for row in rows if (shown := shapes.readable_approval(row)) is not None]
 
 
-@router.get("/approvals/{approval_id}", response_model=shapes.Approval, tags=["approvals"])
+@router.get("/approvals/{approval_id}", response_model=shapes.ApprovalWithTimeline, tags=["approvals"])
 async def show_approval(request: Request, viewer: Asking, approval_id: str) -> dict[str, Any]:
-    shown = shapes.readable_approval(await _seen(request, viewer, approval_id))
+    """One approval, with what was done to have it answered: rungs of the ladder, who was asked where, receipts, votes."""
+    row = await _seen(request, viewer, approval_id)
+    shown = shapes.readable_approval(row)
     if shown is None:
         raise HTTPException(500, "the row of this approval cannot be read; nothing runs because of it")
-    return shown
+    return shown | {"timeline": (await ladder.timelines(deps_of(request).db, [row["id"]]))[row["id"]]}
 
 
 async def _seen(request: Request, viewer: Viewer, approval_id: str) -> dict[str, Any]:

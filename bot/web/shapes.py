@@ -240,6 +240,16 @@ class Vote(BaseModel):
     at: str
 
 
+class Happening(BaseModel):
+    """One thing that was done to have it answered: a rung climbed, somebody asked, a receipt, a vote, the end."""
+
+    at: str
+    what: str
+    channel: str
+    who: str
+    note: str
+
+
 class Approval(BaseModel):
     id: str
     kind: Literal["action", "plan", "batch", "budget", "question", "unknown"]
@@ -253,6 +263,10 @@ class Approval(BaseModel):
     votes: list[Vote]
     expires_at: str | None
     status: str
+
+
+class ApprovalWithTimeline(Approval):
+    timeline: list[Happening]
 
 
 class Decision(BaseModel):

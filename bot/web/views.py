@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from bot.web import shapes
 from bot.web.auth import Viewer, may_steer, web_place
-from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, task_card
+from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, task_card, timeline_lines
 from core.deps import Deps
 from core.display import visible, visible_lines
-from core.store import approvals, conversations, events, tasks
+from core.store import approvals, conversations, events, ladder, tasks
 
 CHAT_MESSAGES: Final = 60
 EXACT_CHARS_IN_LIST: Final = 6_000
@@ -120,6 +120,7 @@ async def _entry(deps: Deps, viewer: Viewer, message: Mapping[str, Any]) -> Entr
 async def _inbox(deps: Deps, viewer: Viewer, _: str) -> View:
     rows = await approvals.listed(deps.db, viewer.person.id, sees_all=viewer.sees_all, status="pending")
     own = await approvals.decidable(deps.db, viewer.person.id, [row["id"] for row in rows])
+    await ladder.opened(deps.db, viewer.person.id, own)
     data = {
         "yours": [_approval_shown(viewer, row, may_decide=True) for row in rows if row["id"] in own],
         "others": [_approval_shown(viewer, row, may_decide=False) for row in rows if row["id"] not in own],
@@ -166,6 +167,7 @@ async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
         "row": shapes.readable_approval(row) or shapes.unreadable_approval(row),
         "requester": visible(row["requester_name"] or row["requester"]),
         "goal": visible(row["goal"]),
+        "timeline": timeline_lines((await ladder.timelines(deps.db, [row["id"]]))[row["id"]]),
         "votes": [vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]],
     }
     return View("approval.html", "Approval", f"/approvals/{row['id']}", await _waiting(deps, viewer), data)
@@ -191,6 +193,7 @@ async def _shown_task(deps: Deps, viewer: Viewer, task: Mapping[str, Any]) -> Sh
 
 async def _shown_approval(deps: Deps, viewer: Viewer, row: Mapping[str, Any], *, whole: bool = False) -> Shown:
     own = await approvals.decidable(deps.db, viewer.person.id, [row["id"]]) if row["status"] == "pending" else set()
+    await ladder.opened(deps.db, viewer.person.id, own)
     return _approval_shown(viewer, row, may_decide=row["id"] in own, whole=whole)
 
 

@@ -23,6 +23,7 @@ from core.cards.replies import (
     why_text,
 )
 from core.cards.task import answer_text, task_card
+from core.cards.timeline import timeline_lines
 from core.cards.title import action_title
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "status_text",
     "task_card",
     "tasks_text",
+    "timeline_lines",
     "why_text",
 ]

@@ -27,6 +27,7 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "fork <task> <step> name=value: go on from a step in a task of your own; rollback <task> <version>: put a plan back",
         "approvals: what waits for your decision; grants: what is allowed for good",
         "remember <text>, recall <words>: notes",
+        "sms, sms link <number>: the phone to which approvals may come that nobody answers here",
     ]
     skills = sorted(manifests, key=lambda m: m.name)
     if skills:

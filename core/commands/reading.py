@@ -91,6 +91,14 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Sms:
+    """The speaker's own phone: `given` is its number to be linked, or the code that came to it."""
+
+    what: Literal["link", "confirm", "show"]
+    given: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlainText:
     text: str
 
@@ -102,7 +110,7 @@ class Wrong:
     say: str
 
 
-Command = Do | Run | OnTask | Fork | RollBack | Show | Remember | Recall | Pair | PlainText | Wrong
+Command = Do | Run | OnTask | Fork | RollBack | Show | Remember | Recall | Pair | Sms | PlainText | Wrong
 
 
 def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[str]) -> Command:
@@ -126,6 +134,8 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return _fork(text, rest)
         case "rollback":
             return _roll_back(text, rest)
+        case "sms":
+            return _sms(text, rest)
     return _short(word, rest) or PlainText(text)
 
 
@@ -214,6 +224,16 @@ def _pair(text: str, rest: str) -> Command:
         return PlainText(text)
     code, person, roles = match.groups()
     return Pair(code.upper(), person, tuple(r for r in (roles or "").split(",") if r))
+
+
+def _sms(text: str, rest: str) -> Command:
+    """`sms link +41 79 123 45 67`, `sms confirm K7Q2M4XA`, `sms`."""
+    if not rest.rstrip("!.?"):
+        return Sms("show", "")
+    match = re.fullmatch(r"(link|confirm)\s+(.{4,40})", rest, re.IGNORECASE)
+    if match is None:
+        return PlainText(text)
+    return Sms("link" if match.group(1).lower() == "link" else "confirm", match.group(2).strip())
 
 
 def _sentence(error: ValueError) -> str:

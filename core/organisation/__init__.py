@@ -16,9 +16,11 @@ from core.organisation.schema import (
     Organisation,
     Person,
     PolicyPart,
+    QuietHours,
     Role,
     Rule,
     Runbook,
+    Rung,
 )
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "OrganisationError",
     "Person",
     "PolicyPart",
+    "QuietHours",
     "Role",
     "Rule",
     "Runbook",
+    "Rung",
     "load",
     "may",
     "may_steer",

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+import re
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from core import config, figures
 from core.durations import Duration
 from core.expressions import BadExpression, Expression
 from core.models import Channel, Risk
 from core.waits import Wait, event_name
+
+
+def clock_time(value: Any) -> Any:
+    """`22:00` → a time of day. YAML reads it without quotes as minutes, in base 60."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
+        return time(value // 60, value % 60)
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is no time of day; write it like 22:00")
+    return time(int(match.group(1)), int(match.group(2)))
+
+
+ClockTime = Annotated[time, BeforeValidator(clock_time)]
+
+
+def known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin") from error
+    return name
+
+
+Zone = Annotated[str, AfterValidator(known_zone)]
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.@-]{0,60}$")]
 Pattern = Annotated[str, Field(pattern=r"^(\*|skill:\S+|see:\S+|steer:\S+)$")]
@@ -33,12 +59,27 @@ class SmsConsent(Part):
     opted_in_at: datetime
 
 
+class QuietHours(Part):
+    """From when to when nobody is asked in a direct message or by SMS; may span midnight."""
+
+    from_: ClockTime = Field(alias="from")
+    to: ClockTime
+
+    @model_validator(mode="after")
+    def _has_length(self) -> QuietHours:
+        if self.from_ == self.to:
+            raise ValueError("quiet hours begin and end at the same time; write e.g. {from: 22:00, to: 07:00}")
+        return self
+
+
 class Person(Part):
     name: str = ""
     roles: list[str] = []
     identities: dict[Literal["slack", "telegram", "phone", "web"], str] = {}
     sms: SmsConsent | None = None
     out_of_office: OutOfOffice | None = None
+    timezone: Zone | None = None
+    quiet_hours: QuietHours | None = None
     service: bool = False
 
 
@@ -60,9 +101,12 @@ class ApproverGroup(Part):
 
 
 class Rung(Part):
+    """`max_risk`: riskier actions skip this SMS rung. `wakes`: quiet hours do not count for it."""
+
     after: Duration
     to: Literal["conversation", "direct", "sms", "expire"]
     max_risk: Risk | None = None
+    wakes: bool = False
 
 
 class Rule(Part):
@@ -237,7 +281,9 @@ class AuditPart(Part):
 
 class Organisation(Part):
     organisation: str = "Sayso"
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
+    quiet_hours: QuietHours | None = None
+    sms_max_risk: Literal["low", "medium", "high"] = "high"
     people: dict[Name, Person] = {}
     roles: dict[str, Role] = {}
     approvers: dict[str, ApproverGroup] = {}
@@ -250,15 +296,6 @@ class Organisation(Part):
     schedules: list[Schedule] = []
     alerts: list[Alert] = []
     audit: AuditPart = AuditPart()
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin") from error
-        return name
 
 
 def place_parts(text: str) -> tuple[Channel, str]:

@@ -118,6 +118,12 @@ async def decide(
     return answer
 
 
+async def state(db: Db, approval: str) -> dict[str, Any]:
+    """What it came to so far, as `decide` answers it."""
+    found: dict[str, Any] = await db.fetchval("select approval_state($1)", parse_id(approval))
+    return found
+
+
 async def due(db: Db) -> list[UUID]:
     """Pending approvals whose time is over."""
     rows = await db.fetch(

@@ -129,6 +129,10 @@ _LEFTOVERS: Final = {
     "late_evidence": (
         "filed_at < sayso_now() - make_interval(secs => $1) and not exists (select from tasks t where t.id = task_id)"
     ),
+    "sms_received": "received_at < sayso_now() - make_interval(secs => $1)",
+    "sms_receipts": "received_at < sayso_now() - make_interval(secs => $1)",
+    "sms_wrong": "tried_at < sayso_now() - make_interval(secs => $1)",
+    "sms_codes": "purpose = 'link' and expires_at < sayso_now() - make_interval(secs => $1)",
     "events": "task_id is null and at < sayso_now() - make_interval(secs => $1)",
 }
 

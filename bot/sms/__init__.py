@@ -1,0 +1,1 @@
+"""SMS by Twilio: the last rung of the ladder, where a phone answers with a code."""
