@@ -120,6 +120,9 @@ class Permission(StrEnum):
     ADMIN = "admin"
 
 
+WEIGHT = {permission: weight for weight, permission in enumerate(Permission)}
+
+
 class EffectClass(StrEnum):
     """What may be done when it is not known whether an action happened."""
 
@@ -190,8 +193,7 @@ class SkillManifest(Frozen):
     @property
     def permission(self) -> Permission:
         """The heaviest permission it needs."""
-        order = list(Permission)
-        return max((p.permission for p in self.permissions), key=order.index, default=Permission.ADMIN)
+        return max((p.permission for p in self.permissions), key=WEIGHT.__getitem__, default=Permission.ADMIN)
 
     @property
     def is_pure(self) -> bool:

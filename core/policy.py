@@ -8,10 +8,11 @@ never allowed. The executor asks right before every call; there is no other road
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -92,7 +93,11 @@ def classify(
     refusal = _no_right(action, skill, requester, organisation)
     if refusal is not None:
         return refusal
-    variables = _variables(action, skill, provenance, requester, organisation, now, conversation, task)
+
+    @cache
+    def variables() -> Mapping[str, Any]:
+        return _variables(action, skill, provenance, requester, organisation, now, conversation, task)
+
     found = _judge(organisation, skill, variables)
     if found.forbids is not None:
         return Deny(reasons=(_said(found.forbids),), rule=found.forbids.name)
@@ -240,7 +245,7 @@ class _Judged:
     doubt: str = ""
 
 
-def _judge(organisation: Organisation, skill: SkillManifest, variables: Mapping[str, Any]) -> _Judged:
+def _judge(organisation: Organisation, skill: SkillManifest, variables: Callable[[], Mapping[str, Any]]) -> _Judged:
     """Rules that forbid, and rules that want four eyes or are of the top tier, count wherever they stand."""
     rules = [r for r in organisation.policy.rules if fnmatchcase(skill.name, r.skill)]
     forbids, doubt = _first([r for r in rules if r.then == "deny"], variables)
@@ -261,12 +266,12 @@ class _Broken:
     said: str
 
 
-def _first(rules: Sequence[Rule], variables: Mapping[str, Any]) -> tuple[Rule | None, _Broken | None]:
+def _first(rules: Sequence[Rule], variables: Callable[[], Mapping[str, Any]]) -> tuple[Rule | None, _Broken | None]:
     """The first rule that applies; and the first before it that could not be evaluated."""
     broken = None
     for rule in rules:
         try:
-            if rule.when is None or Expression(rule.when).holds(variables):
+            if rule.when is None or Expression(rule.when).holds(variables()):
                 return rule, broken
         except BadExpression as error:
             broken = broken or _Broken(rule, f"The rule {rule.name!r} could not be evaluated: {error}.")

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from core.digest import (
     canonical,
     digest,
     list_digest,
+    rfc8785_bytes,
     schema_hash,
     sha256,
 )
@@ -53,6 +55,18 @@ def test_canonical_text_reads_back_as_the_same_value(value: Any) -> None:
 def test_writing_it_again_changes_nothing(value: Any) -> None:
     text = canonical(value)
     assert canonical(json.loads(text)) == text
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | integers | st.text(),
+    lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(st.characters(max_codepoint=126)), s, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(plain | values)
+def test_the_short_way_of_writing_writes_what_the_library_writes(value: Any) -> None:
+    assert rfc8785_bytes(value) == rfc8785.dumps(value) == canonical(value).encode()
 
 
 @given(st.dictionaries(st.text(), scalars, max_size=6), st.randoms())

@@ -45,7 +45,7 @@ from worker.executor import Hold
 from worker.gate import AskPeople, Go, Refuse, pass_gate
 from worker.lease import Lease
 from worker.outcome import Outcome as StepOutcome
-from worker.skills.context import Handles
+from worker.skills.context import Handles, SkillContext
 from worker.skills.errors import BadArguments, NotDone, OutcomeUnknown, RateLimited
 from worker.skills.registry import Registry
 from worker.skills.run import Skill
@@ -102,6 +102,8 @@ class Actor:
     async def _freeze(self, step: Claimed, skill: Skill, seen: Situation) -> _Frozen:
         """The action exactly as it would run, and where each of its arguments came from."""
         db = self.deps.db
+        ago_s = (seen.approval or {}).get("decided_ago_s")
+        decided_at = None if ago_s is None else time.monotonic() - ago_s
         needed = templates.steps_named(step.args)
         results = await steps.results(db, step.task_id, sorted(needed)) if needed else {}
         sources = await steps.sources(db, step.task_id, sorted(needed)) if needed else {}
@@ -122,9 +124,7 @@ class Actor:
         is_tainted = _origins(step).get(provenance.TURN) is not None and not skill.manifest.is_pure
         read = await steps.read_before(db, step.task_id, step.n) if is_tainted else []
         where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema, read)
-        ago_s = (seen.approval or {}).get("decided_ago_s")
-        decided_at = None if ago_s is None else time.monotonic() - ago_s
-        return _Frozen(action, digest.digest(action), where, seen.requester, args, decided_at)
+        return _Frozen(action, digest.digest(action), where, seen.requester, args, decided_at, ctx)
 
     # ------------------------------------------------------------ gate
 
@@ -161,9 +161,8 @@ class Actor:
 
     async def _park(self, step: Claimed, skill: Skill, frozen: _Frozen, asked: AskPeople) -> StepOutcome:
         ask, manifest = asked.ask, skill.manifest
-        ctx = await context_for(self, step, skill, frozen.requester)
         try:
-            preview = await skill.preview(ctx, frozen.args)
+            preview = await skill.preview(frozen.ctx, frozen.args)
         except (NotDone, OutcomeUnknown, BadArguments, OSError, TimeoutError) as error:
             # Nobody is asked about what would be refused anyway.
             return Failed(error=f"It would not work: {error}", outcome=Outcome.ERROR)
@@ -217,11 +216,10 @@ class Actor:
 
     async def _go(self, hold: Hold, skill: Skill, frozen: _Frozen, go: Go) -> StepOutcome:
         step = hold.step
-        ctx = await context_for(self, step, skill, frozen.requester)
         pure = skill.manifest.effect_class is EffectClass.PURE
         if not pure or go.approval or go.grant:  # a yes is checked and used up also where nothing changes
             hold.may_interrupt = pure
-            answer = await self._begin(step, ctx.key, frozen, go)
+            answer = await self._begin(step, frozen.ctx.key, frozen, go)
             if answer in BEGIN_REFUSED:
                 return BEGIN_REFUSED[answer]
             if answer != "go":
@@ -231,7 +229,7 @@ class Actor:
                 self.deps.measures.observe("begin_seconds", time.monotonic() - frozen.decided_at)
         if not self.lease.is_good():
             return Dropped(evidence="the lease ended before the call; it was not made")
-        return await self._call(step, skill, ctx, frozen)
+        return await self._call(step, skill, frozen)
 
     async def _begin(self, step: Claimed, key: str, frozen: _Frozen, go: Go) -> str:
         """Again when its answer is lost: nothing was called yet, and the fence makes it harmless. A grant would be used twice."""
@@ -262,11 +260,11 @@ class Actor:
             return Released(why=f"no longer allowed as it was: {why}", ready_in_s=config.RETRY_FIRST_S)
         return await self._park(step, skill, frozen, AskPeople(ask=go.ask, why=NO_LONGER.get(why, why)))
 
-    async def _call(self, step: Claimed, skill: Skill, ctx: Any, frozen: _Frozen) -> StepOutcome:
+    async def _call(self, step: Claimed, skill: Skill, frozen: _Frozen) -> StepOutcome:
         pure = skill.manifest.effect_class is EffectClass.PURE
         try:
             async with asyncio.timeout(step.timeout_s):
-                result = await skill.run(ctx, frozen.args)
+                result = await skill.run(frozen.ctx, frozen.args)
         except RateLimited as error:
             return Waiting(reason="rate limit", seconds=error.wait_s, within_s=config.RATE_LIMIT_WAIT_MOST_S)
         except (NotDone, BadArguments) as error:
@@ -291,6 +289,7 @@ class _Frozen:
     requester: Principal
     args: dict[str, Any]
     decided_at: float | None
+    ctx: SkillContext
 
 
 def _origins(step: Claimed) -> dict[str, ArgumentOrigin]:

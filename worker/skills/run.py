@@ -16,6 +16,7 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails, to_jsonable_python
 
+from core import digest
 from core.models import ArgumentRole, EffectClass, Permission, PermissionOn, SkillManifest
 from worker.skills.context import Probe, SkillContext, declared
 from worker.skills.errors import BadArguments, NotDone
@@ -81,12 +82,12 @@ class Skill:
 
         Once the call with `ctx.key` has begun, these stay what they were before it; a second run is the same action.
         """
+        if "content_hashes" not in self.parts and not self.manifest.names_files:
+            return {}
         checked = self._checked(args)
         if "content_hashes" in self.parts:
             hashes: dict[str, str] = await self.parts["content_hashes"](self._looking(ctx), **values(checked))
             return hashes
-        if not self.manifest.names_files:
-            return {}
         named = [getattr(checked, name) for name in self.manifest.names_files]
         paths = [path for one in named for path in (one if isinstance(one, list) else [one])]
         return await asyncio.to_thread(self._looking(ctx).files.hashes, ctx.key, paths)
@@ -151,7 +152,7 @@ def cut(text: str) -> str:
 def refuse_unspeakable(name: str, checked: BaseModel) -> None:
     """What cannot be hashed canonically or stored as jsonb cannot be approved either."""
     try:
-        text = rfc8785.dumps(checked.model_dump(mode="json"))
+        text = digest.rfc8785_bytes(checked.model_dump(mode="json"))
     except (rfc8785.CanonicalizationError, ValueError) as error:
         raise BadArguments(f"{name}: the arguments have no canonical form ({error})") from error
     if len(text) > ARGUMENT_BYTES:
