@@ -90,14 +90,16 @@ class Server(uvicorn.Server):
         yield
 
 
-async def keep_going(name: str, part: Callable[[], Awaitable[None]]) -> None:
-    """Run a part for ever; when it breaks, say so and start it again, ever more slowly."""
+async def keep_going(name: str, part: Callable[[], Awaitable[None]], states: dict[str, str]) -> None:
+    """Run a part for ever; when it breaks, say so (also in /healthz) and start it again, ever more slowly."""
     pause_s = config.RETRY_FIRST_S
     while True:
+        states[name] = "running"
         try:
             await part()
         except Exception:
             log.exception("%s broke; again in %g s", name, pause_s)
+        states[name] = "broken, it is started again"
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, config.PART_RETRY_MOST_S)
 
@@ -119,8 +121,11 @@ async def serve(settings: Settings) -> None:
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, asked.set)
         courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures)
+        app.state.is_stuck = courier.is_stuck
         parts = {"courier": courier.run, "watch": Watch(deps).run, **channels.loops}
-        running = [asyncio.create_task(keep_going(name, part), name=name) for name, part in parts.items()]
+        running = [
+            asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
+        ]
         web = asyncio.create_task(server.serve())
         stop = asyncio.create_task(asked.wait())
         await asyncio.wait((web, stop), return_when=asyncio.FIRST_COMPLETED)

@@ -42,6 +42,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
 
     app = FastAPI(title="Sayso", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps, app.state.hub, app.state.figures = deps, hub, Figures()
+    app.state.parts, app.state.is_stuck = {}, lambda: False  # what the entry point runs beside the web
     app.state.key = deps.settings.secret_key()
     for router in (
         stream.router,

@@ -38,11 +38,17 @@ class Courier:
         self._db, self._redis_url, self._mask, self._measures = db, redis_url, mask, measures or Measures()
         self._senders = {sender.channel: sender for sender in senders}
         self._edited_at: dict[int, float] = {}
+        self._came_round_at = time.monotonic()
+
+    def is_stuck(self) -> bool:
+        """Whether its rounds, each of which is bounded, have stopped."""
+        return time.monotonic() - self._came_round_at > config.COURIER_STUCK_S
 
     async def run(self) -> None:
         """Deliver for ever."""
         async with Bell(self._redis_url, OUTBOX_BELL) as bell:
             while True:
+                self._came_round_at = time.monotonic()
                 try:
                     while await self.deliver():
                         continue
@@ -52,6 +58,7 @@ class Courier:
 
     async def deliver(self) -> int:
         """One round over all conversations; answers how many messages were claimed."""
+        self._came_round_at = time.monotonic()
         channels = list(self._senders)
         for message in await conversations.unknown_messages(self._db, channels):
             await self._look_up(message)

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bot.courier import Courier
 from core.db import Pool
-from tests.web_house import House, open_house
+from tests.web_house import NOWHERE, House, open_house
 
 
 async def test_a_healthy_process_is_alive_and_ready(house: House) -> None:
     client = house.client()
-    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert (await client.get("/healthz")).json() == {"status": "ok", "parts": {}}
     assert (await client.get("/readyz")).json() == {"status": "ready", "workers_alive": 1}
+
+
+async def test_a_courier_that_stopped_going_round_is_a_reason_to_start_the_process_anew(house: House) -> None:
+    courier = Courier(house.db, NOWHERE, [], str)
+    house.app.state.is_stuck = courier.is_stuck
+    house.app.state.parts["telegram"] = "broken, it is started again"
+    answer = await house.client().get("/healthz")
+    assert (answer.status_code, answer.json()["parts"]) == (200, {"telegram": "broken, it is started again"})
+    courier._came_round_at -= 3600
+    assert (await house.client().get("/healthz")).status_code == 503
+    await courier.deliver()
+    assert (await house.client().get("/healthz")).status_code == 200
 
 
 async def test_a_database_without_the_last_migration_is_not_ready(house: House) -> None:

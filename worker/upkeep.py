@@ -77,13 +77,15 @@ class Housekeeper:
         until = time.monotonic() + config.UPKEEP_ROUND_S
         gone, held = 0, dict[str, int]()
         while True:
+            began = time.monotonic()
             walked = await upkeep.walk(self._db, job, cursor, self._keep)
             cursor, gone = walked.last, gone + walked.gone
             for why, count in walked.held.items():
                 held[why] = held.get(why, 0) + count
             if walked.at_end or time.monotonic() > until:
                 break
-            await asyncio.sleep(config.UPKEEP_BREATH_S)
+            # Never more than this share of one connection: what people wait for comes first.
+            await asyncio.sleep((time.monotonic() - began) * (1 / config.UPKEEP_SHARE - 1))
         did = {"gone": gone, "held": held}
         if walked.at_end:
             await upkeep.leave_off(self._db, job, 0, did, config.UPKEEP_REST_S)

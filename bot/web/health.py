@@ -21,9 +21,13 @@ READY_S: Final = 3.0
 CANNOT_ASK: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 
-@router.get("/healthz", summary="The process runs")
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
+@router.get("/healthz", summary="The process runs, and delivers; what its parts are doing")
+async def healthz(request: Request) -> JSONResponse:
+    """503 only for what a restart would put right: a courier that has not come round. A vendor that is away is no such thing."""
+    state = request.app.state
+    if state.is_stuck():
+        return JSONResponse({"error": "the courier has not come round for minutes", "parts": state.parts}, 503)
+    return JSONResponse({"status": "ok", "parts": state.parts})
 
 
 @router.get("/readyz", summary="The database answers and is migrated; how many workers are alive")
