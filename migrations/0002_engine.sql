@@ -14,7 +14,7 @@ create type claimed_step as (
     fence bigint, attempt smallint, max_attempts smallint, gen smallint, timeout_s real, approval_id uuid,
     effect_state text, goal text, plan_version integer, requester_id bigint, conversation_id bigint, lane text,
     requester_key text, requester_name text, requester_roles text[], is_service boolean, is_active boolean,
-    channel text, place text, own_words text[], grants jsonb, approval jsonb, editors jsonb, seen_at timestamptz
+    channel text, place text, own_words text[], grants jsonb, approval jsonb, editors jsonb, seen_at timestamptz, waited_s float8
 );
 
 -- Who acts and why, for the events that the moves of this transaction write.
@@ -236,7 +236,7 @@ begin
            case when s.editors <> '{}' then (
                select jsonb_agg(jsonb_build_object('id', e.id, 'key', e.key, 'name', e.name, 'roles', to_jsonb(e.roles),
                       'is_service', e.is_service)) from principals e where e.id = any (s.editors) and e.id <> p.id) end,
-           v_now
+           v_now, case when isfinite(s.ready_at) then extract(epoch from v_now - s.ready_at)::float8 end
       from unnest(p_tasks, p_ns) k (task_id, n) join steps s on s.task_id = k.task_id and s.n = k.n
       join tasks t on t.id = s.task_id join principals p on p.id = t.requester_id
       left join conversations c on c.id = t.conversation_id;

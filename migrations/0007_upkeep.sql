@@ -125,7 +125,7 @@ begin
             'signals', (select jsonb_agg(to_jsonb(x) order by x.id) from signals x where x.task_id = p_task),
             'signal_reads', (select jsonb_agg(to_jsonb(x)) from signal_reads x where x.task_id = p_task),
             'row_versions', (select jsonb_agg(to_jsonb(x) order by x.n, x.version) from row_versions x where x.task_id = p_task),
-        'late_evidence', (select jsonb_agg(to_jsonb(x) order by x.id) from late_evidence x where x.task_id = p_task));
+            'late_evidence', (select jsonb_agg(to_jsonb(x) order by x.id) from late_evidence x where x.task_id = p_task));
         delete from events where task_id = p_task;
         delete from late_evidence where task_id = p_task;
         delete from tasks where id = p_task;

@@ -14,7 +14,7 @@ import pytest
 from bot.watch import Watch
 from core import alerts, figures
 from core.alerts import Standing, after, key_of
-from core.db import Pool
+from core.db import Pool, open_pool
 from core.deps import Deps
 from core.figures import GAUGES, MEASURES
 from core.logs import moved, set_up_logging
@@ -25,6 +25,7 @@ from core.organisation.reading import parse
 from core.organisation.schema import Alert
 from core.state import STEP
 from core.store import gauges, measures, steps
+from tests.test_whole_way import running
 from tests.web_house import House, open_house
 from worker.telling import told
 
@@ -106,6 +107,22 @@ def test_every_figure_is_in_the_operators_page_with_an_alert() -> None:
         "database_pool",
     }
     assert shown <= figures.NAMES | {m.name for m in MEASURES} | extra
+
+
+async def test_a_worker_that_leaves_has_told_what_it_saw(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    async with running(database_url, redis_url, tmp_path) as sayso:
+        await sayso.until(await sayso.say("do files.write path=a.log content=x"), "succeeded")
+        number = await sayso.say("do files.delete paths=a.log")
+        await sayso.press((await sayso.approval_of(number))["id"], "approve")
+        await sayso.until(number, "succeeded")
+        assert sayso.deps.measures.take().keys() == {("press_seconds", ("slack",))}
+    db = await open_pool(database_url, most=1)
+    seen = await measures.read(db)
+    await db.close()
+    claims, begins = seen["claim_seconds", ("default",)], seen["begin_seconds", ()]
+    assert sum(claims[:-1]) == 3 and 0 < claims[-1] < 60
+    assert sum(begins[:-1]) == 1 and 0 < begins[-1] < 60
+    assert seen["steps_total", ("act", "ok")] == [2.0] and seen["steps_total", ("act", "asked")] == [1.0]
 
 
 # ---------------------------------------------------------------- alert rules
@@ -232,7 +249,7 @@ def test_what_is_told_of_an_outcome_is_a_legal_move_in_our_own_words() -> None:
     outcomes = (
         Succeeded(result={"summary": secret}), Failed(error=secret), Failed(error=secret, retry_in_s=1.0),
         Failed(error=secret, outcome=Outcome.CANCELLED), Unknown(error=secret), Parked(ask={"x": secret}, why=secret),
-        Released(why=secret), Waiting(reason=secret, seconds=1.0), Dropped(evidence=secret),
+        Released(why=secret), Waiting(reason=secret, seconds=1.0, within_s=2.0), Dropped(evidence=secret),
     )  # fmt: skip
     for outcome in outcomes:
         for effect_class in ("pure", "unsafe"):

@@ -11,7 +11,7 @@ import pytest
 from bot.courier import Courier
 from core.db import Pool, transaction
 from core.models import Claimed, EffectClass, Failed, PlannedStep, Unknown
-from core.store import approvals, conversations, skills, steps, tasks
+from core.store import approvals, conversations, grants, skills, steps, tasks
 from tests.test_whole_way import eventually, running
 from tests.web_house import DIGEST, NOWHERE, House
 from worker.quarantine import flaw_of, quarantined
@@ -178,6 +178,11 @@ async def test_a_task_with_a_broken_result_is_shown_as_unreadable(house: House) 
     page = await (await house.browser(ann)).get(f"/tasks/{task}")
     assert page.status_code == 200 and "unreadable" in page.text
     assert (await (await house.api(ann)).get("/api/tasks")).json()[0]["id"] == str(task)
+
+
+def test_a_permission_that_cannot_be_read_permits_nothing_and_hides_no_other() -> None:
+    good = {"id": "g", "skill": "files.delete", "principal_key": "ann", "expires_at": "2027-01-01T00:00:00Z"}
+    assert [g.id for g in grants.readable([good | {"args": 7}, "x", good])] == ["g"]
 
 
 async def test_one_broken_manifest_hides_one_skill(house: House) -> None:

@@ -78,6 +78,7 @@ class Crew:
             for part in beside:
                 part.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self._housekeeper.leave()
 
     def look_at(self, task: int) -> None:
         """A ring: something about this task may have changed."""
@@ -88,6 +89,8 @@ class Crew:
             looking.add_done_callback(self._looking.discard)
 
     async def _carry(self, hold: Hold) -> Claimed | None:
+        if (waited_s := hold.step.row.get("waited_s")) is not None:  # none for a step claimed with the one before it
+            self._deps.measures.observe("claim_seconds", waited_s, hold.step.lane)
         try:
             came = await self._perform(hold)
         except asyncio.CancelledError:

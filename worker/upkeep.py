@@ -42,6 +42,13 @@ class Housekeeper:
             except Exception:
                 log.exception("a round of upkeep broke; the next one begins anew")
 
+    async def leave(self) -> None:
+        """Write down what was counted since the last time. With no database it is lost, and nothing else."""
+        try:
+            await measures.flush(self._db, self._measures)
+        except DATABASE_AWAY as error:
+            log.warning("the last figures are lost: %s", type(error).__name__)
+
     async def look(self) -> list[str]:
         """Do the jobs that are due; answers their names. One that breaks does not stop the others."""
         due = await upkeep.take_due(self._db, dict.fromkeys(JOBS, config.UPKEEP_REST_S))

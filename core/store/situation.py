@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from core.models import Claimed, ConversationRef, Grant
+from core.store import grants
 from core.store.people import Principal
 
 
@@ -40,7 +41,7 @@ def of_claim(step: Claimed) -> Situation | None:
         ),
         conversation=ConversationRef(channel=row["channel"], id=row["place"]),
         own_words=row["own_words"],
-        grants=[Grant.model_validate(g) for g in row["grants"] or ()],
+        grants=grants.readable(row["grants"] or ()),
         approval=row["approval"],
         now=row["seen_at"],
         editors=tuple(
