@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, provenance, texting
+from core import branching, cards, commands, config, provenance, steering, texting
 from core.db import Connection
 from core.deps import Deps
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, runbook_steps, sees_all, sees_conversation
-from core.store import approvals, conversations, events, grants, memories, people, skills, tasks
+from core.store import approvals, children, conversations, events, grants, memories, people, signals, skills, tasks
 from core.store.people import Principal
 
 NO_MODEL = (
     "I have no language model here, so I understand commands only. Say help for all of them,"
     " or do <skill> name=value to run one skill."
 )
-NO_TASK = "There is no such task, or you may not see it."
 NONE_HERE = "You have no task here that this could mean. Say tasks to see them all, then e.g. {verb} 12."
 ONLY_OWNERS = "Only an owner may let people in."
 NO_CODE = "That code is not known, was used, or is older than an hour; or there is no such person to link it to."
@@ -36,10 +35,13 @@ async def answer(
     inbound: int,
     conversation: int,
     filled_in: tuple[str, ...] = (),
+    answers_to: str = "",
+    addressed: bool = True,
 ) -> Received:
     """Do what the words say; a reply goes into the outbox of the conversation.
 
-    `filled_in` are the parts of the text that a webhook's body was put into: nobody's own words.
+    `filled_in` are the parts of the text that a webhook's body was put into: nobody's own words. `answers_to` is our
+    message that they answer; not `addressed` are words in a thread that a task owns.
     """
     manifests = await skills.manifests(tx)
     command = commands.parse(text, manifests, deps.organisation.runbooks)
@@ -52,7 +54,8 @@ async def answer(
                 steps = runbook_steps(deps.organisation, runbook, inputs, manifests)
             except BadInputs as error:
                 return await turn.say(str(error))
-            return await turn.start(text, "run", distrust(steps, text, filled_in))
+            within_s = deps.organisation.runbooks[runbook].within
+            return await turn.start(text, "run", distrust(steps, text, filled_in), within_s)
         case commands.OnTask(verb, task):
             return await turn.on_task(verb, task)
         case commands.Fork(task, step, words):
@@ -73,7 +76,14 @@ async def answer(
             return await turn.say(await turn.phone(what, given))
         case commands.Wrong(say):
             return await turn.say(say)
+        case commands.Steer(task, words, now):
+            return await turn.tell(task, words, "interrupt" if now else "normal")
+        case commands.Prioritise(task, level):
+            return await turn.prioritise(task, level)
         case commands.PlainText():
+            heard = await turn.overhear(text, answers_to, addressed) if not filled_in else None
+            if heard is not None:
+                return heard
             if not deps.settings.has_model(deps.organisation.models):
                 return await turn.say(NO_MODEL)
             return await turn.start(text, "plan", (plan_step(),))
@@ -130,6 +140,8 @@ async def lay_hand(
     if verb not in moves:
         return f"A task can't be {verb!r}; say stop, pause, resume, retry or undo.", None
     status = await moves[verb](tx, task, person.actor)
+    if verb == "stop":
+        return cards.stopped_text(task, status, await children.not_stopped(tx, task)), None
     return f"Task {task} is {status}.", None
 
 
@@ -174,11 +186,15 @@ class _Turn:
         await conversations.say(self.tx, self.conversation, text)
         return Received(self.inbound, None, "answered")
 
-    async def start(self, goal: str, kind: str, steps: tuple[PlannedStep, ...]) -> Received:
+    async def start(
+        self, goal: str, kind: str, steps: tuple[PlannedStep, ...], within_s: float | None = None
+    ) -> Received:
         task = await tasks.create(
             self.tx, requester=self.person.id, goal=goal, kind=kind, steps=steps, actor=self.person.actor,
             inbound=self.inbound, conversation=self.conversation,
         )  # fmt: skip
+        if task is not None and within_s is not None:
+            await children.set_deadline(self.tx, task, within_s)
         return Received(self.inbound, task, "task")
 
     async def on_task(self, verb: commands.TaskVerb, number: int | None) -> Received:
@@ -188,7 +204,7 @@ class _Turn:
         roles = self.person.roles
         shown = await self._seen(task)
         if shown is None:
-            return await self.say(NO_TASK)
+            return await self.say(steering.NO_TASK)
         if verb == "status":
             return await self.say(cards.status_text(shown))
         if verb == "why":
@@ -214,7 +230,7 @@ class _Turn:
     async def fork(self, task: int, step: int, words: tuple[commands.Word, ...]) -> Received:
         shown = await self._seen(task)
         if shown is None:
-            return await self.say(NO_TASK)
+            return await self.say(steering.NO_TASK)
         skill = next((s["skill"] for s in shown["steps"] if s["n"] == step), "")
         manifest = self.manifests.get(skill)
         takes_model = manifest is not None and "model" in manifest.args_schema.get("properties", {})
@@ -229,7 +245,7 @@ class _Turn:
     async def roll_back(self, task: int, version: str) -> Received:
         shown = await self._seen(task)
         if shown is None:
-            return await self.say(NO_TASK)
+            return await self.say(steering.NO_TASK)
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, self.person.roles):
             return await self.say(cards.NOT_YOURS)
         try:
@@ -244,6 +260,31 @@ class _Turn:
 
     def _asked(self) -> branching.Asked:
         return branching.Asked(self.person, self.inbound, self.conversation)
+
+    async def tell(self, task: int, words: str, priority: signals.Priority) -> Received:
+        sent, said = await steering.tell(
+            self.tx, self.deps, self.person, task, words, priority=priority, inbound=self.inbound
+        )
+        await conversations.say(self.tx, self.conversation, said)
+        return Received(
+            self.inbound, task if sent.kind == "sent" else None, "steered" if sent.kind == "sent" else "answered"
+        )
+
+    async def overhear(self, text: str, answers_to: str, addressed: bool) -> Received | None:
+        return await steering.overhear(
+            self.tx, self.deps, self.person, text, inbound=self.inbound, conversation=self.conversation,
+            answers_to=answers_to, addressed=addressed,
+        )  # fmt: skip
+
+    async def prioritise(self, task: int, level: commands.Level) -> Received:
+        shown = await self._seen(task)
+        if shown is None:
+            return await self.say(steering.NO_TASK)
+        if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, self.person.roles):
+            return await self.say(cards.NOT_YOURS)
+        status = await children.set_priority(self.tx, task, config.PRIORITIES.index(level), self.person.actor)
+        await conversations.say(self.tx, self.conversation, cards.prioritised_text(task, level, status))
+        return Received(self.inbound, task, "steered")
 
     async def _meant(self, verb: commands.TaskVerb) -> int | None:
         """Without a number: the person's newest task here that the verb makes sense for."""

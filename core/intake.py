@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from core import answering, branching, cards, config, deciding
+from core import answering, branching, cards, config, deciding, steering
+from core.commands import Level
 from core.db import Connection, transaction
 from core.deps import Deps
 from core.logs import moved
@@ -32,8 +33,9 @@ from core.models import (
     TooLate,
 )
 from core.organisation import sees_all
-from core.store import approvals, conversations, people, tasks
+from core.store import approvals, children, conversations, people, signals, tasks
 from core.store.people import Principal
+from core.store.signals import Priority, Sent
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,13 @@ FOREIGN_ONLY = (
 TOO_LONG = f"That is too long for me: at most {config.INBOUND_CHARS:,} characters, please."
 EMPTY = "There was nothing in that message. Say help to see what I can do."
 NOT_HERE = "I don't know you. Write me a direct message and I will tell you how to be let in."
+
+
+class Told(NamedTuple):
+    """What became of words for a task, and the sentence to show."""
+
+    sent: Sent
+    said: str
 
 
 class NotVisible(Exception):
@@ -97,8 +106,9 @@ async def _receive(tx: Connection, deps: Deps, inbound: Inbound) -> Received | D
     else:
         filled_in = inbound.foreign if inbound.channel is Channel.HOOK else ()
         return await answering.answer(
-            tx, deps, text, person, inbound=made, conversation=conversation, filled_in=filled_in
-        )
+            tx, deps, text, person, inbound=made, conversation=conversation, filled_in=filled_in,
+            answers_to=inbound.answers_to, addressed=inbound.addressed,
+        )  # fmt: skip
     await conversations.say(tx, conversation, answer)
     return Received(made, None, "answered")
 
@@ -268,3 +278,47 @@ async def _refuse_stale(tx: Connection, task: int, named: int) -> None:
     current = await tasks.lock(tx, task)
     if current is not None and current != named:
         raise Stale(task, current, named)
+
+
+async def steer(deps: Deps, person: Principal, task: int, text: str, priority: Priority, inbound: Inbound) -> Told:
+    """Tell a running task something; `inbound` is how it came. The same delivery again changes nothing."""
+    async with transaction(deps.db) as tx:
+        made = await conversations.record(tx, inbound, person.id, None)
+        if made is None:
+            return Told(Sent("duplicate"), AGAIN)
+        told = Told(*await steering.tell(tx, deps, person, task, text, priority=priority, inbound=made))
+    deps.ring.task(task)
+    return told
+
+
+async def announce(
+    deps: Deps, name: str, body: Mapping[str, Any], *, sender: Principal | None, dedup: str | None
+) -> bool:
+    """An event from outside, for whoever waits for its name; whether it is new. Nobody's order: its body is data."""
+    is_new = await signals.send_to_all(
+        deps.db, name, body, origin="untrusted", sender=sender.id if sender else None, dedup=dedup
+    )
+    for task, n in await signals.arrived(deps.db):
+        if await signals.wake_early(deps.db, task, n):
+            deps.ring.task(task)
+    return is_new
+
+
+async def signal(
+    deps: Deps, person: Principal, task: int, name: str, body: Mapping[str, Any], priority: Priority, dedup: str | None
+) -> Sent:
+    """An event for one task, which the person may steer."""
+    sent = await signals.send(
+        deps.db, task, "signals", body, priority=priority, origin="untrusted", sender=person.id, name=name,
+        actor=person.actor, dedup=dedup,
+    )  # fmt: skip
+    deps.ring.task(task)
+    return sent
+
+
+async def prioritise(deps: Deps, person: Principal, task: int, level: Level) -> str:
+    """Answers the sentence to show."""
+    async with transaction(deps.db) as tx:
+        status = await children.set_priority(tx, task, config.PRIORITIES.index(level), person.actor)
+    deps.ring.task(task)
+    return cards.prioritised_text(task, level, status)

@@ -66,7 +66,7 @@ class Inbound(Frozen):
 
     `text` holds the sender's own words only; what was quoted, forwarded or attached is in `foreign`.
     `addressed` is true when Sayso was meant (DM, mention, command); otherwise it counts only in a thread that a
-    task owns.
+    task owns. `answers_to` is the vendor's id of our message that it answers, where the vendor tells.
     """
 
     channel: Channel
@@ -77,6 +77,7 @@ class Inbound(Frozen):
     foreign: tuple[str, ...] = ()
     addressed: bool = True
     message_ref: str = ""
+    answers_to: str = ""
 
 
 Verdict = Literal[

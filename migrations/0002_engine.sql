@@ -233,9 +233,11 @@ begin
            (select jsonb_build_object('id', a.id, 'kind', a.kind, 'status', a.status, 'items', a.items, 'approvers', a.approvers, 'card', a.card,
                    'is_expired', a.expires_at <= v_now, 'decided_ago_s', extract(epoch from v_now - a.decided_at))
               from approvals a where a.id = s.approval_id),
-           case when s.editors <> '{}' then (
-               select jsonb_agg(jsonb_build_object('id', e.id, 'key', e.key, 'name', e.name, 'roles', to_jsonb(e.roles),
-                      'is_service', e.is_service)) from principals e where e.id = any (s.editors) and e.id <> p.id) end,
+           -- Others whose rights count too: who changed the call, and who told the task what to do.
+           case when s.editors <> '{}' or t.steered_by <> '{}' then (
+               select jsonb_agg(jsonb_build_object('id', e.id, 'key', e.key, 'name', e.name, 'is_service', e.is_service,
+                      'roles', case when e.is_active then to_jsonb(e.roles) else '[]' end))
+                 from principals e where e.id = any (s.editors || t.steered_by) and e.id <> p.id) end,
            v_now, case when isfinite(s.ready_at) then extract(epoch from v_now - s.ready_at)::float8 end
       from unnest(p_tasks, p_ns) k (task_id, n) join steps s on s.task_id = k.task_id and s.n = k.n
       join tasks t on t.id = s.task_id join principals p on p.id = t.requester_id

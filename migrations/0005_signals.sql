@@ -196,6 +196,11 @@ begin
     if p_origin = 'person' and not p_sender = any (t.steered_by) then
         update tasks set steered_by = steered_by || p_sender where id = p_task;
     end if;
+    if p_name = 'parent' then   -- what the parent passes on is no freer than the parent
+        update tasks set steered_by = (
+            select coalesce(array_agg(distinct one), '{}') from unnest(
+                t.steered_by || (select p.steered_by from tasks p where p.id = t.parent_id)) one) where id = p_task;
+    end if;
     v_ready := case when t.status = 'paused' then 'infinity' else v_now end;
     if p_priority = 'interrupt' then
         -- The worker's answer will find its fence lost: an attempt that is not charged.

@@ -197,8 +197,8 @@ async def sayso(database_url: str, redis_url: str, tmp_path: Path) -> AsyncItera
 
 async def step_waits(sayso: Sayso, number: int | None, n: int = 1) -> dict[str, Any]:
     async def look() -> dict[str, Any] | None:
-        step: dict[str, Any] = (await sayso.task(number))["steps"][n - 1]
-        return step if step["status"] == "waiting" else None
+        steps: list[dict[str, Any]] = (await sayso.task(number))["steps"]
+        return next((s for s in steps if s["n"] == n and s["status"] == "waiting"), None)
 
     return await eventually(look)  # type: ignore[no-any-return]
 

@@ -284,7 +284,7 @@ class Executor:
 
 
 def _drop(hold: Hold) -> None:
-    """What it comes to will not be written: the step is another's by now."""
-    hold.is_dropped = True
-    if hold.running:
+    """What it comes to will not be written: the step is another's by now. Once: it may still be writing its account."""
+    if not hold.is_dropped and hold.running:
+        hold.is_dropped = True
         hold.running.cancel()

@@ -24,10 +24,10 @@ from bot.telegram.sender import TelegramSender
 from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Me, Tapped, translate
 from bot.telegram.webhook import PATH, secret_of, webhook_router
 from core import cards, intake
-from core.answering import NO_TASK
 from core.deps import Deps
 from core.models import Accepted, Channel, Decided, Duplicate, Inbound, NotAllowed, Press, Received, Verdict
 from core.state import backoff_s
+from core.steering import NO_TASK
 from core.store import approvals, people, tasks
 from core.store.people import Principal
 

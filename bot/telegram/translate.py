@@ -128,6 +128,9 @@ def _said(message: Message, number: int, me: Me) -> Translated:
         foreign=foreign,
         addressed=private or meant or _answers_us(message, me),
         message_ref=str(message.message_id),
+        answers_to=str(message.reply_to_message.message_id)
+        if message.reply_to_message and _answers_us(message, me)
+        else "",
     )
 
 

@@ -31,7 +31,7 @@ from core.models import (
     Press,
     TooLate,
 )
-from core.store import approvals, conversations, ladder, skills, tasks, versions
+from core.store import approvals, children, conversations, ladder, skills, tasks, versions
 from core.versions import NoSuchVersion
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -88,6 +88,9 @@ async def say(request: Request, viewer: Asking, body: shapes.IntentBody) -> dict
             text=body.text,
         ),
     )
+    if body.within_s is not None and received.task_id is not None and getattr(received, "kind", "task") == "task":
+        # A commit of its own: who was not answered says it again, with the same key.
+        await children.set_deadline(deps.db, received.task_id, body.within_s)
     return {"task_id": _text(received.task_id)}
 
 

@@ -1,4 +1,4 @@
-"""Signed webhooks: another program starts a task as a service principal of sayso.yaml.
+"""Signed webhooks: another program starts a task as a service principal of sayso.yaml, or sends an event that tasks wait for.
 
 The signature is checked over the raw bytes before anything is parsed. What the body says is foreign text: the intent's
 template is the organisation's word, the values put into it are nobody's, and intake is told which they are.
@@ -62,7 +62,15 @@ async def receive_hook(request: Request, name: str) -> dict[str, Any]:
     service = await people.by_key(deps.db, hook.as_)
     if service is None:
         raise HTTPException(404, "no such hook")
-    rendered = render(hook.intent, parsed(body))
+    said = parsed(body)
+    if hook.event is not None:
+        if len(body) > config.EVENT_BYTES:
+            raise HTTPException(413, f"an event carries at most {config.EVENT_BYTES:,} bytes")
+        data = said if isinstance(said, dict) else {"body": said}
+        await intake.announce(deps, hook.event, data, sender=service, dedup=f"hook:{name}:{signature}")
+        if not hook.intent:
+            return {"task_id": None}
+    rendered = render(hook.intent, said)
     sender = await web_identity(deps, service)
     received = await intake.receive(
         deps,

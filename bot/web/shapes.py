@@ -36,11 +36,13 @@ class Body(BaseModel):
 
 
 class IntentBody(Body):
-    """`conversation` is an id, or `channel/external id[/thread]`; without one it is your web chat."""
+    """`conversation` is an id, or `channel/external id[/thread]`; without one it is your web chat. `within_s` is the
+    deadline of the task that it starts."""
 
     text: Annotated[Words, Field(min_length=1, max_length=config.INBOUND_CHARS)]
     conversation: Annotated[Words, Field(max_length=300)] | None = None
     idempotency_key: Annotated[Words, Field(min_length=1, max_length=config.IDEMPOTENCY_KEY_CHARS)] | None = None
+    within_s: Annotated[float, Field(strict=False, gt=0, le=config.WAIT_MOST_S)] | None = None
 
 
 class DecisionBody(Body):

@@ -17,9 +17,12 @@ from core.cards.replies import (
     help_text,
     notes_text,
     pairing_text,
+    prioritised_text,
     sentence,
     status_text,
+    stopped_text,
     tasks_text,
+    told_text,
     why_text,
 )
 from core.cards.task import answer_text, task_card
@@ -48,11 +51,14 @@ __all__ = [
     "notes_text",
     "pairing_text",
     "press_answer",
+    "prioritised_text",
     "rolled_back_text",
     "sentence",
     "status_text",
+    "stopped_text",
     "task_card",
     "tasks_text",
     "timeline_lines",
+    "told_text",
     "why_text",
 ]

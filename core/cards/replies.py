@@ -25,6 +25,8 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "tasks, status [number], why [number]: what is going on, and why",
         "stop, pause, resume, retry, undo [number]: a hand on a task",
         "fork <task> <step> name=value: go on from a step in a task of your own; rollback <task> <version>: put a plan back",
+        "steer <number> <text>: tell a running task something; interrupt <number> <text>: at once",
+        "priority <number> urgent|high|normal|low",
         "approvals: what waits for your decision; grants: what is allowed for good",
         "remember <text>, recall <words>: notes",
         "sms, sms link <number>: the phone to which approvals may come that nobody answers here",
@@ -133,3 +135,49 @@ def pairing_text(code: str | None) -> str:
         f"I don't know you yet. Give this code to an owner of this Sayso: {code}. They confirm it with:"
         f" pair {code}. It is good for one hour."
     )
+
+
+def told_text(task: int, kind: str, status: str, *, interrupted: Sequence[int], woken: Sequence[int], turn: str) -> str:
+    """What became of words for a task."""
+    match kind:
+        case "sent" if interrupted:
+            return f"Task {task}: the turn was interrupted and begins again with this."
+        case "sent" if woken and turn == "none":
+            return f"Task {task} has your answer."
+        case "sent" if woken:
+            return f"Noted: task {task} waits no longer, and its next turn reads this."
+        case "sent" if turn == "added":
+            return f"Noted: task {task} reads this when its present steps have ended."
+        case "sent" if turn == "none":
+            return f"Noted: task {task} reads this when it comes to it."
+        case "sent":
+            return f"Noted: the next turn of task {task} reads this."
+        case "duplicate":
+            return "That was said already."
+        case "over":
+            return f"Task {task} is {status}; nobody would read that any more."
+        case "full":
+            return f"Task {task} has too much to read already; wait until it has read some of it."
+        case "deaf":
+            return f"Task {task} follows fixed steps, so it can't be told anything. Say stop {task} to stop it."
+    return f"Task {task} could not be told."
+
+
+def prioritised_text(task: int, level: str, status: str) -> str:
+    if status in ("succeeded", "failed", "abandoned", "cancelled"):
+        return f"Task {task} is {status}; its priority does not matter any more."
+    return f"Task {task} has priority {level} now."
+
+
+def stopped_text(task: int, status: str, left: Sequence[Mapping[str, Any]]) -> str:
+    """What a stop did, and what it could not stop."""
+    lines = [f"Task {task} is {status}."]
+    for step in left:
+        title = f"step {step['n']} ({visible(step['title'])})"
+        if step["status"] == "unknown":
+            lines.append(f"It is not known whether {title} happened: the question on its card still wants an answer.")
+        elif step["begun"]:
+            lines.append(f"{title[0].upper()}{title[1:]} had begun and can't be stopped; it is let finish.")
+        else:
+            lines.append(f"{title[0].upper()}{title[1:]} is being stopped.")
+    return "\n".join(lines)

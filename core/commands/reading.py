@@ -28,6 +28,9 @@ _BACK = re.compile(
 FORK_USAGE = "Say: fork <task> <step> name=value, e.g. fork 12 3 paths=b.log"
 
 TaskVerb = Literal["status", "stop", "pause", "resume", "retry", "why", "undo"]
+Level = Literal["urgent", "high", "normal", "low"]
+LEVELS: tuple[Level, ...] = ("urgent", "high", "normal", "low")
+_TO_TASK = re.compile(r"(?:task\s+)?#?(\d{1,18})\s*[:,]?\s+(\S.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
 TASK_VERBS: tuple[TaskVerb, ...] = ("status", "stop", "pause", "resume", "retry", "why", "undo")
 
 
@@ -64,6 +67,21 @@ class RollBack:
 
     task: int
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """`now`: the turn that runs is interrupted."""
+
+    task: int
+    text: str
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prioritise:
+    task: int
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +128,9 @@ class Wrong:
     say: str
 
 
-Command = Do | Run | OnTask | Fork | RollBack | Show | Remember | Recall | Pair | Sms | PlainText | Wrong
+Command = (
+    Do | Run | OnTask | Steer | Prioritise | Fork | RollBack | Show | Remember | Recall | Pair | Sms | PlainText | Wrong
+)
 
 
 def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[str]) -> Command:
@@ -136,6 +156,10 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return _roll_back(text, rest)
         case "sms":
             return _sms(text, rest)
+        case "steer" | "interrupt" if told := _TO_TASK.fullmatch(rest):
+            return Steer(int(told.group(1)), told.group(2).strip(), now=word == "interrupt")
+        case "priority" if told := _TO_TASK.fullmatch(rest):
+            return _prioritise(int(told.group(1)), told.group(2))
     return _short(word, rest) or PlainText(text)
 
 
@@ -215,6 +239,11 @@ def _roll_back(text: str, rest: str) -> Command:
     """`rollback 12 3`, `rollback task 12 to version 3.2`."""
     match = _BACK.fullmatch(rest.rstrip("!."))
     return RollBack(int(match.group(1)), match.group(2)) if match else PlainText(text)
+
+
+def _prioritise(task: int, said: str) -> Command:
+    level = next((one for one in LEVELS if one == said.strip().rstrip("!.").lower()), None)
+    return Prioritise(task, level) if level else Wrong(f"{said!r} is no priority. There are: {', '.join(LEVELS)}.")
 
 
 def _pair(text: str, rest: str) -> Command:

@@ -81,6 +81,14 @@ async def record_press(db: Db, channel: str, delivery_id: str, principal: int, t
     return made is not None
 
 
+async def give(db: Db, inbound: int, task: int, *, without_quotes: bool) -> None:
+    """What was said belongs to this task; `without_quotes` when all it quotes is our own card."""
+    await db.execute(
+        "update inbound set task_id = $2, foreign_text = case when $3 then '[]' else foreign_text end where id = $1",
+        inbound, task, without_quotes,
+    )  # fmt: skip
+
+
 async def task_of_delivery(db: Db, channel: str, delivery_id: str) -> int | None:
     found: int | None = await db.fetchval(
         "select task_id from inbound where channel = $1 and delivery_id = $2", channel, delivery_id

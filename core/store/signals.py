@@ -40,10 +40,10 @@ def reading_turn() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of an event. `kind`: sent, duplicate, not_found, over (the task has ended), full, or deaf (nobody
-    would read it). `turn`: the turn that reads it is `running`, `coming`, was `added`, or there is `none`."""
+    """What became of an event. `kind`: sent, duplicate, not_found, not_allowed, over (the task has ended), full, or deaf
+    (nobody would read it). `turn`: the turn that reads it is `running`, `coming`, was `added`, or there is `none`."""
 
-    kind: Literal["sent", "duplicate", "not_found", "over", "full", "deaf"]
+    kind: Literal["sent", "duplicate", "not_found", "not_allowed", "over", "full", "deaf"]
     status: str = ""
     interrupted: tuple[int, ...] = ()
     woken: tuple[int, ...] = ()

@@ -209,6 +209,25 @@ async def owns_thread(db: Db, conversation: int) -> bool:
     return found
 
 
+async def listening(db: Db, conversation: int, person: int, answers_to: str) -> int | None:
+    """The open task that a message is meant for: the one whose card it answers, the one of its Slack thread, or one of the
+    person's own here that waits for a reply. Only tasks that would read it."""
+    found: int | None = await db.fetchval(
+        "select t.id from tasks t join conversations h on h.id = $1"
+        " cross join lateral (select exists (select from steps s where s.task_id = t.id and s.outcome is null"
+        "   and s.kind = 'wait' and s.args ->> 'event' = 'reply') as waits) w"
+        " cross join lateral (select exists (select from cards c join conversations v on v.id = c.conversation_id"
+        "   where c.task_id = t.id and c.provider_ref = $3 and v.channel = h.channel"
+        "   and v.external_id = h.external_id) as answered) a"
+        " where t.finished_at is null and t.status <> 'cancelling' and t.parent_id is null and (t.kind = 'plan' or w.waits)"
+        " and (a.answered or t.conversation_id = h.id and (h.channel = 'slack' and h.thread <> ''"
+        "   or w.waits and t.requester_id = $2))"
+        " order by a.answered desc, t.id desc limit 1",
+        conversation, person, answers_to or None,
+    )  # fmt: skip
+    return found
+
+
 # A step whose skill knows how to undo it, and that no later step has undone.
 CAN_UNDO = (
     "exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
