@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import signal
@@ -19,10 +20,11 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import growth, idle, paused, plot, press, throughput
+from bench import growth, idle, kills, paused, plot, press, throughput
 from bench.cells import Sample, gathered, told
 from bench.children import ChildFailed
 from bench.peers import SYSTEMS, version
+from bench.plant import NeverHappened
 from bench.run import Run
 from bench.stand import Stand, open_stand
 
@@ -30,7 +32,7 @@ REPEATS: Final = 5
 REPEATS_QUICK: Final = 1
 CONCURRENCY_MOST: Final = 64  # the embedded Postgres takes 120 connections
 ABSENT: Final = "not installed"
-NAMES: Final = ("W1", "W2", "W3", "W4", "W5", "W7", "W8")
+NAMES: Final = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -42,6 +44,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="systems, as sayso,dbos")
     parser.add_argument("--concurrency", metavar="N,N", help="of W1 to W3, as 8; otherwise 1, 8 and 32")
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--kills", type=int, help="of W6; otherwise 200, with --quick 4")
     read = parser.parse_args(given)
     read.only, read.systems = read.only.upper().split(","), read.systems.lower().split(",")
     for what, wanted, known in (("workload", read.only, NAMES), ("system", read.systems, SYSTEMS)):
@@ -57,10 +60,18 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         read.repeats = REPEATS_QUICK if read.quick else REPEATS
     if read.repeats < 1:
         parser.error("--repeats is at least 1")
+    if read.kills is not None and read.kills < 1:
+        parser.error("--kills is at least 1")
     return read
 
 
-OTHERS: Final = {"W4": press.measure, "W5": paused.measure, "W7": growth.measure, "W8": idle.measure}
+OTHERS: Final = {
+    "W4": press.measure,
+    "W5": paused.measure,
+    "W6": kills.measure,
+    "W7": growth.measure,
+    "W8": idle.measure,
+}
 
 
 async def measure(run: Run, only: Sequence[str]) -> AsyncIterator[Sample]:
@@ -69,16 +80,19 @@ async def measure(run: Run, only: Sequence[str]) -> AsyncIterator[Sample]:
             async for sample in throughput.measure(run, load):
                 yield sample
     for name, workload in OTHERS.items():
-        if name in only:
-            async for sample in workload(run):
-                yield sample
+        if name in only and (name == "W4" or "sayso" in run.systems):
+            try:
+                async for sample in workload(run):
+                    yield sample
+            except (ChildFailed, NeverHappened) as error:
+                run.fail(name, str(error))
 
 
 async def benchmark(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     installed = [name for name in given.systems if version(name) is not None]
     async with open_stand(folder) as stand:
-        run = Run(stand, installed, given.repeats, given.quick, given.concurrency)
+        run = Run(stand, installed, given.repeats, given.quick, given.concurrency, given.kills)
         await stand.create("raw")
         for system in installed:
             try:
@@ -140,6 +154,7 @@ async def _cancellable(given: argparse.Namespace, folder: Path) -> dict[str, Any
 
 
 def main() -> None:
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # W6 takes the database away on purpose
     given = arguments(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="sayso-bench-", ignore_cleanup_errors=True) as folder:
         try:

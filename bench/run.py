@@ -26,6 +26,7 @@ class Run:
     repeats: int
     quick: bool
     concurrencies: tuple[int, ...] | None = None
+    kills: int | None = None
     failures: dict[str, str] = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
