@@ -7,14 +7,16 @@ nothing runs twice. The store's moves are called as worker and bot call them, on
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from core.db import Pool
 from core.models import Claimed, EffectClass, PlannedStep
-from core.store import approvals, people, steps, tasks
+from core.store import approvals, clock, people, steps, tasks
 from core.store.people import Principal, Wanted
+from core.store.steps import Probing
 
 NUMBERS = itertools.count(1)
 DIGEST = "d1"
@@ -126,15 +128,55 @@ async def test_an_effect_that_begins_after_the_sweeper_looked_is_not_taken_from_
 
 async def test_an_action_that_never_comes_about_is_given_up_after_its_attempts(desk: Desk) -> None:
     task = await desk.task(EffectClass.CHECKABLE, max_attempts=3)
-    for _ in range(3):
+    for number in range(1, 4):
         step = await desk.claim()
         assert await desk.begin(step, step.approval_id) == "go"
         assert await steps.lose(desk.db, desk.worker, step, "cut off") == "unknown"
+        assert await steps.due_probes(desk.db, 0, 10) == [], "the call may still be under way"
+        await clock.move(desk.db, number * timedelta(seconds=step.timeout_s + 1))
         [probing] = await steps.due_probes(desk.db, 0, 10)
         await steps.probed(desk.db, probing, False, {"summary": "not there"})
     assert await desk.status(task) == "failed"
     step_now = await desk.step(task)
     assert "3 of 3" in step_now["error"] and step_now["effect_state"] == "not_done"
+
+
+async def test_an_idempotent_call_whose_attempts_are_used_up_is_asked_about(desk: Desk) -> None:
+    """It ended as failed, and a retry, under a new key, could have repeated it."""
+    task = await desk.task(EffectClass.IDEMPOTENT, max_attempts=2)
+    first = await desk.claim()
+    assert await desk.begin(first) == "go"
+    assert await steps.lose(desk.db, desk.worker, first, "cut off") == "ready"
+    second = await desk.claim()
+    assert await desk.begin(second) == "go"
+    assert await steps.lose(desk.db, desk.worker, second, "cut off") == "unknown"
+    assert (await desk.decide(await desk.pending(task), "not_happened"))["kind"] == "accepted"
+    assert await desk.db.fetchval("select gen from steps where task_id = $1", task) == 2
+    assert await desk.status(task) == "running"
+
+
+async def test_what_did_not_happen_renews_its_own_item_of_a_card_and_no_other(desk: Desk) -> None:
+    task = await desk.task(EffectClass.CHECKABLE, EffectClass.CHECKABLE)
+    first, second = await desk.claim(), await desk.claim()
+    await desk.park(first)
+    approval = await desk.park(second)
+    assert approval is not None
+    items = await desk.db.fetchval("select items from approvals where id = $1", approval)
+    if len(items) == 1:  # the desk's asks name no card of their own, so make them share one
+        items = [items[0] | {"step": n, "card": {"title": f"item {n}", "reasons": []}} for n in (1, 2)]
+        await desk.db.execute("update approvals set items = $2 where id = $1", approval, items)
+    await desk.decide(approval, "approve")
+    again = await desk.claim()
+    assert await desk.begin(again, approval) == "go"
+    await steps.lose(desk.db, desk.worker, again, "cut off")
+    probing = Probing(task, again.n, again.gen, again.skill, "k", {})
+    await steps.probed(desk.db, probing, False, {"summary": "not there"})
+    renewed = await desk.db.fetchrow(
+        "select a.status, a.items from steps s join approvals a on a.id = s.approval_id where s.task_id = $1 and s.n = $2",
+        task, again.n,
+    )  # fmt: skip
+    assert renewed["status"] == "approved"
+    assert [item["step"] for item in renewed["items"]] == [again.n]
 
 
 async def test_a_retry_does_not_repeat_what_was_given_up_as_unknown(desk: Desk) -> None:
