@@ -17,7 +17,7 @@ import cel
 VARIABLES: Final = frozenset(
     {
         "skill", "permission", "args", "risk", "effect_class", "reversible", "origin", "tainted", "requester",
-        "conversation", "count", "amount", "target", "new_target", "now", "task",
+        "conversation", "count", "amount", "target", "new_target", "rate", "now", "task",
     }
 )  # fmt: skip
 FIELDS: Final[Mapping[str, frozenset[str]]] = {

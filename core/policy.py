@@ -8,6 +8,7 @@ never allowed. The executor asks right before every call; there is no other road
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -88,7 +89,8 @@ def classify(
 ) -> Classified:
     """`action` as it would run, `provenance` of its arguments, `grants` of the requester; `now` with a time zone.
 
-    `task` has `id`, `goal`, `spent` (US dollars) and, for `new_target`, whether its target was never acted on before.
+    `task` has `id`, `goal`, `spent` (US dollars), `new_target` (its target was never acted on before) and `rate` (calls of
+    the skill that the requester had begun in the last hour).
     """
     refusal = _no_right(action, skill, requester, organisation)
     if refusal is not None:
@@ -170,6 +172,12 @@ def stricter(old: Ask, new: Classified) -> str | None:
     if lost:
         return f"Who may decide has changed: no longer {', '.join(sorted(lost))}"
     return None
+
+
+def asks_of_the_past(organisation: Organisation) -> frozenset[str]:
+    """Which of `spent`, `new_target` and `rate` some rule speaks of: only these are looked up before an action."""
+    text = " ".join(rule.when or "" for rule in organisation.policy.rules)
+    return frozenset(name for name in ("spent", "new_target", "rate") if re.search(rf"\b{name}\b", text))
 
 
 def default_approvers(organisation: Organisation) -> Approvers:
@@ -356,7 +364,8 @@ def _variables(
     """What `when:` may speak of; sayso.example.yaml lists them. `now` is in the organisation's time zone."""
     controls = [v for k, v in action.args.items() if skill.roles.get(k, ArgumentRole.CONTROL) is ArgumentRole.CONTROL]
     where = conversation or ConversationRef()
-    known: dict[str, Any] = {"id": action.task_id, "goal": "", "spent": 0.0, "new_target": False} | dict(task or {})
+    known: dict[str, Any] = {"id": action.task_id, "goal": "", "spent": 0.0, "new_target": False, "rate": 0}
+    known |= dict(task or {})
     variables = {
         "skill": skill.name,
         "permission": str(skill.permission),
@@ -371,6 +380,7 @@ def _variables(
         "count": max((len(v) for v in controls if isinstance(v, list)), default=1),
         "target": action.target,
         "new_target": bool(known["new_target"]),
+        "rate": int(known["rate"]),
         "now": _local(now, organisation.timezone),
         "task": {"id": str(known["id"]), "goal": str(known["goal"]), "spent": float(known["spent"])},
     }

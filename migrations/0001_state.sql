@@ -294,6 +294,7 @@ create table effects (
     foreign key (task_id, n) references steps (task_id, n) on delete cascade
 );
 create unique index effects_approval_once on effects (approval_id, task_id, n, gen) where approval_id is not null;
+create index effects_target on effects (md5(action ->> 'target'));     -- for rules that speak of a new target
 
 -- What a worker that had lost its lease found out afterwards. It decides nothing; people read it.
 create table late_evidence (

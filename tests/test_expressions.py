@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "count": 2,
     "amount": 12.5,
     "target": "a.log, b.log",
+    "rate": 3,
     "new_target": False,
     "now": datetime(2026, 11, 20, 7, 30, tzinfo=UTC),
     "task": {"id": "7", "goal": "clean up", "spent": 0.5},

@@ -37,7 +37,7 @@ from core.models import (
     Waiting,
 )
 from core.state import backoff_s
-from core.store import approvals, conversations, situation, steps
+from core.store import approvals, conversations, situation, spending, steps
 from core.store.people import Principal
 from core.store.situation import Situation
 from worker.context import context_for
@@ -130,9 +130,11 @@ class Actor:
 
     async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen, seen: Situation) -> StepOutcome:
         step = hold.step
-        answer = self._classified(step, skill, frozen, seen, seen.requester, seen.grants)
+        wanted = policy.asks_of_the_past(self.deps.organisation)
+        past = await spending.past(self.deps.db, wanted, step, frozen.action.target) if wanted else {}
+        answer = self._classified(step, skill, frozen, seen, seen.requester, seen.grants, past)
         for editor in seen.editors:
-            answer = policy.both(answer, self._classified(step, skill, frozen, seen, editor, ()))
+            answer = policy.both(answer, self._classified(step, skill, frozen, seen, editor, (), past))
         match pass_gate(answer, seen.approval, frozen.digest, frozen.action):
             case Refuse(why=why, outcome=outcome):
                 return Failed(error=f"Refused: {why}", outcome=outcome)
@@ -144,7 +146,14 @@ class Actor:
                 assert_never(other)
 
     def _classified(
-        self, step: Claimed, skill: Skill, frozen: _Frozen, seen: Situation, person: Principal, grants: Sequence[Grant]
+        self,
+        step: Claimed,
+        skill: Skill,
+        frozen: _Frozen,
+        seen: Situation,
+        person: Principal,
+        grants: Sequence[Grant],
+        past: Mapping[str, Any],
     ) -> Classified:
         """What policy says when this person asks for it."""
         return self.classify(
@@ -156,7 +165,7 @@ class Actor:
             grants,
             seen.now,
             conversation=seen.conversation,
-            task={"id": str(step.task_id), "goal": step.task_goal, "spent": 0.0},
+            task={"id": str(step.task_id), "goal": step.task_goal, **past},
         )
 
     async def _park(self, step: Claimed, skill: Skill, frozen: _Frozen, asked: AskPeople) -> StepOutcome:

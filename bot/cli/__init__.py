@@ -12,6 +12,7 @@ from bot.cli.bench import bench_app
 from bot.cli.doctor import doctor
 from bot.cli.history import fork, tasks_app
 from bot.cli.people import people_app
+from bot.cli.policy import policy_app
 from bot.cli.processes import bot, down, migrate, up, worker
 from bot.cli.talk import approvals, ask, skills
 from core import __version__
@@ -23,6 +24,7 @@ for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills, 
     app.command()(command)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(people_app, name="people")
+app.add_typer(policy_app, name="policy")
 app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from core.budgets import Used
 from core.db import Db
+from core.models import Claimed
 
 
 async def of_task(db: Db, task: int, n: int, requester: int, day: datetime) -> Used:
@@ -40,3 +43,17 @@ async def of_task(db: Db, task: int, n: int, requester: int, day: datetime) -> U
         },
         raised=dict(row["raised"]),
     )
+
+
+async def past(db: Db, wanted: Collection[str], step: Claimed, target: str) -> dict[str, Any]:
+    """Of `spent`, `new_target` and `rate` what is wanted: US dollars of the task so far, whether the skill never acted on the
+    target before, and how many of its calls the requester had begun in the last hour."""
+    row = await db.fetchrow(
+        "select case when $1 then coalesce((select sum(usd) from llm_calls where task_id = $4), 0)::float8 end as spent,"
+        " case when $2 then not exists (select from effects e where md5(e.action ->> 'target') = md5($6)"
+        "   and e.action ->> 'skill' = $5 and e.state = 'done') end as new_target,"
+        " case when $3 then (select count(*) from effects e join tasks t on t.id = e.task_id where t.requester_id = $7"
+        "   and e.action ->> 'skill' = $5 and e.begun_at > now() - interval '1 hour') end as rate",
+        "spent" in wanted, "new_target" in wanted, "rate" in wanted, step.task_id, step.skill, target, step.requester_id,
+    )  # fmt: skip
+    return {name: row[name] for name in wanted}
