@@ -128,7 +128,8 @@ async def _write(
 ) -> tuple[int, str]:
     """The new task and its status; the one that has the idempotency key already, if there is one."""
     task, own = known.task, known.task["requester_id"] == asked.person.id
-    bounds = {*task["steered_by"], task["requester_id"]} - {asked.person.id}
+    editors = (editor for s in known.steps for editor in s["editors"])
+    bounds = {*task["steered_by"], *editors, task["requester_id"]} - {asked.person.id}
     made = await versions.write_fork(
         tx, task["id"], branch, step=step, inbound=asked.inbound, requester=asked.person.id,
         conversation=task["conversation_id"] if own and task["conversation_id"] else asked.conversation,

@@ -43,6 +43,20 @@ create trigger step_reopened before update of outcome on steps for each row
 create trigger task_reopened before update of finished_at on tasks for each row
     when (old.finished_at is not null and new.finished_at is null) execute function keep_task_version();
 
+-- ---------------------------------------------------------------- what a model answered
+
+-- The answers to a turn's questions, by what was asked: a turn whose worker died before its outcome was written is not bought
+-- again. Read by the worker alone, and gone with the task. No foreign key: its lock would wait for every move of the task.
+create table answers (
+    task_id         bigint not null,
+    n               integer not null,
+    gen             smallint not null,
+    prompt_sha256   text not null,
+    answer          jsonb not null,
+    answered_at     timestamptz not null default now(),
+    primary key (task_id, n, gen, prompt_sha256)
+);
+
 -- ---------------------------------------------------------------- moves
 -- A plan is drawn and changes. A fork's copies come as they had ended; a rollback has steps wait again that had ended.
 

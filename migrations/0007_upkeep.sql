@@ -128,6 +128,7 @@ begin
             'late_evidence', (select jsonb_agg(to_jsonb(x) order by x.id) from late_evidence x where x.task_id = p_task));
         delete from events where task_id = p_task;
         delete from late_evidence where task_id = p_task;
+        delete from answers where task_id = p_task;
         delete from tasks where id = p_task;
         delete from inbound i where (i.task_id = p_task or i.id = t.inbound_id) and i.received_at < p_before
            and not exists (select from tasks o where o.inbound_id = i.id);

@@ -8,15 +8,19 @@ to a person, who may have it tried again.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from core import config, digest
+from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.models import Action, Claimed, Failed, Parked, SkillManifest, Succeeded, Waiting
 from core.models import Outcome as Why
-from core.store import children, conversations, memories, people, signals, steps
+from core.store import answers, children, conversations, memories, people, signals, steps
 from core.store.people import Principal
+from core.store.signals import Said
 from worker.budget import OverBudget, Purse
 from worker.hearing import heard, inputs, tainting, unread
 from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, Turn
@@ -24,6 +28,7 @@ from worker.llm.structured import Invalid, parse_calls, repair_turns
 from worker.outcome import Outcome
 from worker.prompts import BadPrompt, load_prompt, render
 from worker.proposal import PROPOSE, NotAPlan, open_promises, read_proposal, steps_of
+from worker.recorded import read_back, to_keep
 from worker.skills.registry import Registry
 from worker.tools import NAMES, TOOLS
 
@@ -44,6 +49,24 @@ POLICY = (
 )
 
 
+ASKED_WITH = [PROPOSE, *TOOLS]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a turn asks, and from what: the steps before it, the events it hears. `tainted_by`: whose untrusted words it reads."""
+
+    turns: list[Turn]
+    past: list[dict[str, Any]]
+    said: list[Said]
+    tainted_by: list[tuple[int, str]]
+
+    @property
+    def turns_before(self) -> int:
+        return sum(1 for s in self.past if s["kind"] in ("plan", "think"))
+
+
 @dataclass(frozen=True, slots=True)
 class Thinker:
     deps: Deps
@@ -60,19 +83,15 @@ class Thinker:
         requester = await people.by_id(self.deps.db, step.requester_id)
         if requester is None:
             return Failed(error="Who asked for this may no longer do so.", outcome=Why.REFUSED)
-        past = await steps.transcript(self.deps.db, step.task_id, step.n)
-        said = await signals.for_turn(self.deps.db, step.task_id)
-        if sum(1 for s in past if s["kind"] in ("plan", "think")) >= config.TURNS_MOST + inputs(said):
-            return Failed(error=f"After {config.TURNS_MOST} turns there is still no answer; ask for less at once.")
-        foreign = await conversations.foreign_words(self.deps.db, step.task_id)
-        tainted_by = ([(0, FOREIGN)] if foreign else []) + tainting(said) + _untrusted(past, self._manifests())
         try:
-            turns = [*await self._turns(step, requester, past, foreign), *heard(said)]
-            answer = await self._ask(purpose, step, turns)
-            came = await self._read(step, answer, tainted_by, past)
+            asked = await self.question(step, requester)
+            if asked.turns_before >= config.TURNS_MOST + inputs(asked.said):
+                return Failed(error=f"After {config.TURNS_MOST} turns there is still no answer; ask for less at once.")
+            answer = await self._ask(purpose, step, asked.turns)
+            came = await self.read(step, answer, asked)
             if isinstance(came, Invalid):
-                mended = repair_turns(turns, answer, came.message, self.deps.settings.home)
-                came = await self._read(step, await self._ask(purpose, step, mended), tainted_by, past)
+                mended = repair_turns(asked.turns, answer, came.message, self.deps.settings.home)
+                came = await self.read(step, await self._ask(purpose, step, mended), asked)
         except OverBudget as over:
             return over.parked
         except ModelUnavailable as error:
@@ -82,27 +101,48 @@ class Thinker:
         except ModelRefused as error:
             return Failed(error=f"The model refused: {error}")
         if isinstance(came, Invalid):
+            await answers.forget(self.deps.db, step)
             return self._ask_a_person(step, came.message)
-        return came.model_copy(update={"read": unread(said)})
+        return came.model_copy(update={"read": unread(asked.said)})
+
+    async def question(self, step: Claimed, requester: Principal, until: datetime | None = None) -> Question:
+        """What the turn asks, as of now or as of then. Raises `BadPrompt`."""
+        past = await steps.transcript(self.deps.db, step.task_id, step.n)
+        said = await signals.for_turn(self.deps.db, step.task_id, step.n if until else None)
+        foreign = await conversations.foreign_words(self.deps.db, step.task_id)
+        return Question(
+            turns=[*await self._turns(step, requester, past, foreign, until), *heard(said)],
+            past=past,
+            said=said,
+            tainted_by=([(0, FOREIGN)] if foreign else []) + tainting(said) + _untrusted(past, self._manifests()),
+        )
 
     async def _ask(self, purpose: str, step: Claimed, turns: list[Turn]) -> Answer:
+        """What the model answers; or has answered, where the worker died before the turn was over."""
+        prompt = self.models.fingerprint(turns, ASKED_WITH)
+        kept = await answers.recorded(self.deps.db, step, prompt)
+        if kept is not None:
+            return read_back(kept, prompt)
         left = await Purse(self.deps).look(step, thinking=True)
-        return await self.models.ask(
+        answer = await self.models.ask(
             purpose,
             turns,
-            [PROPOSE, *TOOLS],
+            ASKED_WITH,
             max_output_tokens=OUTPUT_TOKENS if left is None else min(OUTPUT_TOKENS, left),
             deadline_s=step.timeout_s,
             task=step.task_id,
             n=step.n,
             model=step.args.get("model"),
         )
+        try:
+            await answers.keep(self.deps.db, step, prompt, self.models.masked(to_keep(answer)))
+        except DATABASE_AWAY as error:
+            log.warning("an answer for step %s.%s is not kept: %s", step.task_id, step.n, type(error).__name__)
+        return answer
 
-    async def _read(
-        self, step: Claimed, answer: Answer, tainted_by: list[tuple[int, str]], past: list[dict[str, Any]]
-    ) -> Succeeded | Invalid:
-        """The answer as the turn's outcome, or what is wrong with it. `tainted_by`: whose untrusted words it had read."""
-        parsed = parse_calls(answer, [PROPOSE, *TOOLS])
+    async def read(self, step: Claimed, answer: Answer, asked: Question) -> Succeeded | Invalid:
+        """The answer as the turn's outcome, or what is wrong with it."""
+        parsed = parse_calls(answer, ASKED_WITH)
         if isinstance(parsed, Invalid):
             return parsed
         if not parsed.calls:
@@ -120,8 +160,8 @@ class Thinker:
                 after=step.n,
                 last=last,
                 manifests=self._manifests(),
-                read_untrusted=tainted_by,
-                promised=open_promises(past),
+                read_untrusted=asked.tainted_by,
+                promised=open_promises(asked.past),
                 model=step.args.get("model"),
             )
         except NotAPlan as error:
@@ -129,7 +169,7 @@ class Thinker:
         say = proposal.say if proposal else answer.text.strip()
         result: dict[str, Any] = {"say": say, "steps": [s.n for s in added]}
         # What is promised after others' words were read could be theirs, so it counts for nothing.
-        if proposal and proposal.later and not tainted_by:
+        if proposal and proposal.later and not asked.tainted_by:
             result["later"] = [promise.model_dump() for promise in proposal.later]
         return Succeeded(result=result, added=added)
 
@@ -165,12 +205,19 @@ class Thinker:
     # ------------------------------------------------------------ what the model sees
 
     async def _turns(
-        self, step: Claimed, requester: Principal, past: list[dict[str, Any]], foreign: list[str]
+        self,
+        step: Claimed,
+        requester: Principal,
+        past: list[dict[str, Any]],
+        foreign: list[str],
+        until: datetime | None,
     ) -> list[Turn]:
         prompt = "plan" if step.kind == "plan" else "turn"
         skills = "\n".join(_skill_line(m) for m in self.registry.manifests() if not m.name.endswith(".undo"))
-        notes = await memories.recall(self.deps.db, requester.id, step.task_goal, NOTES_RECALLED, step.conversation_id)
-        said = await self._recent(step, requester)
+        notes = await memories.recall(
+            self.deps.db, requester.id, step.task_goal, NOTES_RECALLED, step.conversation_id, until=until
+        )
+        said = await self._recent(step, requester, until)
         system = render(
             load_prompt(prompt, self.deps.settings.home),
             person=f"{requester.name or requester.key} ({', '.join(requester.roles) or 'no roles'})",
@@ -189,11 +236,13 @@ class Thinker:
             turns.append(Turn("user", _results(past, await children.of(self.deps.db, step.task_id))))
         return turns
 
-    async def _recent(self, step: Claimed, requester: Principal) -> str:
+    async def _recent(self, step: Claimed, requester: Principal, until: datetime | None) -> str:
         """The requester's own last messages here. Others' words, and answers that may quote them, stay outside."""
         if step.conversation_id is None:
             return ""
-        recent = await conversations.own_recent(self.deps.db, step.conversation_id, requester.id, RECENT_MESSAGES)
+        recent = await conversations.own_recent(
+            self.deps.db, step.conversation_id, requester.id, RECENT_MESSAGES, until=until
+        )
         return "\n".join(f"- {text[:GOAL_CHARS]}" for text in recent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from core import config
@@ -121,12 +122,14 @@ async def foreign_words(db: Db, task: int) -> list[str]:
     return [text for r in rows for text in [*(r["foreign_text"] or []), *([r["body"]] if r["kind"] == "hook" else [])]]
 
 
-async def own_recent(db: Db, conversation: int, principal: int, limit: int) -> list[str]:
-    """What one person last wrote in a conversation, oldest first."""
+async def own_recent(
+    db: Db, conversation: int, principal: int, limit: int, *, until: datetime | None = None
+) -> list[str]:
+    """What one person last wrote in a conversation, oldest first; `until` as it was then."""
     rows = await db.fetch(
         "select body from (select id, body from inbound where conversation_id = $1 and principal_id = $2"
-        " and kind = 'message' order by id desc limit $3) m order by id",
-        conversation, principal, limit,
+        " and kind = 'message' and ($4::timestamptz is null or received_at <= $4) order by id desc limit $3) m order by id",
+        conversation, principal, limit, until,
     )  # fmt: skip
     return [r["body"] for r in rows]
 

@@ -208,14 +208,16 @@ class Said:
     is_new: bool
 
 
-async def for_turn(db: Db, task: int) -> list[Said]:
-    """The newest events of a task, read and unread, oldest first."""
+async def for_turn(db: Db, task: int, then: int | None = None) -> list[Said]:
+    """The newest events of a task, read and unread, oldest first; as turn `then` saw them, where one is named."""
     rows = await db.fetch(
         "select * from (select g.id, g.stream, g.name, g.body, g.origin, coalesce(nullif(p.name, ''), p.key, '') as by,"
-        " not exists (select from signal_reads r where r.task_id = $1 and r.signal_id = g.id and r.by_turn) as is_new"
-        " from signals g left join principals p on p.id = g.sender_id where g.task_id = $1 order by g.id desc limit $2) m"
-        " order by id",
-        task, config.EVENTS_SHOWN,
+        " not exists (select from signal_reads r where r.task_id = $1 and r.signal_id = g.id and r.by_turn"
+        "   and ($3::integer is null or r.n < $3)) as is_new"
+        " from signals g left join principals p on p.id = g.sender_id where g.task_id = $1 and ($3::integer is null or exists ("
+        "   select from signal_reads r where r.task_id = $1 and r.signal_id = g.id and r.by_turn and r.n <= $3))"
+        " order by g.id desc limit $2) m order by id",
+        task, config.EVENTS_SHOWN, then,
     )  # fmt: skip
     return [Said(**dict(r)) for r in rows]
 

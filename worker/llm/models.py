@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from core.organisation import ModelsPart
 from worker.llm.health import Health
@@ -101,6 +101,14 @@ class Models:
     def available(self, purpose: str) -> bool:
         """Whether there is a route at all; it may be resting."""
         return bool(self._chosen.routes.get(purpose))
+
+    def fingerprint(self, turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> str:
+        """The hash of the question as it would be asked, which its answer and its records carry."""
+        return prompt_sha256([self._redaction.turn(turn) for turn in turns], tools)
+
+    def masked(self, value: Any) -> Any:
+        """A JSON value without the secrets that we hold."""
+        return self._redaction.value(value)
 
     async def ask(
         self,
