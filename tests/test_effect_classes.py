@@ -62,16 +62,16 @@ async def every_time(world: World_, key: str) -> None:
 
 
 async def once_a_key(world: World_, key: str) -> None:
-    """Looks whether this key was there: keeps its promise."""
-    if key not in world:
-        world.append(key)
+    """Looks whether this generation was there: keeps its promise."""
+    if (paid := f"paid under {key.rpartition(':')[2]}") not in world:
+        world.append(paid)
 
 
 async def marks_afterwards(world: World_, key: str) -> None:
     """Does it, and only then remembers that it has."""
-    if f"done {key}" not in world:
+    if "done" not in world:
         world.append("paid")
-        world.append(f"done {key}")
+        world.append("done")
 
 
 def odd(
