@@ -230,7 +230,7 @@ create table approvals (
     check ((status in ('approved', 'denied', 'consumed')) <= (decided_by is not null))
 ) with (fillfactor = 80);
 create unique index approvals_one_pending on approvals (task_id, n) where status = 'pending';
-create index approvals_due on approvals (expires_at) where status in ('pending', 'approved');
+create index approvals_due on approvals (expires_at) include (status, created_at) where status in ('pending', 'approved');
 
 create table decisions (
     id              bigint generated always as identity primary key,

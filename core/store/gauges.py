@@ -11,9 +11,7 @@ Reading = dict[str, dict[str, float]]
 
 _LABELLED: Final = {
     "queue_depth": "select lane, count(*) from steps where status = 'ready' and ready_at <= sayso_now() group by 1",
-    "tasks": (
-        "select status, count(*) from tasks where status not in ('succeeded', 'failed', 'abandoned', 'cancelled') group by 1"
-    ),
+    "tasks": "select status, count(*) from tasks where finished_at is null group by 1",
     "outbox_depth": "select status, count(*) from outbox where status in ('pending', 'sending', 'unknown') group by 1",
 }
 _SINGLE: Final = {

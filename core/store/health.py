@@ -97,7 +97,7 @@ _OLDEST_TRANSACTION: Final = (
 )
 # Open, not paused by a person, and no step that is open: nothing would ever move it.
 _UNMOVED: Final = (
-    "select t.id from tasks t where t.status not in ('succeeded', 'failed', 'abandoned', 'cancelled', 'paused')"
+    "select t.id from tasks t where t.finished_at is null and t.status <> 'paused'"
     " and not exists (select from steps s where s.task_id = t.id and s.outcome is null) order by t.id limit $1"
 )
 

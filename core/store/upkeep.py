@@ -97,7 +97,8 @@ _WALKS: Final = {
     "llm_calls": (
         "with seen as materialized (select id, called_at from llm_calls where id > $1 order by id limit $2),"
         " gone as (delete from llm_calls c using seen s where c.id = s.id"
-        "   and c.called_at < sayso_now() - $3::interval returning 1)"
+        "   and c.called_at < sayso_now() - $3::interval"
+        "   and not exists (select from tasks t where t.id = c.task_id and t.finished_at is null) returning 1)"
         " select max(id) as last, max(called_at) >= sayso_now() - $3::interval as young,"
         " count(*) as seen, (select count(*) from gone) as gone from seen"
     ),
