@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -164,10 +165,20 @@ async def test_a_walk_that_was_broken_off_goes_on_where_it_was(house: House) -> 
     assert await house.db.fetchval("select cursor from upkeep where job = 'archive'") == 0
 
 
-async def test_a_job_that_is_due_is_taken_by_one(db: Pool) -> None:
+async def test_a_job_that_is_due_is_taken_by_one_of_many_that_ask_at_once(db: Pool) -> None:
     every = dict.fromkeys(JOBS, 60.0)
-    taken = [await upkeep.take_due(db, every) for _ in range(3)]
-    assert set(taken[0]) == set(JOBS) and taken[1:] == [{}, {}]
+    taken = await asyncio.gather(*(upkeep.take_due(db, every) for _ in range(8)))
+    assert sorted(job for jobs in taken for job in jobs) == sorted(JOBS)
+
+
+async def test_two_who_archive_at_once_put_each_task_away_once(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    made = [await finished(house, ann) for _ in range(6)]
+    await clock.move(house.db, LATER)
+    await upkeep.turn_months(house.db, Keep())
+    gone = [w.gone for w in await asyncio.gather(*(walk(house.db, ARCHIVE, 0, Keep()) for _ in range(3)))]
+    assert sum(gone) == len(made)
+    assert sorted(await house.db.fetchval("select array_agg(task_id) from archived_tasks")) == made
 
 
 async def test_a_job_that_breaks_does_not_stop_the_others(house: House) -> None:

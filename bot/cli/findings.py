@@ -215,7 +215,7 @@ def _has_key(settings: Settings, organisation: Organisation, provider: str) -> b
 
 def of_alerts(settings: Settings, organisation: Organisation) -> Iterator[Finding]:
     """A rule whose channel is off would speak into the void."""
-    on = {"slack": settings.slack_on, "telegram": settings.telegram_on, "web": True}
+    on = {"slack": settings.slack_on, "telegram": settings.telegram_on, "sms": settings.twilio_on, "web": True}
     places = {alert.to.partition("/")[0] for alert in organisation.alerts}
     off = sorted(channel for channel in places if not on.get(channel, False))
     if off:
@@ -231,3 +231,4 @@ def of_channels(settings: Settings) -> Iterator[Finding]:
     telegram = f"on, {settings.telegram_mode}" if settings.telegram_on else "off; set TELEGRAM_BOT_TOKEN to turn it on"
     yield well("slack", slack)
     yield well("telegram", telegram)
+    yield well("sms", "on, by Twilio" if settings.twilio_on else "off; set TWILIO_AUTH_TOKEN to turn it on")
