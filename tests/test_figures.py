@@ -27,6 +27,8 @@ from core.state import STEP
 from core.store import gauges, measures, steps
 from tests.test_whole_way import running
 from tests.web_house import House, open_house
+from worker.audit import Chainer
+from worker.sweeper import Sweeper
 from worker.telling import told
 
 OPERATIONS = Path(__file__).resolve().parent.parent / "docs" / "operations.md"
@@ -242,6 +244,24 @@ def test_a_person_reads_words_and_a_level_can_be_chosen(capsys: pytest.CaptureFi
     moved(logging.getLogger("worker"), "step", task=12, step=1, principal="ann", was="ready", to="running", why="claim")
     logging.getLogger("worker").warning("seen")
     assert json.loads(capsys.readouterr().err)["event"] == "seen"
+
+
+async def test_what_the_sweeper_moves_is_told_too(
+    house: House, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def not_asked(_: object) -> tuple[bool | None, dict[str, object]]:
+        return None, {}
+
+    task = await house.task(await house.person("ann", "owner"))
+    await steps.claim(house.db, house.worker, "default", 5)
+    await house.db.execute("update workers set lease_until = now() - interval '1 hour'")
+    with caplog.at_level(logging.INFO, "worker.sweeper"):
+        chainer = Chainer(house.db, house.deps.settings.home, house.deps.organisation.audit)
+        assert await Sweeper(house.db, database_url, house.deps.ring, not_asked, chainer).sweep() == 1
+    [told_] = [vars(r) for r in caplog.records if r.getMessage() == "step moved"]
+    assert (told_["task"], told_["step"], told_["principal"], told_["from"], told_["to"], told_["why"]) == (
+        str(task), 1, "sweeper", "running", "ready", "its worker is gone",
+    )  # fmt: skip
 
 
 def test_what_is_told_of_an_outcome_is_a_legal_move_in_our_own_words() -> None:

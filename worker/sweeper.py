@@ -16,6 +16,7 @@ import asyncpg
 
 from core import config
 from core.db import DATABASE_AWAY, Connection, Pool
+from core.logs import moved as tell_moved
 from core.ring import Ring
 from core.store import approvals, children, conversations, locks, signals, steps, tasks
 from core.store.steps import Probing
@@ -73,9 +74,10 @@ class Sweeper:
         moved = 0
         hinted = await steps.silent_workers(self._db, config.WORKER_LOCK)
         for task, n, fence in await steps.orphans(self._db, hinted):
-            moved += await self._move(task, steps.recover(self._db, task, n, fence, hinted))
+            came = steps.recover(self._db, task, n, fence, hinted)
+            moved += await self._move(task, came, (n, "running", "its worker is gone"))
         for task, n in await steps.due_timers(self._db):
-            moved += await self._move(task, steps.wake(self._db, task, n))
+            moved += await self._move(task, steps.wake(self._db, task, n), (n, "waiting", "its time has come"))
         moved += await self._pass_on()
         for approval in await approvals.due(self._db):
             moved += await self._move(0, approvals.expire(self._db, approval))
@@ -108,7 +110,8 @@ class Sweeper:
         happened, evidence = await self._probe(probing)
         return await steps.probed(self._db, probing, happened, evidence)
 
-    async def _move(self, task: int, moving: Awaitable[str | bool]) -> int:
+    async def _move(self, task: int, moving: Awaitable[str | bool], step: tuple[int, str, str] | None = None) -> int:
+        """`step` is (number, from, why) where one step moves: to what `moving` answers, or to ready."""
         try:
             answer = await moving
         except asyncpg.PostgresError:
@@ -116,5 +119,9 @@ class Sweeper:
             return 0
         if answer in (False, "stale"):
             return 0
+        if step is not None:
+            n, was, why = step
+            to = answer if isinstance(answer, str) else "ready"
+            tell_moved(log, "step", task=task, step=n, principal="sweeper", was=was, to=to, why=why)
         self._ring.task(task)
         return 1
