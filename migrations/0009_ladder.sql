@@ -65,7 +65,8 @@ begin
     if new.status = 'dead' then
         insert into failed_deliveries (approval_id, card_id, channel, why)
         select k.approval_id, k.id, c.channel, coalesce(new.error, '') from cards k join conversations c on c.id = k.conversation_id
-         where k.id = new.card_id and k.approval_id is not null and k.provider_ref is null;
+          join approvals a on a.id = k.approval_id and a.status = 'pending'
+         where k.id = new.card_id and k.provider_ref is null;
     end if;
     return null;
 end $$;
@@ -245,8 +246,6 @@ begin
     perform act_as('sweeper', p_why);
     update approvals set status = 'undeliverable', reason = p_why where id = p_approval;
     perform end_asked_steps(a, 'skipped', 'undeliverable', 'Nobody could be asked: ' || p_why, t.status = 'paused');
-    insert into audit (kind, actor, task_id, approval_id, data)
-    values ('undeliverable', 'sweeper', a.task_id, a.id, jsonb_build_object('why', p_why));
     perform settle(a.task_id);
     return true;
 end $$;

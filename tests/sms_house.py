@@ -36,7 +36,7 @@ ACME = """
 organisation: Acme
 people:
   ann: {name: Ann Lee, roles: [owner], identities: {phone: "+15550002222"}, sms: {opted_in_at: 2026-11-01T09:00:00Z}}
-  bob: {name: Bob, roles: [], identities: {phone: "+15550003333"}}
+  bob: {name: Bob, roles: [], identities: {phone: "+15550003333", web: bob}}
   cleo: {name: Cleo, roles: [owner], identities: {phone: "+15550004444"}, sms: {opted_in_at: 2026-11-01T09:00:00Z}}
 ladders:
   default: [{after: 0m, to: conversation}, {after: 5m, to: direct}, {after: 15m, to: sms}, {after: 60m, to: expire}]

@@ -209,9 +209,13 @@ class Actor:
         )
 
     async def _places(self, step: Claimed, approvers: Mapping[str, Any]) -> tuple[int, ...]:
-        """The task's conversation; and the direct messages of those who may decide, when the requester may not."""
+        """The task's conversation; and where only the requester reads that, who may not decide, the direct messages of those
+        who may. The ladder asks on from there."""
         db = self.deps.db
         places = [step.conversation_id] if step.conversation_id is not None else []
+        here = await conversations.by_id(db, step.conversation_id) if step.conversation_id is not None else None
+        if here is not None and not here.is_private:
+            return tuple(places)
         deciders = await approvals.deciders(db, approvers, step.requester_id)
         if all(person["id"] != step.requester_id for person in deciders):
             for person in deciders:
