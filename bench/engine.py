@@ -44,7 +44,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="systems, as sayso,dbos")
     parser.add_argument("--concurrency", metavar="N,N", help="of W1 to W3, as 8; otherwise 1, 8 and 32")
     parser.add_argument("--repeats", type=int)
-    parser.add_argument("--kills", type=int, help="of W6; otherwise 200, with --quick 4")
+    parser.add_argument("--kills", type=int, help="of W6; otherwise 200, with --quick 3")
     read = parser.parse_args(given)
     read.only, read.systems = read.only.upper().split(","), read.systems.lower().split(",")
     for what, wanted, known in (("workload", read.only, NAMES), ("system", read.systems, SYSTEMS)):

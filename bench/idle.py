@@ -16,7 +16,7 @@ from bench.run import Run
 
 SETTLE_S: Final = 6.0
 LASTS_FULL_S: Final = 60.0
-LASTS_QUICK_S: Final = 12.0
+LASTS_QUICK_S: Final = 10.0
 
 
 async def measure(run: Run) -> AsyncIterator[Sample]:

@@ -30,7 +30,7 @@ from core.store import tasks
 
 KILLS_FULL: Final = 200
 FREEZES_FULL: Final = 5
-KILLS_QUICK: Final = 4
+KILLS_QUICK: Final = 3
 FREEZES_QUICK: Final = 1
 WORKERS: Final = 2
 SLOTS: Final = 16

@@ -7,16 +7,18 @@ import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from bench.children import ChildFailed, Children
-from bench.peers import Load, Site
+from bench.peers import LACKS, Load, Site
 from bench.stand import Stand
 
 CELL_S: Final = 120.0
+QUICK_BESIDE_S: Final = 80.0  # after which the quick run measures only Sayso, to be done within three minutes
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Run:
     kills: int | None = None
     failures: dict[str, str] = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -40,13 +43,18 @@ class Run:
         """What a system's process is given: nothing of the person's own settings."""
         return {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
 
+    def leaves_out(self, workload: str, system: str) -> bool:
+        """Whether a system is passed over, for want of means or, in the quick run, of time; the results say which."""
+        why = LACKS.get((system, workload))
+        if why is None and self.quick and system != "sayso" and time.monotonic() - self.began > QUICK_BESIDE_S:
+            why = "was left out, as the quick run had no more time for others"
+        if why is not None:
+            self.lacks[f"{workload} {system}"] = why
+        return why is not None
+
     def fail(self, cell: str, why: str) -> None:
         """A cell without a result says why in the results; the run goes on."""
         self.failures[cell] = why
-
-    def lack(self, cell: str, why: str) -> None:
-        """A system without the means is no failure."""
-        self.lacks[cell] = why
 
     @asynccontextmanager
     async def site(self, system: str) -> AsyncIterator[Site]:

@@ -32,7 +32,7 @@ def engine(
     systems: Annotated[str | None, typer.Option(metavar="sayso,dbos", help="Only these systems.")] = None,
     concurrency: Annotated[str | None, typer.Option(metavar="1,8", help="Of W1 to W3, instead of 1, 8 and 32.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Repeats of each cell; 5, with --quick 1.")] = None,
-    kills: Annotated[int | None, typer.Option(min=1, help="Of W6; 200, with --quick 4.")] = None,
+    kills: Annotated[int | None, typer.Option(min=1, help="Of W6; 200, with --quick 3.")] = None,
 ) -> None:
     """The engine and its peers, interleaved on one Postgres, as ratios to what the machine can do (docs/benchmarks.md)."""
     given = {
