@@ -35,6 +35,7 @@ ORGANISATION = {
             "intent": "do files.delete paths=fixed.log,{{ body.path }}",
         },
         "whole": {"secret_env": "ALERTS_HOOK_SECRET", "as": "deployer", "intent": "do files.delete paths=fixed.log"},
+        "done": {"secret_env": "ALERTS_HOOK_SECRET", "as": "deployer", "event": "deploy-done"},
         "silent": {"secret_env": "UNSET_HOOK_SECRET", "as": "deployer", "intent": "help"},
     },
 }
@@ -157,3 +158,16 @@ def test_a_template_is_filled_once_and_names_what_is_foreign() -> None:
     filled = render("look at {{ body.title }} and {{body.n.x}} and {{ body.gone.x }}.", body)
     assert filled.text == "look at {{ body.secret }} and [1, 2] and ."
     assert filled.foreign == ("{{ body.secret }}", "[1, 2]")
+
+
+async def test_a_hooks_event_is_kept_once_for_who_waits_for_it_and_starts_nothing(hooked: House) -> None:
+    body = json.dumps({"status": "ok"}).encode()
+    headers = signed(body)
+    for _ in range(2):
+        answer = await post(hooked, body, headers, "done")
+        assert (answer.status_code, answer.json()) == (202, {"task_id": None})
+    rows = await hooked.db.fetch("select name, body, origin, scope, stream from signals")
+    assert [tuple(r) for r in rows] == [("deploy-done", {"status": "ok"}, "untrusted", "global", "external")]
+    assert await hooked.db.fetchval("select count(*) from tasks") == 0
+    large = json.dumps({"x": "y" * 70_000}).encode()
+    assert (await post(hooked, large, signed(large), "done")).status_code == 413
