@@ -1,6 +1,7 @@
 """Steps that wait: for a time, an event, a reply, a condition, a polled skill, a limit; on a real worker and database."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -167,6 +168,18 @@ def test_a_runbook_with_a_wrong_wait_is_refused_with_its_line(step: str, problem
         parse(f"runbooks:\n  x:\n    steps:\n      - {step}\n")
     assert problem in str(caught.value)
     assert "sayso.yaml:4:" in str(caught.value)
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "engine.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    organisation = parse("people:\n  deployer: {service: true}\n" + "".join(blocks))
+    kinds = {
+        next(n for n in ("skill", "wait", "spawn") if getattr(s, n)) for s in organisation.runbooks["deploy"].steps
+    }
+    assert kinds == {"skill", "wait"}
+    assert organisation.hooks["deploys"].event == "deploy-done"
 
 
 def test_what_does_more_than_read_is_not_polled() -> None:

@@ -5,7 +5,7 @@ This page is what authors import from; `registry` finds their skills, `run.Skill
 
 from core.models import EffectClass, Permission
 from worker.skills.context import Probe, SkillContext
-from worker.skills.errors import BadArguments, BadDeclaration, NotDone, OutcomeUnknown
+from worker.skills.errors import BadArguments, BadDeclaration, NotDone, OutcomeUnknown, RateLimited
 from worker.skills.run import Skill
 from worker.skills.skill import Content, Control, skill
 
@@ -19,6 +19,7 @@ __all__ = [
     "OutcomeUnknown",
     "Permission",
     "Probe",
+    "RateLimited",
     "Skill",
     "SkillContext",
     "skill",
