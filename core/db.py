@@ -68,8 +68,11 @@ async def prepare(connection: Any) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=_load, format="binary")
 
 
-async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "sayso") -> Pool:
-    """Open a pool. Connections are direct: behind a transaction-mode pooler advisory locks and prepared statements break."""
+async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "sayso", readonly: bool = False) -> Pool:
+    """Open a pool; one that is `readonly` can write nothing.
+
+    Connections are direct: behind a transaction-mode pooler advisory locks and prepared statements break.
+    """
     return await asyncpg.create_pool(
         dsn,
         connection_class=_Plain,
@@ -78,7 +81,8 @@ async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "says
         init=prepare,
         timeout=config.CONNECT_TIMEOUT_S,
         command_timeout=config.STATEMENT_TIMEOUT_S,
-        server_settings={"application_name": name, "timezone": "UTC"},
+        server_settings={"application_name": name, "timezone": "UTC"}
+        | ({"default_transaction_read_only": "on"} if readonly else {}),
     )
 
 

@@ -90,7 +90,7 @@ class Actor:
         if seen is None:
             return Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED)
         try:
-            frozen = await self._freeze(step, skill, seen)
+            frozen = await self.freeze(step, skill, seen)
         except (BadArguments, templates.BadReference, digest.NotCanonical) as error:
             return Failed(error=str(error), outcome=Outcome.REFUSED)
         except NotDone as error:
@@ -99,7 +99,7 @@ class Actor:
 
     # ------------------------------------------------------------ freeze
 
-    async def _freeze(self, step: Claimed, skill: Skill, seen: Situation) -> _Frozen:
+    async def freeze(self, step: Claimed, skill: Skill, seen: Situation) -> Frozen:
         """The action exactly as it would run, and where each of its arguments came from."""
         db = self.deps.db
         ago_s = (seen.approval or {}).get("decided_ago_s")
@@ -124,17 +124,13 @@ class Actor:
         is_tainted = _origins(step).get(provenance.TURN) is not None and not skill.manifest.is_pure
         read = await steps.read_before(db, step.task_id, step.n) if is_tainted else []
         where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema, read)
-        return _Frozen(action, digest.digest(action), where, seen.requester, args, decided_at, ctx)
+        return Frozen(action, digest.digest(action), where, seen.requester, args, decided_at, ctx)
 
     # ------------------------------------------------------------ gate
 
-    async def _pass(self, hold: Hold, skill: Skill, frozen: _Frozen, seen: Situation) -> StepOutcome:
+    async def _pass(self, hold: Hold, skill: Skill, frozen: Frozen, seen: Situation) -> StepOutcome:
         step = hold.step
-        wanted = policy.asks_of_the_past(self.deps.organisation)
-        past = await spending.past(self.deps.db, wanted, step, frozen.action.target) if wanted else {}
-        answer = self._classified(step, skill, frozen, seen, seen.requester, seen.grants, past)
-        for editor in seen.editors:
-            answer = policy.both(answer, self._classified(step, skill, frozen, seen, editor, (), past))
+        answer = await self.judge(step, skill, frozen, seen)
         match pass_gate(answer, seen.approval, frozen.digest, frozen.action):
             case Refuse(why=why, outcome=outcome):
                 return Failed(error=f"Refused: {why}", outcome=outcome)
@@ -145,11 +141,20 @@ class Actor:
             case other:
                 assert_never(other)
 
+    async def judge(self, step: Claimed, skill: Skill, frozen: Frozen, seen: Situation) -> Classified:
+        """What policy says to it, for everyone whose rights count."""
+        wanted = policy.asks_of_the_past(self.deps.organisation)
+        past = await spending.past(self.deps.db, wanted, step, frozen.action.target) if wanted else {}
+        answer = self._classified(step, skill, frozen, seen, seen.requester, seen.grants, past)
+        for editor in seen.editors:
+            answer = policy.both(answer, self._classified(step, skill, frozen, seen, editor, (), past))
+        return answer
+
     def _classified(
         self,
         step: Claimed,
         skill: Skill,
-        frozen: _Frozen,
+        frozen: Frozen,
         seen: Situation,
         person: Principal,
         grants: Sequence[Grant],
@@ -168,7 +173,7 @@ class Actor:
             task={"id": str(step.task_id), "goal": step.task_goal, **past},
         )
 
-    async def _park(self, step: Claimed, skill: Skill, frozen: _Frozen, asked: AskPeople) -> StepOutcome:
+    async def _park(self, step: Claimed, skill: Skill, frozen: Frozen, asked: AskPeople) -> StepOutcome:
         ask, manifest = asked.ask, skill.manifest
         try:
             preview = await skill.preview(frozen.ctx, frozen.args)
@@ -227,7 +232,7 @@ class Actor:
 
     # ------------------------------------------------------------ go
 
-    async def _go(self, hold: Hold, skill: Skill, frozen: _Frozen, go: Go) -> StepOutcome:
+    async def _go(self, hold: Hold, skill: Skill, frozen: Frozen, go: Go) -> StepOutcome:
         step = hold.step
         pure = skill.manifest.effect_class is EffectClass.PURE
         if not pure or go.approval or go.grant:  # a yes is checked and used up also where nothing changes
@@ -244,7 +249,7 @@ class Actor:
             return Dropped(evidence="the lease ended before the call; it was not made")
         return await self._call(step, skill, frozen)
 
-    async def _begin(self, step: Claimed, key: str, frozen: _Frozen, go: Go) -> str:
+    async def _begin(self, step: Claimed, key: str, frozen: Frozen, go: Go) -> str:
         """Again when its answer is lost: nothing was called yet, and the fence makes it harmless. A grant would be used twice."""
         while True:
             try:
@@ -264,7 +269,7 @@ class Actor:
                 log.warning("step %s.%s could not begin yet: %s", step.task_id, step.n, type(error).__name__)
                 await asyncio.sleep(config.RETRY_FIRST_S)
 
-    async def _ask_anew(self, hold: Hold, skill: Skill, frozen: _Frozen, go: Go, why: str) -> StepOutcome:
+    async def _ask_anew(self, hold: Hold, skill: Skill, frozen: Frozen, go: Go, why: str) -> StepOutcome:
         """The approval was good a moment ago and is no longer."""
         step = hold.step
         if go.ask is None and go.approval:  # policy wants none any more, so what is wrong with it doesn't matter
@@ -273,7 +278,7 @@ class Actor:
             return Released(why=f"no longer allowed as it was: {why}", ready_in_s=config.RETRY_FIRST_S)
         return await self._park(step, skill, frozen, AskPeople(ask=go.ask, why=NO_LONGER.get(why, why)))
 
-    async def _call(self, step: Claimed, skill: Skill, frozen: _Frozen) -> StepOutcome:
+    async def _call(self, step: Claimed, skill: Skill, frozen: Frozen) -> StepOutcome:
         pure = skill.manifest.effect_class is EffectClass.PURE
         try:
             async with asyncio.timeout(step.timeout_s):
@@ -295,7 +300,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frozen:
+class Frozen:
     action: Action
     digest: str
     provenance: Provenance

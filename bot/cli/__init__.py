@@ -10,7 +10,7 @@ import typer
 from bot.cli.audit import audit_app
 from bot.cli.bench import bench_app
 from bot.cli.doctor import doctor
-from bot.cli.history import fork, tasks_app
+from bot.cli.history import fork, replay, tasks_app
 from bot.cli.people import people_app
 from bot.cli.policy import policy_app
 from bot.cli.processes import bot, down, migrate, up, worker
@@ -20,7 +20,7 @@ from core import __version__
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="An agent that lives in your chat and acts only on your say-so."
 )
-for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills, fork):
+for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills, fork, replay):
     app.command()(command)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(people_app, name="people")

@@ -1,17 +1,22 @@
-"""`tasks`, `fork`: the tasks that you may see, one of them with its steps, its past, and going on from there.
+"""`tasks`, `fork`, `replay`: the tasks that you may see, one of them with its steps, its past, and going on from there.
 
-Everything goes through the API with your token, so you see here what you may see there.
+All but `replay` goes through the API with your token, so you see here what you may see there. `replay` reads the database
+as the worker does, in a process of its own, since only a worker has the skills.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from bot.cli.ground import end
+from bot.cli.ground import end, servers
+from bot.cli.processes import HOUSE
 from bot.cli.talk import AsJson, call, came_to, show
 from core.display import visible, visible_lines
 
@@ -97,6 +102,46 @@ def fork(
     body |= {name: value for name, value in (("model", model), ("at", at)) if value is not None}
     done = call("POST", f"/api/tasks/{task_id}/fork", body)
     show(done, as_json, visible_lines(done["said"]))
+
+
+def replay(
+    task_id: Task,
+    dry: Annotated[bool, typer.Option("--dry", help="With side effects off: the only way there is.")] = False,
+    policy: Annotated[Path | None, typer.Option(help="Judge by this sayso.yaml instead of the one in force.")] = None,
+    step: Annotated[int | None, typer.Option(help="With --args: what if this step had other arguments?")] = None,
+    args: Annotated[list[str] | None, typer.Option("--args", help="name=value, for --step. Repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk a task's plan again, doing nothing: what the gate said then and would say now. Exit 0 the same, 1 it differs."""
+    if not dry:
+        end("A task is replayed only with --dry; to run it again from a step, fork it.", 2)
+    if not task_id.isdigit() or (step is None) != (not args):
+        end("Say replay --dry <task>; --args goes with --step.", 2)
+    if policy is not None and not policy.is_file():
+        end(f"There is no file {policy}.", 2)
+    command = [sys.executable, "-m", "worker.replay", task_id]
+    command += ["--policy", str(policy.absolute())] if policy else []
+    command += ["--changed", json.dumps({str(step): dict(map(_given, args))})] if args else []
+    with servers() as ground:
+        ran = subprocess.run(command, env=ground.environment, cwd=HOUSE, capture_output=True, text=True, check=False)  # noqa: S603  # our own module
+    if ran.returncode not in (0, 1) or not ran.stdout:
+        end(ran.stderr.strip() or "The replay ended without an answer.", 2)
+    lines = json.loads(ran.stdout)
+    show(lines, as_json, "\n".join(visible(text) for line in lines for text in _compared(line)))
+    raise typer.Exit(ran.returncode)
+
+
+def _compared(line: dict[str, Any]) -> list[str]:
+    """A step in one line, and why beneath it where something differs."""
+    mark = "=" if line["same"] else "≠"
+    digest = f", digest {line['digest']}" if line["digest"] else ""
+    texts = [f"{mark} {line['n']:>3}  {line['what']:<20} then {line['then']}, now {line['now']}{digest}"]
+    if not line["same"]:
+        texts += [
+            f"       {when}: {why}" for when, why in (("then", line["why_then"]), ("now", line["why_now"])) if why
+        ]
+        texts += [f"       differs in {', '.join(line['drift'])}"] if line["drift"] else []
+    return texts
 
 
 def _given(text: str) -> tuple[str, Any]:

@@ -128,6 +128,16 @@ async def claim_lanes(db: Db, worker: int, lanes: Sequence[str], rooms: Sequence
     return [_claimed(r) for r in rows]
 
 
+async def looked_at(db: Db, task: int) -> list[Claimed]:
+    """All steps of a task as a worker would be told of them now, without claiming any."""
+    rows = await db.fetch(
+        "select c.* from (select array_agg(task_id) as tasks, array_agg(n) as ns from steps where task_id = $1) k,"
+        " claimed_rows(k.tasks, k.ns) c order by c.n",
+        task,
+    )
+    return [_claimed(r) for r in rows]
+
+
 async def adopt(db: Db, worker: int, task: int, n: int, fence: int) -> Claimed | None:
     """A step that the database says is ours and we do not know: its claim's reply was lost."""
     row = await db.fetchrow("select * from adopt_v1($1, $2, $3, $4)", worker, task, n, fence)

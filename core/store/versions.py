@@ -97,6 +97,23 @@ async def _rows(db: Db, task: int, table: str, order: str, columns: str = "x.*")
     return [dict(r) for r in live or await archive.rows(db, task, table, order, columns)]
 
 
+async def gate_facts(db: Db, task: int) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
+    """By step: what its newest effect was begun with (action, digest), and what its newest approval asked about."""
+    effects = await db.fetch(
+        "select distinct on (n) n, action, digest, approval_id from effects where task_id = $1 order by n, gen desc",
+        task,
+    )
+    asked = await db.fetch(
+        "select distinct on (n) a.n, a.status, a.card -> 'reasons' as reasons, i.item -> 'action' as action,"
+        " i.item ->> 'digest' as digest, coalesce(p.name, '') as by from approvals a"
+        " cross join jsonb_array_elements(a.items) i (item) left join principals p on p.id = a.decided_by"
+        " where a.task_id = $1 and a.kind not in ('unknown', 'question', 'budget')"
+        " and i.item ->> 'task' = $1::text and (i.item ->> 'step')::integer = a.n order by a.n, a.created_at desc",
+        task,
+    )
+    return {r["n"]: dict(r) for r in effects}, {r["n"]: dict(r) for r in asked}
+
+
 # ---------------------------------------------------------------- going on from there
 
 

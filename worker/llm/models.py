@@ -94,6 +94,17 @@ class Models:
         secrets = [*environment.secret_values(), *keys]
         return cls(chosen, providers, record=record, price=_prices(chosen), secrets=secrets, now=now, sleep=sleep)
 
+    @classmethod
+    def silent(cls, environment: Environment, config: ModelsPart) -> Models:
+        """One that can tell what would be asked and can ask nobody: no provider is opened. Raises `BadRoute`."""
+
+        async def nothing(_: CallRecord) -> None:
+            raise AssertionError("nobody was asked")
+
+        chosen = choose(environment, config)
+        keys = [e.key for e in chosen.endpoints.values() if e.key]
+        return cls(chosen, {}, record=nothing, price=lambda *_: None, secrets=[*environment.secret_values(), *keys])
+
     async def aclose(self) -> None:
         for provider in self._providers.values():
             await provider.aclose()
