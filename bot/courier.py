@@ -46,15 +46,16 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver for ever."""
+        rang = True
         async with Bell(self._redis_url, OUTBOX_BELL) as bell:
             while True:
                 self._came_round_at = time.monotonic()
                 try:
-                    while await self.deliver():
+                    while (rang or await conversations.any_to_deliver(self._db)) and await self.deliver():
                         continue
                 except DATABASE_AWAY as error:
                     log.warning("cannot deliver: %s", type(error).__name__)
-                await bell.wait(config.COURIER_POLL_S)
+                rang = await bell.wait(config.COURIER_POLL_S)
 
     async def deliver(self) -> int:
         """One round over all conversations; answers how many messages were claimed."""

@@ -343,6 +343,7 @@ create table outbox (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 create unique index outbox_one_waiting on outbox (card_id) where status = 'pending' and card_id is not null;
 create index outbox_open on outbox (conversation_id, id) where status in ('pending', 'sending', 'unknown');
+create index outbox_sending on outbox (lease_until) where status = 'sending';
 create index outbox_conversation on outbox (conversation_id, id);
 
 -- ---------------------------------------------------------------- history

@@ -12,6 +12,7 @@ alter table steps add column within_s real, add column ends_by timestamptz, add 
 
 -- Not by status: an index that names a column, also in its condition, keeps each change of it from staying in its page.
 create index tasks_overdue on tasks (ends_by) where ends_by is not null and finished_at is null;
+create index tasks_open_children on tasks (parent_id) where parent_id is not null and finished_at is null;
 create index steps_within on steps (task_id) where within_s is not null and outcome is null;
 create index steps_waits_key on steps (waits_key) where status = 'waiting' and waits_key is not null;
 
@@ -341,7 +342,7 @@ create function forsaken_v1() returns setof bigint language plpgsql stable as $$
 begin
     return query
     select c.id from tasks c join tasks p on p.id = c.parent_id
-     where c.parent_id is not null and c.status not in ('succeeded', 'failed', 'abandoned', 'cancelled', 'cancelling')
+     where c.parent_id is not null and c.finished_at is null and c.status <> 'cancelling'
        and p.status in ('cancelling', 'cancelled', 'abandoned') limit 500;
 end $$;
 
@@ -392,7 +393,7 @@ begin
     return query
     select t.id from tasks t
      where t.ends_by <= sayso_now() and t.ends_by is not null and t.finished_at is null
-       and t.status not in ('succeeded', 'failed', 'abandoned', 'cancelled', 'paused', 'cancelling')
+       and t.status not in ('paused', 'cancelling')
        and exists (select from steps s where s.task_id = t.id
                       and s.status in ('blocked', 'ready', 'waiting', 'awaiting_approval')) limit 500;
 end $$;

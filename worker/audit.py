@@ -34,9 +34,11 @@ class Chainer:
         self._pace = Pace(wanted.anchor_every)
         self._posting: asyncio.Task[None] | None = None
 
-    async def round(self) -> int:
-        """Chain what waits and anchor a head that has moved; answers how many rows were chained."""
-        chained = await audit.chain(self._db) if await audit.waits(self._db) else 0
+    async def round(self, *, waits: bool | None = None) -> int:
+        """Chain what waits and anchor a head that has moved; answers how many rows were chained. `waits`: known already."""
+        if waits is None:
+            waits = await audit.waits(self._db)
+        chained = await audit.chain(self._db) if waits else 0
         if chained or self._pace.at_s == float("-inf"):
             self._pace.moved = True
         now_s = time.monotonic()

@@ -18,7 +18,7 @@ from core import config
 from core.db import DATABASE_AWAY, Connection, Pool
 from core.logs import moved as tell_moved
 from core.ring import Ring
-from core.store import approvals, children, conversations, locks, signals, steps, tasks
+from core.store import approvals, children, conversations, locks, looks, signals, steps, tasks
 from core.store.steps import Probing
 from worker.audit import Chainer
 
@@ -36,11 +36,18 @@ class Sweeper:
     `climb` moves the ladders of unanswered approvals on; answers how many moved.
     """
 
-    def __init__(
-        self, db: Pool, dsn: str, ring: Ring, probe: Probe, chainer: Chainer, climb: Climb | None = None
-    ) -> None:
+    def __init__(self, db: Pool, dsn: str, ring: Ring, probe: Probe, chainer: Chainer, climb: Climb) -> None:
         self._db, self._dsn, self._ring, self._probe, self._chainer = db, dsn, ring, probe, chainer
-        self._climb = climb
+        # What each part does is named by the looks that find something for it (core/store/looks.py), in this order.
+        self._parts: dict[tuple[str, ...], Callable[[], Awaitable[int]]] = {
+            ("lost", "silent"): self._recover,
+            ("timers", "arrivals"): self._wake,
+            ("forsaken", "clocks", "overdue"): self._end_late,
+            ("expiries", "followers"): self._expire,
+            ("probes",): self._probe_unknowns,
+            ("ladders",): climb,
+            ("stranded", "events", "dead workers"): self._tidy,
+        }
 
     async def run(self) -> None:
         """Sweep for ever; stand by while another worker does."""
@@ -71,33 +78,42 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """One round; answers how many things moved. A thing that cannot be moved does not stop the others."""
+        due = await looks.due(self._db)
+        moved = 0
+        for names, part in self._parts.items():
+            if not due.isdisjoint(names):
+                moved += await part()
+        await self._chainer.round(waits="audit" in due)
+        return moved
+
+    async def _recover(self) -> int:
         moved = 0
         hinted = await steps.silent_workers(self._db, config.WORKER_LOCK)
         for task, n, fence in await steps.orphans(self._db, hinted):
             came = steps.recover(self._db, task, n, fence, hinted)
             moved += await self._move(task, came, (n, "running", "its worker is gone"))
+        return moved
+
+    async def _wake(self) -> int:
+        """Those whose time has come, and those for whom an event has."""
+        moved = 0
         for task, n in await steps.due_timers(self._db):
             moved += await self._move(task, steps.wake(self._db, task, n), (n, "waiting", "its time has come"))
-        moved += await self._pass_on()
+        for task, n in await signals.arrived(self._db):
+            moved += await self._move(task, signals.wake_early(self._db, task, n))
+        return moved
+
+    async def _expire(self) -> int:
+        moved = 0
         for approval in await approvals.due(self._db):
             moved += await self._move(0, approvals.expire(self._db, approval))
         for follower in await approvals.unled(self._db):
             moved += await self._move(0, approvals.follow(self._db, follower))
-        for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
-            moved += await self._move(probing.task_id, self._find_out(probing))
-        if self._climb is not None:
-            moved += await self._climb()
-        await self._chainer.round()
-        await conversations.strand(self._db)
-        await signals.forget(self._db)
-        await steps.forget_dead_workers(self._db)
         return moved
 
-    async def _pass_on(self) -> int:
-        """Events to those who wait for them, stops to children, deadlines to what is late."""
+    async def _end_late(self) -> int:
+        """Stops to children, deadlines to what is late."""
         moved = 0
-        for task, n in await signals.arrived(self._db):
-            moved += await self._move(task, signals.wake_early(self._db, task, n))
         for child in await children.forsaken(self._db):
             moved += await self._move(child, tasks.cancel(self._db, child, "sweeper", "its parent task was stopped"))
         for task, n in await children.clocks(self._db):
@@ -105,6 +121,18 @@ class Sweeper:
         for task in await children.overdue(self._db):
             moved += await self._move(task, children.end_overdue(self._db, task))
         return moved
+
+    async def _probe_unknowns(self) -> int:
+        moved = 0
+        for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
+            moved += await self._move(probing.task_id, self._find_out(probing))
+        return moved
+
+    async def _tidy(self) -> int:
+        await conversations.strand(self._db)
+        await signals.forget(self._db)
+        await steps.forget_dead_workers(self._db)
+        return 0
 
     async def _find_out(self, probing: Probing) -> str:
         happened, evidence = await self._probe(probing)

@@ -196,6 +196,15 @@ def _outgoing(r: Mapping[str, Any]) -> Outgoing:
     )
 
 
+async def any_to_deliver(db: Db) -> bool:
+    """Whether a message could leave or is to be looked up now: what an idle courier asks."""
+    found: bool = await db.fetchval(
+        "select exists (select from outbox where status in ('pending', 'sending', 'unknown')"
+        " and (status = 'unknown' or status = 'pending' and next_at <= now()))"
+    )
+    return found
+
+
 async def claim_messages(db: Db, channels: Sequence[str], limit: int, lease_s: float) -> list[Outgoing]:
     """The oldest waiting message of each conversation on these channels."""
     rows = await db.fetch("select * from claim_messages_v1($1, $2, $3)", list(channels), limit, lease_s)
