@@ -45,6 +45,8 @@ skills:
 """
 T = TypeVar("T")
 ANN = Identity(channel=Channel.WEB, external_id="ann")
+BOB = Identity(channel=Channel.WEB, external_id="bob")
+ANN_TELEGRAM = Identity(channel=Channel.TELEGRAM, external_id="1001")
 HERE = Place(channel=Channel.WEB, external_id="ann", private=True)
 
 
