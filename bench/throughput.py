@@ -23,7 +23,10 @@ FAN_STEPS: Final = 22  # 1 → 20 → 1
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`steps_full` and `steps_quick`: how many steps a fast system is given; a slow one gets a quarter."""
+    """`steps_full` and `steps_quick`: how many steps a fast system is given; a slow one gets a quarter.
+
+    `in_chat`: the tasks belong to a conversation, whose card is kept up to date; only Sayso has such a thing.
+    """
 
     name: str
     shape: Shape
@@ -31,11 +34,13 @@ class Workload:
     concurrencies: tuple[int, ...]
     steps_full: int
     steps_quick: int
+    in_chat: bool = False
 
 
 WORKLOADS: Final = (
     Workload("W1", "chain", 1, (1, 8, 32), 4_000, 400),
     Workload("W2", "chain", CHAIN_STEPS, (1, 8, 32), 6_000, 500),
+    Workload("W2", "chain", CHAIN_STEPS, (8,), 3_000, 300, in_chat=True),
     Workload("W3", "fan", FAN_STEPS, (8,), 4_400, 440),
 )
 SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate"})
@@ -43,10 +48,11 @@ SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate"})
 
 async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
     """All systems in turn, again for each repeat; the quick run measures others beside us only at C = 8."""
+    systems = ["sayso"] if workload.in_chat else run.systems
     for repeat in range(run.repeats):
         for concurrency in run.concurrencies or workload.concurrencies:
             before = await _probe(run, concurrency)
-            for system in run.systems:
+            for system in systems:
                 if run.quick and system != "sayso" and concurrency != QUICK_BESIDE and run.concurrencies is None:
                     continue
                 if run.leaves_out(workload.name, system):
@@ -55,7 +61,7 @@ async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
                 after = await _probe(run, concurrency)
                 raw_rate = (before.rate + after.rate) / 2
                 before = after
-                key = Key(workload.name, system, concurrency)
+                key = Key(workload.name, system, concurrency, f"C={concurrency} in a chat" if workload.in_chat else "")
                 if took is not None:
                     rate = took["steps"] / took["seconds"]
                     yield Sample(key, repeat, raw_rate, rate, latencies_ms=tuple(took["gaps_ms"]))
@@ -71,7 +77,9 @@ async def _carry_out(run: Run, system: str, workload: Workload, concurrency: int
         steps //= 4
     if concurrency == 1:
         steps //= 2
-    load = Load(max(steps // workload.steps, 2 * concurrency), workload.steps, concurrency, workload.shape)
+    load = Load(
+        max(steps // workload.steps, 2 * concurrency), workload.steps, concurrency, workload.shape, workload.in_chat
+    )
     try:
         async with run.site(system) as site:
             answer = await run.ask(system, "run", site, load)

@@ -43,6 +43,7 @@ class Load:
     steps: int
     concurrency: int
     shape: Shape = "chain"
+    in_chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

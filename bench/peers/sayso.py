@@ -1,7 +1,7 @@
 """Sayso: tasks made by its own `create_task_v1`, carried out by a worker process of its own, as `./sayso up` runs it.
 
 The body is a pure skill from the skills folder, so every step passes registry, argument schema, policy and redaction.
-The tasks belong to no conversation, as those of a schedule or a program do: nothing here sends messages.
+Unless `in_chat`, the tasks belong to no conversation, as those of a program do: there is no card to keep up to date.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Any, Final
 from bench.peers import PAYLOAD, Load, Site, drained
 from bench.plant import open_plant
 from core.db import migrate
-from core.models import PlannedStep
+from core.models import Channel, Place, PlannedStep
+from core.store import conversations
 from core.store.steps import planned
 
 SEED: Final = (
-    "select create_task_v1(null, null, $1, 'bench', 'do', $3, 'default', 2::smallint, null, null, 'bench')"
+    "select create_task_v1(null, $4, $1, 'bench', 'do', $3, 'default', 2::smallint, null, null, 'bench')"
     " from generate_series(1, $2)"
 )
 OPEN: Final = "select exists (select from tasks where status not in ('succeeded', 'failed', 'abandoned', 'cancelled'))"
@@ -45,7 +46,9 @@ class Sayso:
     async def seed(self, load: Load) -> None:
         self._plant = open_plant(self._site)
         plant = await self._plant.__aenter__()
-        await plant.db.execute(SEED, plant.ann, load.tasks, steps_of(load))
+        here = Place(channel=Channel.WEB, external_id="ann", private=True)
+        place = await conversations.ensure(plant.db, here) if load.in_chat else None
+        await plant.db.execute(SEED, plant.ann, load.tasks, steps_of(load), place)
         self._opened = plant
 
     async def drain(self, load: Load) -> None:
