@@ -231,4 +231,6 @@ def of_channels(settings: Settings) -> Iterator[Finding]:
     telegram = f"on, {settings.telegram_mode}" if settings.telegram_on else "off; set TELEGRAM_BOT_TOKEN to turn it on"
     yield well("slack", slack)
     yield well("telegram", telegram)
-    yield well("sms", "on, by Twilio" if settings.twilio_on else "off; set TWILIO_AUTH_TOKEN to turn it on")
+    sender = settings.twilio_messaging_service_sid or settings.twilio_from
+    sms = f"on, from {sender}; Twilio calls {settings.base_url()}/twilio/sms, signed with {settings.twilio_signature}"
+    yield well("sms", sms if settings.twilio_on else "off; set TWILIO_AUTH_TOKEN to turn it on")

@@ -214,7 +214,8 @@ def _wait_ready(settings: Settings, children: Supervisor) -> bool:
 
 
 def _greet(settings: Settings, code: str, took_s: float) -> None:
-    on = [name for name, is_on in (("Slack", settings.slack_on), ("Telegram", settings.telegram_on)) if is_on]
+    chats = (("Slack", settings.slack_on), ("Telegram", settings.telegram_on), ("SMS", settings.twilio_on))
+    on = [name for name, is_on in chats if is_on]
     typer.echo(f"\nSayso is up ({took_s:.1f} s). Open this link once to log in; it is good for 15 minutes:\n")
     typer.echo(f"    {settings.base_url()}/login?code={code}\n")
     typer.echo(f"Chats: web{''.join(f', {name}' for name in on)}. Ctrl-C stops everything; your data stay.")
