@@ -14,7 +14,7 @@ from bench.plant import open_plant
 from bench.press import SLOTS
 from bench.run import Run
 
-SETTLE_S: Final = 6.0
+SETTLE_S: Final = 12.0  # what a worker does once at its start is over
 LASTS_FULL_S: Final = 60.0
 LASTS_QUICK_S: Final = 10.0
 
