@@ -46,6 +46,7 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# The answer's `xid` is a number, for Python; whoever orders has to say events.xid, which has the index.
 _COLUMNS = "xid::text::bigint as xid, id, at, task_id, n, machine, subject, from_state, to_state, version, actor, why"
 
 
@@ -56,7 +57,7 @@ async def since(
     rows = await db.fetch(
         f"select {_COLUMNS} from events where (xid, id) > ($1::text::xid8, $2)"
         " and xid < pg_snapshot_xmin(pg_current_snapshot()) and ($3::bigint is null or task_id = $3)"
-        " order by xid, id limit $4",
+        " order by events.xid, events.id limit $4",
         str(cursor.xid), cursor.id, task, limit,
     )  # fmt: skip
     return [_event(r) for r in rows]
@@ -66,7 +67,7 @@ async def newest(db: Db) -> Cursor:
     """The cursor behind which everything has been seen."""
     row = await db.fetchrow(
         "select xid::text::bigint as xid, id from events where xid < pg_snapshot_xmin(pg_current_snapshot())"
-        " order by xid desc, id desc limit 1"
+        " order by events.xid desc, events.id desc limit 1"
     )
     return Cursor(row["xid"], row["id"]) if row else Cursor()
 
