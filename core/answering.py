@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, provenance, steering, texting
+from core import branching, cards, commands, config, provenance, spoken, steering, texting
 from core.db import Connection
 from core.deps import Deps
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
@@ -62,6 +62,15 @@ async def answer(
             return await turn.fork(task, step, words)
         case commands.RollBack(task, version):
             return await turn.roll_back(task, version)
+        case commands.OnCard():
+            said, task = await spoken.on_card(tx, deps, person, command, inbound)
+            await conversations.say(tx, conversation, said)
+            return Received(inbound, task, "steered" if task else "answered")
+        case commands.Revoke(grant):
+            done = await grants.revoke(tx, grant, person.id, is_owner="owner" in person.roles)
+            return await turn.say(spoken.REVOKED if done else spoken.NO_GRANT)
+        case commands.Away(until, to):
+            return await turn.say(await spoken.away(tx, deps, person, until, to))
         case commands.Show(what):
             return await turn.say(await turn.shown(what))
         case commands.Remember(note):

@@ -7,11 +7,25 @@ here. What comes out goes to `store.approvals.decide`; the gate's last word on a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from core import config, editing, predicate
 from core.deps import Deps
-from core.models import EffectClass, Invalid, NotFound, PlannedStep, Press, SkillManifest
+from core.models import (
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    Decided,
+    EffectClass,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    PlannedStep,
+    Press,
+    SkillManifest,
+    TooLate,
+)
 from core.store import approvals, people, skills, steps
 from core.store.people import Principal
 
@@ -120,3 +134,27 @@ async def lead(deps: Deps, approval: str) -> None:
     for follower in await approvals.followers(deps.db, approval):
         if await approvals.follow(deps.db, follower):
             deps.ring.task(await approvals.task_of(deps.db, follower))
+
+
+def decided(answer: Mapping[str, Any], approval: str, person: Principal, verdict: str) -> Decided:
+    """What `decide_v1` answered, as a value. The same delivery again is what it was the first time."""
+    match answer["kind"]:
+        case "accepted":
+            return Accepted(
+                answer["approval_id"], answer["status"], answer["task_id"], tuple(answer["decisions"]), verdict
+            )
+        case "duplicate" if any(vote["key"] == person.key for vote in answer["decisions"]):
+            return Accepted(approval, answer["status"], answer["task_id"], tuple(answer["decisions"]))
+        case "already" | "duplicate":
+            at = answer["decided_at"]
+            return AlreadyDecided(approval, answer["status"], answer["by"], datetime.fromisoformat(at) if at else None)
+        case "not_allowed":
+            return NotAllowed(approval, answer["why"])
+        case "invalid":
+            return Invalid(approval, answer["why"])
+        case "too_late":
+            return TooLate(approval, datetime.fromisoformat(answer["at"]))
+        case "changed":
+            return Changed(approval)
+        case _:
+            return NotFound()

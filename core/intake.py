@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from core import answering, branching, cards, config, deciding, steering
@@ -19,8 +18,6 @@ from core.deps import Deps
 from core.logs import moved
 from core.models import (
     Accepted,
-    AlreadyDecided,
-    Changed,
     Channel,
     Decided,
     Duplicate,
@@ -150,7 +147,7 @@ async def press(deps: Deps, pressed: Press) -> Decided:
         delivery_id=pressed.delivery_id,
         more=more,
     )
-    decided = _decided(answer, pressed.approval_id, person)
+    decided = deciding.decided(answer, pressed.approval_id, person, pressed.verdict)
     if isinstance(decided, Accepted):
         deps.ring.task(decided.task_id)
         for approval in {pressed.approval_id, decided.approval_id}:
@@ -163,27 +160,6 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     elif isinstance(decided, TooLate):
         deps.ring.task(int(answer["task_id"]))
     return decided
-
-
-def _decided(answer: dict[str, Any], approval: str, person: Principal) -> Decided:
-    match answer["kind"]:
-        case "accepted":
-            return Accepted(answer["approval_id"], answer["status"], answer["task_id"], tuple(answer["decisions"]))
-        case "duplicate" if any(vote["key"] == person.key for vote in answer["decisions"]):
-            return Accepted(approval, answer["status"], answer["task_id"], tuple(answer["decisions"]))
-        case "already" | "duplicate":
-            at = answer["decided_at"]
-            return AlreadyDecided(approval, answer["status"], answer["by"], datetime.fromisoformat(at) if at else None)
-        case "not_allowed":
-            return NotAllowed(approval, answer["why"])
-        case "invalid":
-            return Invalid(approval, answer["why"])
-        case "too_late":
-            return TooLate(approval, datetime.fromisoformat(answer["at"]))
-        case "changed":
-            return Changed(approval)
-        case _:
-            return NotFound()
 
 
 # ---------------------------------------------------------------- a hand on a task

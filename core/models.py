@@ -489,6 +489,7 @@ class Accepted:
     status: str
     task_id: int
     decisions: tuple[type_json, ...] = field(default=())
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)

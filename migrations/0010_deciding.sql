@@ -40,6 +40,47 @@ begin
         else array['approve', 'deny', 'edit', 'delegate', 'looking', 'ask', 'stop'] end;
 end $$;
 
+-- Out of office: somebody decides from one's seat, at most 92 days ahead. Whoever did before does no more.
+create function away_v1(p_from bigint, p_to bigint, p_until timestamptz, p_is_from_config boolean) returns void language plpgsql as $$
+declare
+    one     bigint := person_of(p_from);
+    other   bigint := person_of(p_to);
+begin
+    update delegations set revoked_at = sayso_now() where from_id = one and approval_id is null and revoked_at is null;
+    insert into delegations (from_id, to_id, until, is_from_config)
+    values (one, other, least(p_until, sayso_now() + interval '92 days'), p_is_from_config);
+    insert into audit (kind, actor, data)
+    values ('away', 'person:' || (select key from principals where id = one),
+            jsonb_build_object('to', (select key from principals where id = other), 'until', p_until));
+end $$;
+
+create function back_v1(p_person bigint) returns boolean language plpgsql as $$
+begin
+    update delegations set revoked_at = sayso_now() where from_id = person_of(p_person) and approval_id is null and revoked_at is null;
+    if not found then return false; end if;
+    insert into audit (kind, actor) values ('back', 'person:' || (select key from principals where id = person_of(p_person)));
+    return true;
+end $$;
+
+-- What sayso.yaml says now; what a person said in a chat is theirs and stays. Unchanged lines change nothing.
+create function away_from_file(p_from text[], p_to text[], p_until timestamptz[]) returns void language plpgsql as $$
+declare
+    w   record;
+begin
+    update delegations d set revoked_at = sayso_now()
+     where d.is_from_config and d.revoked_at is null and not exists (
+        select from unnest(p_from, p_to) f (k, t) join principals a on a.key = f.k join principals b on b.key = f.t
+         where a.id = d.from_id and b.id = d.to_id);
+    for w in select a.id as a, b.id as b, f.u from unnest(p_from, p_to, p_until) f (k, t, u)
+               join principals a on a.key = f.k join principals b on b.key = f.t
+              where f.u > sayso_now() and a.id <> b.id and not exists (
+                select from delegations d where d.from_id = a.id and d.approval_id is null and d.revoked_at is null
+                   and (not d.is_from_config or d.to_id = b.id and d.until = least(f.u, d.created_at + interval '92 days')))
+    loop
+        perform away_v1(w.a, w.b, w.u, true);
+    end loop;
+end $$;
+
 -- Whose right a person would use: their own, or that of somebody who delegated to them, over at most two hands. Null: none.
 -- A seat that nobody has voted from comes first. `p_approval` null: only those who are out of office count.
 create function seat_for(p_principal bigint, p_approval uuid, p_approvers jsonb, p_requester bigint) returns bigint

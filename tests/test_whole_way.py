@@ -100,7 +100,9 @@ class Sayso:
         )
         return answer.task_id
 
-    async def press(self, approval: str, verdict: Any, who: str = "T0ACME/U01ALICE", reason: str = "") -> Decided:
+    async def press(
+        self, approval: str, verdict: Any, who: str = "T0ACME/U01ALICE", reason: str = "", **more: Any
+    ) -> Decided:
         sender = Identity(channel=Channel.SLACK, external_id=who)
         return await intake.press(
             self.deps,
@@ -111,6 +113,7 @@ class Sayso:
                 approval_id=approval,
                 verdict=verdict,
                 reason=reason,
+                **more,
             ),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from core import config, digest, policy, provenance, templates
+from core import config, digest, policy, predicate, provenance, templates
 from core.cards import action_title
 from core.db import DATABASE_AWAY
 from core.deps import Deps
@@ -189,6 +189,7 @@ class Actor:
             "destructive": manifest.permission in DESTRUCTIVE,
             "undo": manifest.has_undo,
             "preview": preview or "",
+            "similar": predicate.in_words(manifest.name, predicate.exactly(frozen.args, manifest)),
         }
         item = {
             "task": str(step.task_id),

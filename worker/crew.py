@@ -14,6 +14,7 @@ from typing import Any
 
 from core import __version__, config, organisation, ring
 from core.db import DATABASE_AWAY, open_pool
+from core.deciding import ASIDE
 from core.deps import Deps
 from core.logs import moved
 from core.models import Claimed, Failed, Outcome, Released, Unknown
@@ -22,6 +23,7 @@ from core.store import llm_calls, people, skills, sms
 from core.store.steps import Probing
 from worker import outcome
 from worker.act import Actor
+from worker.aside import Aside
 from worker.audit import Chainer
 from worker.budget import OverBudget, Purse
 from worker.executor import Executor, Hold
@@ -55,6 +57,7 @@ class Crew:
     ) -> None:
         self.redis_url = redis_url
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
+        self._aside = Aside(deps, thinker.models)
         self._waiter = Waiter(actor)
         self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
@@ -125,6 +128,8 @@ class Crew:
     async def _perform(self, hold: Hold) -> outcome.Outcome:
         if flaw := flaw_of(hold.step):
             return quarantined(hold.step, flaw)
+        if hold.step.kind == "think" and hold.step.skill == ASIDE:
+            return await self._aside.answer(hold.step)
         if hold.step.kind in ("plan", "think"):
             hold.is_thinking = True
             try:

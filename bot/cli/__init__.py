@@ -14,7 +14,7 @@ from bot.cli.history import fork, replay, tasks_app
 from bot.cli.people import people_app
 from bot.cli.policy import policy_app
 from bot.cli.processes import bot, down, migrate, up, worker
-from bot.cli.talk import approvals, ask, skills
+from bot.cli.talk import approvals, ask, grants_app, skills
 from core import __version__
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills, fork, replay):
     app.command()(command)
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(grants_app, name="grants")
 app.add_typer(people_app, name="people")
 app.add_typer(policy_app, name="policy")
 app.add_typer(audit_app, name="audit")

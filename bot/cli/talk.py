@@ -38,8 +38,18 @@ def ask(
 
 def approvals(
     approval_id: Annotated[str | None, typer.Argument()] = None,
-    verdict: Annotated[str | None, typer.Argument(help="approve, deny, stop; happened, not_happened, abandon")] = None,
+    verdict: Annotated[
+        str | None,
+        typer.Argument(
+            help="approve, approve_similar, grant, deny, edit, delegate, looking, ask, stop; happened, not_happened, abandon"
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why; goes back to the agent.")] = "",
+    args: Annotated[
+        str, typer.Option(help="edit: the changed arguments, as JSON; approve_similar, grant: what is covered.")
+    ] = "",
+    to: Annotated[str | None, typer.Option(help="delegate: to whom, by key.")] = None,
+    text: Annotated[str, typer.Option(help="ask: the question.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """What waits for a decision; with an id and a verdict, decide it. You are shown the whole action first."""
@@ -53,9 +63,51 @@ def approvals(
     if verdict is None:
         show(found, as_json, _in_words(found))
         return
-    body = {"verdict": verdict, "digest": found["digest"], "reason": reason}
+    body = {"verdict": verdict, "digest": found["digest"], "reason": reason, "text": text, "to": to}
+    if args:
+        try:
+            body["args"] = json.loads(args)
+        except ValueError as error:
+            raise typer.BadParameter(f"--args {args!r} is no JSON: {error}") from error
     answer = call("POST", f"/api/approvals/{approval_id}/decisions", body)
     show(answer, as_json, answer["status"])
+
+
+grants_app = typer.Typer(invoke_without_command=True, help="Standing permissions: listed, given, revoked.")
+
+
+@grants_app.callback()
+def list_grants(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """The live ones that you gave or have; an owner sees all."""
+    if ctx.invoked_subcommand is None:
+        found = call("GET", "/api/grants")
+        show(found, as_json, "\n".join(_grant_in_words(g) for g in found) or "No standing permissions.")
+
+
+@grants_app.command("give")
+def give_grant(
+    skill: Annotated[str, typer.Argument(help="Which skill.")],
+    covers: Annotated[str, typer.Argument(help='What it covers, as JSON: {"paths": {"starts": "logs/"}}.')],
+    whom: Annotated[str | None, typer.Option("--for", help="Whom it covers, by key; without it you.")] = None,
+    days: Annotated[int, typer.Option(help="How long, at most 90.", min=1, max=90)] = 30,
+    uses: Annotated[int | None, typer.Option(help="How often.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give one. Only owners; every argument that says who, where or how much has to be named."""
+    try:
+        args = json.loads(covers)
+    except ValueError as error:
+        raise typer.BadParameter(f"{covers!r} is no JSON: {error}") from error
+    body = {"skill": skill, "args": args, "for": whom, "minutes": days * 24 * 60, "uses": uses}
+    made = call("POST", "/api/grants", body)
+    show(made, as_json, _grant_in_words(made))
+
+
+@grants_app.command("revoke")
+def revoke_grant(grant_id: Annotated[str, typer.Argument(help="Its id, or the beginning of it.")]) -> None:
+    """End one at once."""
+    call("DELETE", f"/api/grants/{grant_id}")
+    typer.echo("That permission has ended.")
 
 
 def skills(as_json: AsJson = False) -> None:
@@ -112,6 +164,15 @@ def _code(task: dict[str, Any]) -> int:
     if task["status"] in ("failed", "cancelled"):
         return 1
     return DENIED if task["status"] == "abandoned" else WAITING
+
+
+def _grant_in_words(grant: dict[str, Any]) -> str:
+    left = "" if grant["uses_left"] is None else f", {grant['uses_left']} more times"
+    where = f" in task {grant['task_id']}" if grant["task_id"] else ""
+    return (
+        f"{grant['id']}: {grant['says']}{where}, for {grant['holder']}{left}, until {grant['expires_at']};"
+        f" given by {grant['owner']}, used {grant['uses']} times"
+    )
 
 
 def _in_words(approval: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@ already; senders escape it for their markup and shorten nothing of an approval c
 """
 
 from core.cards.alerts import alert_text
-from core.cards.approval import approval_card, exact_text, press_answer
+from core.cards.answers import press_answer
+from core.cards.approval import approval_card, exact_text
 from core.cards.branches import forked_text, rolled_back_text
 from core.cards.card import YES, Button, Card, StepLine, Tone
 from core.cards.damaged import UNSHOWABLE, damaged_card
@@ -13,6 +14,7 @@ from core.cards.replies import (
     ARCHIVED,
     NOT_YOURS,
     approvals_text,
+    grant_text,
     grants_text,
     help_text,
     notes_text,
@@ -46,6 +48,7 @@ __all__ = [
     "damaged_card",
     "exact_text",
     "forked_text",
+    "grant_text",
     "grants_text",
     "help_text",
     "notes_text",

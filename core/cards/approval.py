@@ -7,43 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, assert_never
+from typing import Any
 
-from core.cards.card import Button, Card, Tone
+from core.cards.answers import DID, STATUS, buttons_of, clock_text, more_of
+from core.cards.card import Card, Tone
 from core.display import visible
-from core.models import (
-    Accepted,
-    AlreadyDecided,
-    Changed,
-    Decided,
-    Invalid,
-    NotAllowed,
-    NotFound,
-    TooLate,
-)
 
 _DIGEST_SHOWN = 12
 _LINE_CHARS = 90
 _LATE_SHOWN = 3
-
-_STATUS = {
-    "pending": "waiting for a decision",
-    "approved": "approved",
-    "consumed": "approved",
-    "denied": "denied",
-    "expired": "expired: nobody answered in time",
-    "superseded": "replaced by a newer card",
-    "cancelled": "cancelled",
-    "undeliverable": "nobody could be asked",
-}
-
-_DID = {
-    "approved": "Approved",
-    "consumed": "Approved",
-    "denied": "Denied",
-    "cancelled": "Stopped",
-}
+_ANSWER_CHARS = 500
+_SEVERAL = 2
+YES_VOTES = frozenset({"approve", "approve_similar", "grant", "answer"})
+VOTES = YES_VOTES | {"deny", "happened", "not_happened", "abandon", "stop"}
+ENDURING = {"approve_similar": "and the same again in this task", "grant": "and the same from now on"}
 
 
 def approval_card(row: Mapping[str, Any]) -> Card:
@@ -59,10 +36,11 @@ def approval_card(row: Mapping[str, Any]) -> Card:
         tone=_tone(row),
         headline=f"Did it happen? {title}" if unknown else title,
         status=_status(row),
-        lines=tuple(_why(card) + _late(row) + (_who(row) if pending else _became(row))),
+        lines=tuple(_named(row) + _why(card) + _late(row) + (_who(row) if pending else _became(row)) + _timeline(row)),
         quote=visible(row["goal"]),
         exact="\n\n".join(exact_text(item) for item in row["items"]),
-        buttons=(_questions() if unknown else _answers(card, title)) if pending else (),
+        buttons=buttons_of(row),
+        more=more_of(row),
         expires_at=row["expires_at"] if pending and not unknown else None,
         path=f"/approvals/{row['id']}",
     )
@@ -105,7 +83,9 @@ def _tone(row: Mapping[str, Any]) -> Tone:
 
 
 def _status(row: Mapping[str, Any]) -> str:
-    return _STATUS[row["status"]]
+    if row["status"] == "pending" and row.get("merged_task"):
+        return f"decided together with task {row['merged_task']}, on its card"
+    return STATUS[row["status"]]
 
 
 def _why(card: Mapping[str, Any]) -> list[str]:
@@ -138,20 +118,67 @@ def _who(row: Mapping[str, Any]) -> list[str]:
     if approvers.get("four_eyes"):
         line += "; not the one who asked"
     lines = [line, f"Asked by {visible(row['requester_name'] or row['requester'])}. No answer means no."]
-    votes = [v["by"] for v in row["votes"] if v["verdict"] == "approve"]
+    if approvers.get("editors"):
+        lines[0] += ", nor who edited it" if approvers.get("four_eyes") else ""
+    votes = [_voter(v) for v in row["votes"] if v["verdict"] in YES_VOTES]
     if votes:
-        lines.append(f"{len(votes)} of {needed} approved: {', '.join(visible(v) for v in votes)}")
+        lines.append(f"{len(votes)} of {needed} approved: {', '.join(votes)}")
+    if row.get("held_until") and row.get("is_held"):
+        lines.append(f"Somebody is looking at it: reminders wait until {clock_text(row['held_until'])}")
+    return lines
+
+
+def _named(row: Mapping[str, Any]) -> list[str]:
+    """Of a card with several actions, each by its name and what became of it."""
+    if len(row["items"]) < _SEVERAL:
+        return []
+    states = row.get("item_states") or {}
+    lines = []
+    for item in row["items"]:
+        title = visible((item.get("card") or {}).get("title") or item.get("action", {}).get("skill", ""))
+        became = states.get(f"{item['task']}.{item['step']}", "") if row["status"] != "pending" else ""
+        elsewhere = f" of task {item['task']}" if str(item["task"]) != str(row["task_id"]) else ""
+        lines.append(f"Step {item['step']}{elsewhere}: {title}" + (f" ({became.replace('_', ' ')})" if became else ""))
+    return lines
+
+
+def _voter(vote: Mapping[str, Any]) -> str:
+    return visible(vote["by"]) + (f" for {visible(vote['for'])}" if vote.get("for") else "")
+
+
+def _timeline(row: Mapping[str, Any]) -> list[str]:
+    """What people did beside voting, and what they asked the agent. Its answer is a model's and is marked as that."""
+    lines = []
+    for vote in row["votes"]:
+        who, why = visible(vote["by"]), visible(vote["reason"] or "")
+        said = {
+            "delegate": f"{who} handed it on {why}",
+            "edit": f"{who} edited it: {why}",
+            "withdrawn": f"The vote of {who} is withdrawn: the identity that gave it belongs to somebody else now",
+            "overruled": f"The vote of {who} is overruled by the person they stood in for",
+        }.get(vote["verdict"])
+        lines += [said] if said else []
+    for one in row.get("questions") or ():
+        lines.append(f"{visible(one['by'])} asked: {visible(one['question'])}")
+        if one["is_open"]:
+            lines.append("The answer follows here.")
+        else:
+            lines.append(f"A model's words, not checked: {visible(one['answer'][:_ANSWER_CHARS])}")
     return lines
 
 
 def _became(row: Mapping[str, Any]) -> list[str]:
     lines = []
     if row["decided_at"]:
-        vote = next((v for v in reversed(row["votes"]) if v["by"] == row["decider"]), None)
+        vote = next((v for v in reversed(row["votes"]) if v["by"] == row["decider"] and v["verdict"] in VOTES), None)
         where = f" in {vote['channel']}" if vote else ""
-        did = "Answered" if row["kind"] == "unknown" else _DID.get(row["status"], "Decided")
+        did = "Answered" if row["kind"] == "unknown" else DID.get(row["status"], "Decided")
         said = f" ({vote['verdict'].replace('_', ' ')})" if vote and row["kind"] == "unknown" else ""
-        lines.append(f"{did} by {visible(row['decider'] or '')}{where} at {clock_text(row['decided_at'])}{said}")
+        if vote and vote["verdict"] in ENDURING:
+            said = f", {ENDURING[vote['verdict']]}"
+        lines.append(
+            f"{did} by {_voter(vote) if vote else visible(row['decider'] or '')}{where} at {clock_text(row['decided_at'])}{said}"
+        )
     if row["reason"]:
         lines.append(f"Reason: {visible(row['reason'])}")
     if row["status"] in ("approved", "consumed") and row["step_approval_id"] is not None:
@@ -169,54 +196,3 @@ def _outcome(row: Mapping[str, Any]) -> str:
     if status in ("failed", "skipped", "cancelled"):
         return f"Not done: {visible(row['step_error'] or status)}"
     return "Running." if status == "running" else "About to run."
-
-
-def _answers(card: Mapping[str, Any], title: str) -> tuple[Button, ...]:
-    return (
-        Button(
-            verb="approve", label="Approve", style="primary", confirm=f"{title}?" if card.get("destructive") else ""
-        ),
-        Button(verb="deny", label="Deny", style="danger"),
-        Button(verb="stop", label="Stop the task", confirm="Stop the whole task?"),
-    )
-
-
-def _questions() -> tuple[Button, ...]:
-    return (
-        Button(verb="happened", label="It happened"),
-        Button(verb="not_happened", label="It did not, run again", style="primary", confirm="Run it again?"),
-        Button(verb="abandon", label="Give it up", style="danger"),
-    )
-
-
-def clock_text(at: datetime | str) -> str:
-    """`14:32 UTC`."""
-    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return moment.strftime("%H:%M UTC")
-
-
-def press_answer(decided: Decided) -> str:
-    """What the presser is told, at most 200 characters."""
-    match decided:
-        case Accepted(status="pending"):
-            return "Your vote is counted; more are needed."
-        case Accepted(status="approved" | "consumed"):
-            return "Approved."
-        case Accepted(status=status):
-            return f"{_DID.get(status, 'Done')}."
-        case AlreadyDecided(status=status, by=by, at=at):
-            who = f" by {visible(by)}" if by else ""
-            when = f" at {clock_text(at)}" if at else ""
-            return f"Too late: already {_STATUS.get(status, status)}{who}{when}."[:200]
-        case NotAllowed(why=why):
-            return f"Not decided: {why}."[:200]
-        case TooLate(expired_at=at):
-            return f"Too late: this expired at {clock_text(at)}."
-        case Changed():
-            return "Not decided: this has changed since you saw it. Read the new card."
-        case Invalid(why=why):
-            return f"Nothing is changed: {visible(why)}."[:200]
-        case NotFound():
-            return "There is no such approval."
-        case _:
-            assert_never(decided)

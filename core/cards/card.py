@@ -32,7 +32,8 @@ class Card(Frozen):
 
     `subject_id` is the approval's id or the task's. `headline` is verb + object + place. `lines` are short facts in
     order of weight. `exact` is everything that will run, whole: where a sender can't show all of it, it sends
-    `card.without_yes()`. `path` is where the web shows the same.
+    `card.without_yes()`. `more` are answers that few need, to be offered with less weight. `path` is where
+    the web shows the same.
     """
 
     subject: Literal["task", "approval"]
@@ -47,6 +48,7 @@ class Card(Frozen):
     steps: tuple[StepLine, ...] = ()
     answer: str = ""
     buttons: tuple[Button, ...] = ()
+    more: tuple[Button, ...] = ()
     expires_at: datetime | None = None
     path: str = "/"
 
@@ -64,6 +66,8 @@ class Card(Frozen):
                 "quote": mask(self.quote),
                 "exact": mask(self.exact),
                 "answer": mask(self.answer),
+                "buttons": tuple(b.model_copy(update={"confirm": mask(b.confirm)}) for b in self.buttons),
+                "more": tuple(b.model_copy(update={"confirm": mask(b.confirm)}) for b in self.more),
                 "steps": tuple(s.model_copy(update={"title": mask(s.title), "note": mask(s.note)}) for s in self.steps),
             }
         )
@@ -71,8 +75,9 @@ class Card(Frozen):
     def without_yes(self, url: str) -> Card:
         """The card for a surface that can't show the whole action: no button says yes, and it says where to read it."""
         kept = tuple(b for b in self.buttons if b.verb not in YES)
+        more = tuple(b for b in self.more if b.verb not in YES)
         where = f"The whole action is too long for this chat. Read and decide it at {url}"
-        return self.model_copy(update={"buttons": kept, "exact": "", "lines": (*self.lines, where)})
+        return self.model_copy(update={"buttons": kept, "more": more, "exact": "", "lines": (*self.lines, where)})
 
 
 YES = frozenset({"approve", "approve_similar", "grant", "not_happened"})

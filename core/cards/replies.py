@@ -27,7 +27,9 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "fork <task> <step> name=value: go on from a step in a task of your own; rollback <task> <version>: put a plan back",
         "steer <number> <text>: tell a running task something; interrupt <number> <text>: at once",
         "priority <number> urgent|high|normal|low",
-        "approvals: what waits for your decision; grants: what is allowed for good",
+        "approvals: what waits for your decision; grants, revoke <id>: what is allowed for longer",
+        "edit <task> name=value, ask <task> <question>, delegate <task> to <person>: on a card that waits for you",
+        "away until <date> to <person>, back: who decides for you meanwhile",
         "remember <text>, recall <words>: notes",
         "sms, sms link <number>: the phone to which approvals may come that nobody answers here",
     ]

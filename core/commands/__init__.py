@@ -5,16 +5,19 @@ Pure: a text goes in, one frozen command comes out, and an error is a command to
 
 from core.commands.reading import (
     TASK_VERBS,
+    Away,
     Command,
     Do,
     Fork,
     Level,
+    OnCard,
     OnTask,
     Pair,
     PlainText,
     Prioritise,
     Recall,
     Remember,
+    Revoke,
     RollBack,
     Run,
     Show,
@@ -24,21 +27,24 @@ from core.commands.reading import (
     Wrong,
     parse,
 )
-from core.commands.values import read_given, usage
-from core.commands.words import Word
+from core.commands.values import read_changes, read_given, usage
+from core.commands.words import Word, split
 
 __all__ = [
     "TASK_VERBS",
+    "Away",
     "Command",
     "Do",
     "Fork",
     "Level",
+    "OnCard",
     "OnTask",
     "Pair",
     "PlainText",
     "Prioritise",
     "Recall",
     "Remember",
+    "Revoke",
     "RollBack",
     "Run",
     "Show",
@@ -48,6 +54,8 @@ __all__ = [
     "Word",
     "Wrong",
     "parse",
+    "read_changes",
     "read_given",
+    "split",
     "usage",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 from core.commands.values import nearest, read_arguments, usage
@@ -26,6 +27,11 @@ _BACK = re.compile(
     r"(?:task\s+)?#?(\d{1,18})\s+(?:to\s+)?(?:version\s+)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII | re.IGNORECASE
 )
 FORK_USAGE = "Say: fork <task> <step> name=value, e.g. fork 12 3 paths=b.log"
+
+_CARD = re.compile(r"(?:task\s+)?#?(\d{1,18})(?:\.(\d{1,6}))?\s+(\S.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
+_GRANT = re.compile(r"[0-9a-f-]{4,36}", re.ASCII | re.IGNORECASE)
+_PERSON = re.compile(r"[\w.@-]{1,80}")
+_AWAY = re.compile(r"until\s+(\d{4}-\d\d-\d\d)\s+to\s+([\w.@-]{1,80})", re.ASCII | re.IGNORECASE)
 
 TaskVerb = Literal["status", "stop", "pause", "resume", "retry", "why", "undo"]
 Level = Literal["urgent", "high", "normal", "low"]
@@ -117,6 +123,31 @@ class Sms:
 
 
 @dataclass(frozen=True, slots=True)
+class OnCard:
+    """An answer to the card of a task (and step) that needs words: `edit 12 to=bob@acme.example`, `ask 12.3 why him?`."""
+
+    verb: Literal["edit", "ask", "delegate"]
+    task: int
+    step: int | None
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """End a standing permission: its number, or the beginning of it."""
+
+    grant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Out of office through this day; `to` decides meanwhile. `until` None: back again."""
+
+    until: date | None
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlainText:
     text: str
 
@@ -129,7 +160,23 @@ class Wrong:
 
 
 Command = (
-    Do | Run | OnTask | Steer | Prioritise | Fork | RollBack | Show | Remember | Recall | Pair | Sms | PlainText | Wrong
+    Do
+    | Run
+    | OnTask
+    | OnCard
+    | Revoke
+    | Away
+    | Steer
+    | Prioritise
+    | Fork
+    | RollBack
+    | Show
+    | Remember
+    | Recall
+    | Pair
+    | Sms
+    | PlainText
+    | Wrong
 )
 
 
@@ -160,6 +207,14 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return Steer(int(told.group(1)), told.group(2).strip(), now=word == "interrupt")
         case "priority" if told := _TO_TASK.fullmatch(rest):
             return _prioritise(int(told.group(1)), told.group(2))
+        case "edit" | "ask" | "delegate":
+            return _on_card(word, text, rest)
+        case "revoke" if _GRANT.fullmatch(rest.strip()):
+            return Revoke(rest.strip().lower())
+        case "away":
+            return _away(text, rest)
+        case "back" if not rest:
+            return Away(None, "")
     return _short(word, rest) or PlainText(text)
 
 
@@ -263,6 +318,28 @@ def _sms(text: str, rest: str) -> Command:
     if match is None:
         return PlainText(text)
     return Sms("link" if match.group(1).lower() == "link" else "confirm", match.group(2).strip())
+
+
+def _on_card(verb: Literal["edit", "ask", "delegate"], text: str, rest: str) -> Command:
+    match = _CARD.fullmatch(rest)
+    if match is None:
+        return PlainText(text)
+    task, step, words = match.groups()
+    if verb == "delegate":
+        words = words.removeprefix("to ").strip().removesuffix(".")
+        if not _PERSON.fullmatch(words):
+            return Wrong("Hand it on to whom? Say: delegate 12 to bob")
+    return OnCard(verb, int(task), int(step) if step else None, words)
+
+
+def _away(text: str, rest: str) -> Command:
+    match = _AWAY.fullmatch(rest.strip())
+    if match is None:
+        return PlainText(text)
+    try:
+        return Away(date.fromisoformat(match.group(1)), match.group(2))
+    except ValueError:
+        return Wrong("Until when? Say: away until 2026-12-01 to bob")
 
 
 def _sentence(error: ValueError) -> str:

@@ -28,6 +28,16 @@ def usage(manifest: SkillManifest) -> str:
     return f"Say: do {' '.join([manifest.name, *parts])}"
 
 
+def read_changes(words: Iterable[Word], manifest: SkillManifest) -> dict[str, Any]:
+    """Some of the arguments, each by name, as an edit gives them. Raises ValueError."""
+    words = list(words)
+    if stray := next((w for w in words if w.key is None), None):
+        raise ValueError(f"What is {stray.raw!r} for? Name what you change")
+    if not words:
+        raise ValueError("Nothing is changed by that")
+    return read_arguments(words, manifest.model_copy(update={"args_schema": {**manifest.args_schema, "required": []}}))
+
+
 def read_arguments(words: Iterable[Word], manifest: SkillManifest) -> dict[str, Any]:
     """Raises ValueError."""
     root = manifest.args_schema

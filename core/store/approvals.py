@@ -34,7 +34,11 @@ _SELECT = (
     "   order by x.id)"
     "   from questions x join principals r on r.id = x.asker_id left join tasks o on o.id = x.task_id"
     "   where x.approval_id = a.id), '[]') as questions,"
-    " (select m.task_id from approvals m where m.id = a.merged_into) as merged_task"
+    " (select m.task_id from approvals m where m.id = a.merged_into) as merged_task, a.held_until > sayso_now() as is_held,"
+    " case when jsonb_typeof(a.items) = 'array' then case when jsonb_array_length(a.items) > 1 then"
+    " (select jsonb_object_agg(x.task_id || '.' || x.n, x.status) from steps x"
+    "   join jsonb_array_elements(a.items) i on x.task_id = (i ->> 'task')::bigint and x.n = (i ->> 'step')::integer)"
+    " end end as item_states"
     " from approvals a join tasks t on t.id = a.task_id join steps s on s.task_id = a.task_id and s.n = a.n"
     " join principals p on p.id = a.requester_id left join principals q on q.id = a.decided_by"
 )
@@ -138,18 +142,22 @@ async def expire(db: Db, approval: UUID) -> bool:
 
 
 async def merge(db: Db, approval: str) -> str | None:
-    """Put the ask onto the card of the oldest pending one that asks the same; that card's new id, or None."""
+    """Put this ask and another pending one that asks the same onto one card, the older one's; its new id, or None.
+
+    Of two that are parked at once either may be the first to see the other.
+    """
     for _ in range(MERGE_TRIES):
-        leader = await db.fetchval(
-            "select l.id from approvals f join approvals l on l.action_hash = f.action_hash and l.status = 'pending'"
-            " and l.merged_into is null and l.task_id <> f.task_id and person_of(l.requester_id) = person_of(f.requester_id)"
-            " and (l.created_at, l.id) < (f.created_at, f.id)"
+        pair = await db.fetchrow(
+            "select case when is_older then f.id else o.id end as leader, case when is_older then o.id else f.id end as follower"
+            " from approvals f join approvals o on o.action_hash = f.action_hash and o.status = 'pending'"
+            "   and o.merged_into is null and o.task_id <> f.task_id and person_of(o.requester_id) = person_of(f.requester_id)"
+            " cross join lateral (select (f.created_at, f.id) < (o.created_at, o.id) as is_older) x"
             " where f.id = $1 and f.status = 'pending' and f.action_hash <> '' and f.merged_into is null"
-            " order by l.created_at, l.id limit 1",
+            "   and (not is_older or jsonb_array_length(o.items) = 1) order by o.created_at, o.id limit 1",
             UUID(approval),
         )
-        made = await db.fetchval("select merge_v1($1, $2)", leader, UUID(approval)) if leader else None
-        if leader is None or made is not None:
+        made = await db.fetchval("select merge_v1($1, $2)", pair["leader"], pair["follower"]) if pair else None
+        if pair is None or made is not None:
             return str(made) if made else None
     return None
 

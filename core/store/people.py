@@ -9,7 +9,9 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from core import config
 from core.db import Db, transaction
@@ -85,6 +87,8 @@ class Wanted:
     roles: tuple[str, ...]
     is_service: bool
     identities: tuple[tuple[str, str], ...]
+    away_until: datetime | None = None
+    delegate: str = ""
 
 
 def wanted(organisation: Organisation) -> list[Wanted]:
@@ -99,9 +103,16 @@ def wanted(organisation: Organisation) -> list[Wanted]:
                 (("sms" if channel == "phone" else channel), external_id)
                 for channel, external_id in person.identities.items()
             ),
+            away_until=_end_of(person.out_of_office.until, organisation.timezone) if person.out_of_office else None,
+            delegate=person.out_of_office.delegate if person.out_of_office else "",
         )
         for key, person in organisation.people.items()
     ]
+
+
+def _end_of(day: date, zone: str) -> datetime:
+    """The day included."""
+    return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone))
 
 
 async def sync(db: Db, people: Iterable[Wanted]) -> None:
@@ -129,6 +140,23 @@ async def sync(db: Db, people: Iterable[Wanted]) -> None:
             " where is_from_config and is_active and key <> all ($1)",
             [p.key for p in people],
         )
+        away = [p for p in people if p.away_until]
+        await tx.execute(
+            "select away_from_file($1, $2, $3)",
+            [p.key for p in away],
+            [p.delegate for p in away],
+            [p.away_until for p in away],
+        )
+
+
+async def go_away(db: Db, person: int, to: int, until: datetime) -> None:
+    """Whoever `to` is decides from the person's seat until then, in place of whoever did before."""
+    await db.execute("select away_v1($1, $2, $3, false)", person, to, until)
+
+
+async def come_back(db: Db, person: int) -> bool:
+    done: bool = await db.fetchval("select back_v1($1)", person)
+    return done
 
 
 async def ensure_owner(db: Db, key: str = "owner", name: str = "Owner") -> Principal:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 BUILT_IN: Final = Path(__file__).parent
-NAMES: Final = ("plan", "turn", "repair")
+NAMES: Final = ("plan", "turn", "repair", "aside")
 PROMPT_CHARS_MOST: Final = 50_000
 _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
