@@ -23,7 +23,8 @@ Pool: TypeAlias = asyncpg.Pool
 Connection: TypeAlias = asyncpg.Connection
 Db: TypeAlias = Pool | Connection
 
-# What is raised while the database is not there, stops, or starts again: wait and ask once more.
+# What is raised while the database is not there, stops, starts again, or has just been given another schema under statements
+# prepared before (the driver forgets those, but cannot prepare anew inside a transaction): wait and ask once more.
 DATABASE_AWAY = (
     OSError,
     TimeoutError,
@@ -33,7 +34,12 @@ DATABASE_AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
 )
+
+
+BREAKS = "-- breaks older releases"
 
 
 class MigrationError(Exception):
@@ -100,7 +106,8 @@ async def transaction(db: Db) -> AsyncIterator[Connection]:
 async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
     """Apply the migrations that the database lacks, in name order, one transaction each; answer their names.
 
-    Forward only: a file that was applied and has changed since raises `MigrationError`.
+    Forward only: a file that was applied and has changed since raises `MigrationError`. A file whose first line is `BREAKS`
+    takes away what older releases use, and is remembered as such.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -108,6 +115,9 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
         await connection.execute(
             "create table if not exists schema_migrations ("
             " name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+        )
+        await connection.execute(
+            "alter table schema_migrations add column if not exists breaks_older boolean not null default false"
         )
         known = {r["name"]: r["sha256"] for r in await connection.fetch("select name, sha256 from schema_migrations")}
         applied = []
@@ -121,8 +131,9 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
             async with connection.transaction():
                 await connection.execute(text)
                 await connection.execute(
-                    "insert into schema_migrations (name, sha256) values ($1, $2)", path.name, digest
-                )
+                    "insert into schema_migrations (name, sha256, breaks_older) values ($1, $2, $3)",
+                    path.name, digest, text.startswith(BREAKS),
+                )  # fmt: skip
             applied.append(path.name)
         return applied
     finally:
@@ -136,3 +147,22 @@ async def pending(db: Db, folder: Path = MIGRATIONS) -> list[str]:
     else:
         known = {r["name"] for r in await db.fetch("select name from schema_migrations")}
     return [p.name for p in sorted(folder.glob("[0-9]*.sql")) if p.name not in known]
+
+
+async def refuse_misfit(db: Db, folder: Path = MIGRATIONS) -> None:
+    """Raise `MigrationError` when this release and the database do not fit.
+
+    The database may be newer: releases only add, so an older process goes on beside newer ones. It may not lack a migration
+    that this release has, nor hold one that this release does not know and that broke with older ones.
+    """
+    lacking = await pending(db, folder)
+    if lacking:
+        raise MigrationError(
+            f"the database is older than this release, it lacks {', '.join(lacking)}; run ./sayso migrate"
+        )
+    rows = await db.fetch("select name from schema_migrations where breaks_older order by name")
+    unknown = [r["name"] for r in rows if not (folder / r["name"]).exists()]
+    if unknown:
+        raise MigrationError(
+            f"the database is newer than this release: {', '.join(unknown)} took away what it uses; start the newer release"
+        )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from typing import Any
 
 from arq.worker import Worker, func
 
 from core import config
-from core.db import DATABASE_AWAY
+from core.db import DATABASE_AWAY, MigrationError
 from core.logs import set_up_logging
 from core.ring import JOB, Bell, bell_name, dump, heed_cancel, load, open_redis, queue_name
 from core.settings import Settings
@@ -110,7 +111,11 @@ async def _one_lease(settings: Settings, asked: asyncio.Event, slots: int) -> No
 def main() -> None:
     settings = Settings.load()
     set_up_logging(settings.log_level, settings.masks(), settings.log_format)
-    asyncio.run(work(settings))
+    try:
+        asyncio.run(work(settings))
+    except MigrationError as error:
+        log.error("cannot work: %s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
