@@ -292,3 +292,28 @@ async def test_the_same_ask_of_two_tasks_is_one_card_and_each_uses_its_own_yes(s
 
     await eventually(one_done)
     assert await sayso.deps.db.fetchval("select count(*) from effects where state = 'done'") == 1
+
+
+# ---------------------------------------------------------------- browser
+
+
+async def test_the_page_of_an_approval_offers_every_answer_as_a_form(house: House) -> None:
+    await publish(house)
+    ann, _ = await house.person("ann", "owner"), await house.person("fay")
+    _, approval = await house.ask(ann, args={"paths": ["a.log", "b.log"]})
+    browser = await house.browser(ann)
+    page = (await browser.get(f"/approvals/{approval}")).text
+    assert "a.log\nb.log</textarea>" in page and 'name="arg-paths"' in page
+    proof = page.split('name="csrf" value="')[1].split('"')[0]
+
+    async def post(verdict: str, **more: Any) -> str:
+        base = {"csrf": proof, "digest": DIGEST, "nonce": unique(), "verdict": verdict}
+        return str((await browser.post(f"/approvals/{approval}/decide", data=base | more)).text)
+
+    assert "reminders wait" in await post("looking")
+    assert "Asked." in await post("ask", text="why?")
+    assert "Handed on." in await post("delegate", to="fay")
+    assert "nothing is changed" in await post("edit", **{"arg-paths": "a.log\r\nb.log\r\n"})
+    said = await post("edit", **{"arg-paths": "a.log\r\nc.log"})
+    assert "Edited." in said and "replaced by a newer card" in said
+    assert await house.db.fetchval("select args from steps") == {"paths": ["a.log", "c.log"]}

@@ -7,7 +7,8 @@ twice. Every answer is a redirect to a page that shows the rows; the sentence fo
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.exceptions import HTTPException
@@ -16,12 +17,12 @@ from starlette.responses import RedirectResponse, Response
 from bot.web import auth, shapes
 from bot.web.auth import Formed, deps_of, web_identity, web_place
 from bot.web.pages import frame, html
-from core import cards, config, intake
+from core import cards, config, editing, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
 from core.deps import Deps
 from core.display import visible
 from core.models import Channel, Inbound, Press, Verdict
-from core.store import approvals, people, tasks
+from core.store import approvals, people, skills, tasks
 
 router = APIRouter()
 
@@ -82,6 +83,8 @@ async def decide(
     nonce: Word = "",
     back: Word = "",
     confirmed: Word = "",
+    to: Word = "",
+    text: Annotated[str, Form(max_length=config.INBOUND_CHARS)] = "",
 ) -> Response:
     deps, viewer = deps_of(request), session.viewer
     row = None
@@ -97,6 +100,10 @@ async def decide(
     if asked is not None and asked.confirm and not confirmed:
         fields = {"verdict": verdict, "digest": digest, "reason": reason, "nonce": nonce, "back": back}
         return _confirm(request, session, card, asked, f"{card.path}/decide", fields, back)
+    try:
+        args = await _changes(request, deps, row) if verdict == "edit" else None
+    except editing.BadEdit as error:
+        return _answer(request, f"Nothing is changed: {visible(str(error))}.", back)
     decided = await intake.press(
         deps,
         Press(
@@ -107,13 +114,28 @@ async def decide(
             verdict=verdict,
             digest=digest,
             reason=visible(reason),
+            args=args,
+            to=to.strip() or None,
+            text=text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+            items=tuple(str(d) for d in (await request.form()).getlist("items"))[: config.CARD_ITEMS_MOST],
         ),
     )
     return _answer(request, press_answer(decided), back)
 
 
+async def _changes(request: Request, deps: Deps, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the form of the arguments changes. Raises `BadEdit`."""
+    action = row["items"][0]["action"]
+    manifest = (await skills.manifests(deps.db)).get(action.get("skill", ""))
+    if manifest is None or len(row["items"]) > 1:
+        raise editing.BadEdit("this can't be edited here")
+    form = await request.form()
+    given = {k.removeprefix("arg-"): v for k, v in form.items() if k.startswith("arg-") and isinstance(v, str)}
+    return editing.changes(action["args"], given, manifest)
+
+
 def _button(card: Card, verb: str) -> Button | None:
-    return next((b for b in card.buttons if b.verb == verb), None)
+    return next((b for b in (*card.buttons, *card.more) if b.verb == verb), None)
 
 
 def _confirm(

@@ -18,7 +18,8 @@ from bot.web.auth import Viewer, may_steer, web_place
 from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, task_card, timeline_lines
 from core.deps import Deps
 from core.display import visible, visible_lines
-from core.store import approvals, conversations, events, ladder, tasks
+from core.editing import Field, form
+from core.store import approvals, conversations, events, ladder, skills, tasks
 
 CHAT_MESSAGES: Final = 60
 EXACT_CHARS_IN_LIST: Final = 6_000
@@ -168,9 +169,28 @@ async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
         "requester": visible(row["requester_name"] or row["requester"]),
         "goal": visible(row["goal"]),
         "timeline": timeline_lines((await ladder.timelines(deps.db, [row["id"]]))[row["id"]]),
+        "fields": await _fields(deps, row) if any(b.verb == "edit" for b in shown.card.more) else (),
+        "choices": _choices(row) if shown.may_decide and row["status"] == "pending" else [],
         "votes": [vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]],
     }
     return View("approval.html", "Approval", f"/approvals/{row['id']}", await _waiting(deps, viewer), data)
+
+
+async def _fields(deps: Deps, row: Mapping[str, Any]) -> tuple[Field, ...]:
+    """The form for the arguments of the one action that is asked about."""
+    action = row["items"][0]["action"]
+    manifest = (await skills.manifests(deps.db)).get(action["skill"])
+    return form(action["args"], manifest) if manifest else ()
+
+
+def _choices(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of a card with several actions, each by name, to be chosen."""
+    if len(row["items"]) < 2:
+        return []
+    return [
+        {"digest": i["digest"], "title": visible(f"{(i.get('card') or {}).get('title', '')} (step {i['step']})")}
+        for i in row["items"]
+    ]
 
 
 async def _waiting(deps: Deps, viewer: Viewer) -> int:
@@ -204,7 +224,7 @@ def _approval_shown(viewer: Viewer, row: Mapping[str, Any], *, may_decide: bool,
         card = damaged_card("approval", row["id"], str(row["task_id"]))
     if not may_decide:
         stops = tuple(b for b in card.buttons if b.verb == "stop") if row["requester"] == viewer.person.key else ()
-        card = card.model_copy(update={"buttons": stops})
+        card = card.model_copy(update={"buttons": stops, "more": ()})
     if not whole and len(card.exact) > EXACT_CHARS_IN_LIST:
         card = card.without_yes(card.path)
     return Shown(card, row["digest"], may_decide, stamp_of([card, row["digest"]]))
