@@ -28,6 +28,7 @@ from core.store import gauges, measures, steps
 from tests.test_whole_way import running
 from tests.web_house import House, open_house
 from worker.audit import Chainer
+from worker.ladder import Climber
 from worker.sweeper import Sweeper
 from worker.telling import told
 
@@ -257,7 +258,10 @@ async def test_what_the_sweeper_moves_is_told_too(
     await house.db.execute("update workers set lease_until = now() - interval '1 hour'")
     with caplog.at_level(logging.INFO, "worker.sweeper"):
         chainer = Chainer(house.db, house.deps.settings.home, house.deps.organisation.audit)
-        assert await Sweeper(house.db, database_url, house.deps.ring, not_asked, chainer).sweep() == 1
+        assert (
+            await Sweeper(house.db, database_url, house.deps.ring, not_asked, chainer, Climber(house.deps).tick).sweep()
+            == 1
+        )
     [told_] = [vars(r) for r in caplog.records if r.getMessage() == "step moved"]
     assert (told_["task"], told_["step"], told_["principal"], told_["from"], told_["to"], told_["why"]) == (
         str(task), 1, "sweeper", "running", "ready", "its worker is gone",
