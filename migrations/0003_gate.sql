@@ -218,7 +218,8 @@ begin
             t.requester_id, coalesce(old.ladder, 'default'), 'pending', 'infinity')
     returning id into made;
     update steps set approval_id = made, waits_for = 'answer', ready_at = null where task_id = p_task and n = p_n;
-    for place in select distinct c.conversation_id from cards c where c.task_id = p_task loop
+    for place in select distinct c.conversation_id from cards c join conversations v on v.id = c.conversation_id
+                  where c.task_id = p_task and v.channel <> 'sms' loop      -- a phone is asked by the ladder alone
         perform place_card('approval', p_task, made, place);
     end loop;
     insert into audit (kind, actor, task_id, approval_id, data)

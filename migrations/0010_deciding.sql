@@ -260,7 +260,8 @@ begin
      where f.merged_into = p_a.id and f.status = 'pending' and p_digests ? f.digest;
     if rest is not null then
         left_ := reissue(p_a, rest, p_a.kind);
-        for place in select conversation_id from cards where approval_id = p_a.id order by id loop
+        for place in select k.conversation_id from cards k join conversations v on v.id = k.conversation_id
+                      where k.approval_id = p_a.id and v.channel <> 'sms' order by k.id loop
             perform place_card('approval', p_a.task_id, left_, place);
         end loop;
     end if;

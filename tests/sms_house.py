@@ -21,7 +21,7 @@ from bot.sms.adapter import SmsAdapter
 from bot.web.sender import WebSender
 from core import intake
 from core.db import Pool
-from core.models import Channel, Identity, Inbound, Place, PlannedStep
+from core.models import Channel, EffectClass, Identity, Inbound, Place, PlannedStep
 from core.organisation import parse
 from core.store import approvals, clock, conversations, ladder, people, sms, steps, tasks
 from core.store.people import Principal
@@ -90,7 +90,7 @@ class SmsHouse:
         place = await conversations.ensure(self.db, Place(channel=channel, external_id="bob", private=True))
         task = await tasks.create(
             self.db, requester=bob.id, goal="delete it", kind="do", actor=bob.actor, conversation=place,
-            steps=[PlannedStep(n=1, kind="act", skill="files.delete", args={}, title=title)],
+            steps=[PlannedStep(n=1, kind="act", skill="files.delete", args={}, title=title, effect_class=EffectClass.UNSAFE)],
         )  # fmt: skip
         [step] = [s for s in await steps.claim(self.db, self.house.worker, "default", 16) if s.task_id == task]
         action = {

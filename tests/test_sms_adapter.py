@@ -11,10 +11,12 @@ from urllib.parse import urlencode
 import pytest
 
 from core.db import Pool
+from core.models import Channel, Place
 from core.sms import CODE_LETTERS, gsm_length
-from core.store import approvals
+from core.store import approvals, conversations, steps
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, DROP_BEFORE, status
 from tests.sms_house import ANN, BOB, SmsHouse, code_in, open_sms_house
+from tests.web_house import DIGEST
 
 
 @pytest.fixture
@@ -303,7 +305,7 @@ async def test_an_sms_of_which_nothing_is_heard_is_given_up_after_a_minute_and_n
     await phones.climb()
     assert await _outbox(phones) == [("unknown", None)]
     await phones.pass_by(minutes=2)
-    assert await _outbox(phones) == [("dead", None)] and phones.sim.sent == []
+    assert (await _outbox(phones))[0] == ("dead", None) and phones.sim.sent == []
 
 
 async def test_a_vendor_that_is_too_busy_is_asked_again(phones: SmsHouse) -> None:
@@ -317,6 +319,16 @@ async def test_a_vendor_that_is_too_busy_is_asked_again(phones: SmsHouse) -> Non
     assert phones.ann.heard[0].startswith("Approved")
 
 
+async def test_a_question_that_was_decided_before_it_left_is_not_sent(phones: SmsHouse) -> None:
+    approval = await phones.ask(people=["ann"], roles=[])
+    await phones.climber.tick()
+    await phones.db.execute(
+        "select cancel_v1(task_id, 'person:bob', 'no more') from approvals where id = $1::uuid", approval
+    )
+    await phones.climb()
+    assert phones.sim.sent == [] and {state for state, _ in await _outbox(phones)} == {"sent"}
+
+
 async def test_receipts_stand_on_the_timeline(phones: SmsHouse) -> None:
     approval = await phones.ask(people=["ann"], roles=[])
     await phones.climb()
@@ -325,6 +337,31 @@ async def test_receipts_stand_on_the_timeline(phones: SmsHouse) -> None:
         assert (await phones.ann.report(sms, state)).status == 204
     lines = [(what, channel) for what, channel, _ in await phones.timeline(approval)]
     assert lines[-2:] == [("sent", "sms"), ("delivered", "sms")]
+
+
+async def test_words_go_to_phones_that_agreed_and_are_cut_to_one_message(phones: SmsHouse) -> None:
+    for phone in (ANN, BOB):
+        place = await conversations.ensure(phones.db, Place(channel=Channel.SMS, external_id=phone, private=True))
+        await conversations.say(phones.db, place, "The queue is long. 🙂 " * 20)
+    await phones.climb()
+    assert [(one.to, one.segments) for one in phones.sim.sent] == [(ANN, 1)]
+
+
+async def test_a_question_whether_it_happened_waits_for_the_ladder_before_it_goes_to_a_phone(phones: SmsHouse) -> None:
+    approval = await phones.ask(people=["ann"], roles=[])
+    await phones.climb()
+    await phones.ann.say(f"OK {code_in(phones.ann.messages()[0])}")
+    [step] = await steps.claim(phones.db, phones.house.worker, "default", 16)
+    begun = {"key": "k", "digest": DIGEST, "action": {}, "approval": approval, "grant": None}
+    assert await steps.begin(phones.db, phones.house.worker, step, **begun) == "go"
+    await phones.db.fetchval("select lose_v1($1, $2, $3, $4, 'lost')", phones.house.worker, step.task_id, 1, step.fence)
+    while await phones.courier.deliver():
+        continue
+    [question] = await phones.db.fetch("select id from approvals where kind = 'unknown' and status = 'pending'")
+    assert len(phones.ann.messages()) == 1
+    await phones.climb()
+    [_, sms] = phones.ann.messages()
+    assert f"/approvals/{question['id']}" in sms.body and "OK" not in sms.body
 
 
 async def _outbox(phones: SmsHouse) -> list[tuple[str, str | None]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Final
 
 from bot.sending import MaybeSent, NotSent
 from bot.sms import words
@@ -18,6 +19,8 @@ from core.deps import Deps
 from core.sms import CODE_CHARS, CODE_LETTERS, cut, keyed, whole_action
 from core.store import approvals, clock, sms
 from core.store.conversations import Conversation
+
+NOTHING: Final = ""
 
 
 def new_code() -> str:
@@ -32,10 +35,13 @@ class SmsSender:
         self._deps, self._client, self._mask = deps, client, mask
 
     async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
-        """Answer the message's SID."""
+        """Answer the message's SID; `NOTHING` when the question was decided before it left."""
         phone = conversation.external_id
         if isinstance(content, Card):
-            text, valid_s = await self._question(content.subject_id, phone, message)
+            asked = await self._question(content.subject_id, phone, message)
+            if asked is None:
+                return NOTHING
+            text, valid_s = asked
         else:
             text, valid_s = await self._words(content, phone, message), None
         try:
@@ -54,11 +60,12 @@ class SmsSender:
             raise MaybeSent("its receipt may still come")
         raise NotSent("its answer was lost, and an SMS is not sent twice", None)
 
-    async def _question(self, approval: str, phone: str, message: int) -> tuple[str, float | None]:
+    async def _question(self, approval: str, phone: str, message: int) -> tuple[str, float | None] | None:
+        """The text and for how long it is good; None when there is nothing to be asked any more."""
         db, organisation = self._deps.db, self._deps.organisation.organisation
         row = await approvals.whole(db, approval)
         if row is None or row["status"] != "pending":
-            raise NotSent("it was decided meanwhile", None)
+            return None
         now = await clock.now(db)
         code = new_code()
         text = words.question(row, organisation, code, now) if self._shows_all(row["items"]) else None
@@ -81,7 +88,11 @@ class SmsSender:
     async def _words(self, content: str, phone: str, message: int) -> str:
         link = await sms.link_of_message(self._deps.db, message)
         if link is None:
+            if not await sms.may_be_texted(self._deps.db, phone):
+                raise NotSent("its holder has not agreed to SMS, or said STOP", None)
             return cut(content, config.SMS_CHARS)
+        if await sms.has_opted_out(self._deps.db, phone):
+            raise NotSent("its holder has said STOP", None)
         code = new_code()
         kept = keyed(self._deps.settings.secret_key(), f"link:{link.id}", phone, code)
         await sms.mint_link(self._deps.db, link.id, kept)

@@ -79,6 +79,15 @@ async def opt_in(db: Db, phone: str, principal: int | None, how: str) -> None:
     )  # fmt: skip
 
 
+async def may_be_texted(db: Db, phone: str) -> bool:
+    """Whether its holder agreed, and has not said STOP since."""
+    may: bool = await db.fetchval(
+        "select exists (select from sms_numbers where phone = $1 and opted_in_at is not null and opted_out_at is null)",
+        phone,
+    )
+    return may
+
+
 async def has_opted_out(db: Db, phone: str) -> bool:
     out: bool = await db.fetchval(
         "select exists (select from sms_numbers where phone = $1 and opted_out_at is not null)", phone
