@@ -200,11 +200,12 @@ async def _blow(world: Field, freeze: bool) -> None:
 
 
 async def _held(plant: Plant, victim: Worker) -> list[tuple[int, int, int]]:
-    """Its thinking steps whose bodies have begun."""
+    """Its thinking steps whose bodies have begun. A process that lost its lease goes on as another worker."""
     begun = {(line.task, line.n) for line in ledger.read(plant.site.ledger)}
     rows: list[Any] = await plant.db.fetch(
-        "select task_id, n, fence from steps where worker_id = $1 and status = 'running' and skill = 'bench.think'",
-        victim.id,
+        "select s.task_id, s.n, s.fence from steps s join workers w on w.id = s.worker_id"
+        " where w.pid = $1 and s.status = 'running' and s.skill = 'bench.think'",
+        victim.process.pid,
     )
     return [(r["task_id"], r["n"], r["fence"]) for r in rows if (f"think:{r['task_id']}", r["n"]) in begun]
 
