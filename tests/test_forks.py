@@ -156,6 +156,19 @@ async def test_whoever_sees_a_task_may_fork_it_and_takes_another_s_words_for_no_
         assert bounds == ["bob"], "his rights bound it"
 
 
+async def test_a_fork_is_bounded_by_the_rights_of_who_had_asked(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Ann may delete, Bob may not: what Bob asked for is not done by Ann's forking it."""
+    async with running(database_url, redis_url, tmp_path, FORK_OF_BOB) as sayso:
+        write(sayso, "a.log")
+        source = await sayso.say("do files.delete paths=a.log", who=BOB)
+        assert "may not use files.delete" in (await sayso.until(source, "failed"))["error"]
+        ended = await sayso.until(await sayso.say(f"fork {source} 1"), "failed")
+        assert "Bob may not use files.delete" in ended["error"]
+        assert there(sayso) == ["a.log"]
+
+
 async def test_another_model_plans_a_fork_and_knows_what_was_wanted(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
