@@ -149,7 +149,7 @@ async def open_slack_house(
                     if running:
                         running.cancel()
                         with contextlib.suppress(asyncio.CancelledError):
-                            await running
+                            await asyncio.wait_for(running, DEADLINE_S)
         assert sim.violations == []
 
 

@@ -225,7 +225,8 @@ async def open_town(db: Pool, home: Path, mode: str, *, is_known: bool = True, *
         finally:
             for task in town.running:
                 task.cancel()
-            await asyncio.gather(*town.running, return_exceptions=True)
+            async with asyncio.timeout(WITHIN_S):
+                await asyncio.gather(*town.running, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -238,7 +239,7 @@ async def served_at(app: FastAPI, door: socket.socket) -> AsyncIterator[None]:
         yield
     finally:
         server.should_exit = True
-        await running
+        await asyncio.wait_for(running, WITHIN_S)
 
 
 async def eventually(look: Callable[[], Any], within_s: float = WITHIN_S) -> Any:

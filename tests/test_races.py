@@ -19,8 +19,9 @@ import pytest
 from core import intake
 from core.db import Pool, open_pool
 from core.models import Accepted, AlreadyDecided, Channel, Decided, Identity, Press, TooLate
-from core.store import approvals, people, steps
+from core.store import approvals, people, steps, tasks
 from core.store.people import Principal, Wanted
+from tests.invariants import broken
 from tests.web_house import House, open_house
 
 APPROVALS = 60
@@ -167,6 +168,42 @@ async def test_decide_cancel_and_expire_at_once_leave_one_terminal_state(wide: H
         assert row["votes"] == (1 if row["decided_by"] else 0), row
         assert (row["task"] == "running") == (row["status"] == "approved"), row
     assert await wide.db.fetchval("select count(*) from effects") == 0
+
+
+async def test_decide_decide_cancel_expire_retry_and_pause_at_once_leave_one_story(wide: House) -> None:
+    """Seven moves on one task at the same moment, eighty times: the rows tell one story, and nothing began unasked."""
+    requester = await ann(wide)
+    asked = [await wide.ask(requester, expires_in_s=60) for _ in range(40)]
+    await pass_an_hour(wide.db)
+    fresh = [await wide.ask(requester) for _ in range(40)]
+    few = asyncio.Semaphore(6)
+
+    async def race(i: int, task: int, approval: str) -> None:
+        key = approvals.parse_id(approval)
+        assert key is not None
+        moves: list[Any] = [
+            lambda: press(wide, approval, "bob", i, "approve"),
+            lambda: press(wide, approval, "ann", i + 1, ("deny", "approve")[i % 2]),
+            lambda: asyncio.create_task(intake.control(wide.deps, requester, task, "stop")),
+            lambda: asyncio.create_task(approvals.expire(wide.db, key)),
+            lambda: asyncio.create_task(tasks.retry(wide.db, task, requester.actor)),
+            lambda: asyncio.create_task(tasks.pause(wide.db, task, requester.actor)),
+            lambda: asyncio.create_task(tasks.resume(wide.db, task, requester.actor)),
+        ]
+        random.Random(i).shuffle(moves)
+        async with few:
+            answers = await asyncio.gather(*(move() for move in moves), return_exceptions=True)
+        broke = [answer for answer in answers if isinstance(answer, BaseException)]
+        assert not broke, broke
+
+    await asyncio.gather(*(race(i, task, approval) for i, (task, approval) in enumerate([*asked, *fresh])))
+    for task, _ in [*asked, *fresh]:
+        await tasks.resume(wide.db, task, requester.actor)
+    assert await broken(wide.db) == []
+    assert await wide.db.fetchval("select count(*) from effects") == 0
+    decided = await rows(wide.db, "select status, count(*) as n from approvals group by status")
+    assert sum(row["n"] for row in decided) >= 80
+    assert not [row for row in decided if row["status"] == "pending"], "somebody pressed and nothing came of it"
 
 
 async def pass_an_hour(db: Pool) -> None:

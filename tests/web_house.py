@@ -217,7 +217,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     finally:
         app.state.hub.close()
         server.should_exit = True
-        await running
+        await asyncio.wait_for(running, DEADLINE_S)
 
 
 def unique() -> str:
