@@ -134,6 +134,35 @@ async def test_a_form_that_comes_too_late_says_so_in_itself(slack: SlackHouse) -
     assert "already approved by Bob" in answer["errors"]["reason"]
 
 
+async def test_an_edit_is_a_form_of_the_arguments_with_its_errors_in_place(slack: SlackHouse) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    approval, card = await slack.ask()
+    await slack.ann.press(card, "Edit…")
+    await slack.until(slack.ann.views)
+    [view] = slack.ann.views()
+    wrong = (await slack.ann.submit(view, {"arg:paths": "old.log\n{{ 1.paths }}"})).answer
+    assert wrong is not None and "references" in wrong["errors"]["arg:paths"]
+    assert (await slack.ann.submit(view, {"arg:paths": "new.log\nother.log"})).acked
+    assert await status_of(slack, approval) == "superseded"
+    assert await slack.db.fetchval("select args from steps") == {"paths": ["new.log", "other.log"]}
+
+
+async def test_a_card_is_looked_at_handed_on_and_asked_about(slack: SlackHouse) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    approval, card = await slack.ask()
+    await slack.ann.press(card, "I'm looking")
+    for button, words, is_wrong in (("Hand it on…", "nobody", True), ("Ask the agent…", "why this one?", False)):
+        await slack.ann.press(card, button)
+        await slack.until(slack.ann.views)
+        view = slack.ann.views()[0]
+        answer = await slack.ann.submit(view, {"reason": words})
+        if is_wrong:
+            assert answer.answer is not None and "nobody called" in answer.answer["errors"]["reason"]
+            slack.sim.world.views.clear()
+    found = await slack.db.fetch("select verdict from decisions where approval_id = $1::uuid order by id", approval)
+    assert [row["verdict"] for row in found] == ["looking", "ask"]
+
+
 async def test_the_same_delivery_twenty_times_is_one_task(slack: SlackHouse) -> None:
     first = await slack.ann.say(DELETE)
     for _ in range(19):

@@ -221,7 +221,7 @@ def test_every_verb_of_an_approval_is_known(verb: str) -> None:
     "payload",
     [
         button("other:approve"),
-        button("sayso:grant"),
+        button("sayso:answer"),
         button("sayso:become_owner"),
         button("sayso:open"),
         button("sayso:approve", ""),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -23,15 +23,26 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack import words
-from bot.slack.blocks import Message, reason_view, words_message
+from bot.slack.blocks import Message, edit_view, reason_view, words_message, words_view
 from bot.slack.http import slack_router
 from bot.slack.sender import CALL_TIMEOUT_S, SlackSender, refusal, web_client
-from bot.slack.translate import REASON, Dropped, Own, Pressed, ReasonWanted, Reply, Said, Steered, translate
-from core import cards, config
+from bot.slack.translate import (
+    FIELD_PREFIX,
+    REASON,
+    Dropped,
+    Own,
+    Pressed,
+    ReasonWanted,
+    Reply,
+    Said,
+    Steered,
+    translate,
+)
+from core import cards, config, editing
 from core import intake as core_intake
 from core.deps import Deps
-from core.models import Accepted, Decided, Duplicate, Inbound, Press, Received
-from core.store import people
+from core.models import Accepted, Decided, Duplicate, Inbound, Press, Received, SkillManifest
+from core.store import approvals, people, skills
 from core.store.people import Principal
 
 log = logging.getLogger(__name__)
@@ -163,15 +174,43 @@ class SlackAdapter:
         return BoltResponse(status=200, body={"response_type": "ephemeral", "text": taken})
 
     async def _pressed(self, pressed: Pressed) -> BoltResponse:
-        decided = await self._intake.press(self._deps, pressed.press)
+        press = pressed.press
+        if pressed.given is not None:
+            try:
+                args = await self._changes(press.approval_id, pressed.given)
+            except editing.BadEdit as error:
+                return self._in_view(f"{FIELD_PREFIX}{error.field}" if error.field else "", str(error), pressed)
+            press = press.model_copy(update={"args": args})
+        decided = await self._intake.press(self._deps, press)
         if isinstance(decided, Accepted):
             return BoltResponse(status=200, body="")
         answer = cards.press_answer(decided)
         if pressed.in_view:
-            errors = {"response_action": "errors", "errors": {REASON: answer}}
-            return BoltResponse(status=200, body=errors)
+            return self._in_view("" if pressed.given is not None else REASON, answer, pressed)
         self._later(self._tell(pressed.reply, answer))
         return BoltResponse(status=200, body="")
+
+    def _in_view(self, block: str, answer: str, pressed: Pressed) -> BoltResponse:
+        """The error at the field that it is about; at the first of an edit when it is about none."""
+        block = block or f"{FIELD_PREFIX}{next(iter(pressed.given or {}), '')}"
+        return BoltResponse(status=200, body={"response_action": "errors", "errors": {block: answer}})
+
+    async def _fields(self, approval_id: str) -> tuple[editing.Field, ...]:
+        """The form for what is asked about; empty when there is nothing to edit."""
+        row, manifest = await self._asked(approval_id)
+        return editing.form(row["items"][0]["action"]["args"], manifest) if row and manifest else ()
+
+    async def _changes(self, approval_id: str, given: Mapping[str, str]) -> dict[str, Any]:
+        row, manifest = await self._asked(approval_id)
+        if row is None or manifest is None:
+            raise editing.BadEdit("this can't be edited any more")
+        return editing.changes(row["items"][0]["action"]["args"], given, manifest)
+
+    async def _asked(self, approval_id: str) -> tuple[dict[str, Any] | None, SkillManifest | None]:
+        row = await approvals.whole(self._deps.db, approval_id)
+        if row is None or row["kind"] != "action":
+            return None, None
+        return row, (await skills.manifests(self._deps.db)).get(row["items"][0]["action"]["skill"])
 
     async def _steered(self, steered: Steered) -> BoltResponse:
         person = await people.behind(self._deps.db, steered.sender)
@@ -217,12 +256,23 @@ class SlackAdapter:
             return False
 
     async def _ask_reason(self, wanted: ReasonWanted) -> None:
-        view = reason_view(wanted.approval_id, wanted.reply)
+        view = await self._view(wanted)
+        if view is None:
+            await self._tell(wanted.reply, words.EDIT_ELSEWHERE)
+            return
         try:
             await self.sender.once.views_open(trigger_id=wanted.trigger, view=view)
         except UNANSWERED as error:
             log.warning("Slack did not open the form for a reason: %s", type(error).__name__)
             await self._tell(wanted.reply, words.NO_FORM)
+
+    async def _view(self, wanted: ReasonWanted) -> dict[str, Any] | None:
+        if wanted.verb == "deny":
+            return reason_view(wanted.approval_id, wanted.reply)
+        if wanted.verb != "edit":
+            return words_view(wanted.verb, wanted.approval_id, wanted.reply)
+        fields = await self._fields(wanted.approval_id)
+        return edit_view(wanted.approval_id, fields, wanted.reply) if fields else None
 
     def _later(self, told: Coroutine[Any, Any, None]) -> None:
         """After the acknowledgement; best effort."""

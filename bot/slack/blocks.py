@@ -16,9 +16,20 @@ from datetime import UTC
 from typing import Any, Final
 
 from bot.slack.text import clipped, inert
-from bot.slack.translate import ACTION_PREFIX, DENY_ASK, DENY_VIEW, REASON, TASK_PREFIX, Reply
+from bot.slack.translate import (
+    ACTION_PREFIX,
+    DENY_ASK,
+    DENY_VIEW,
+    FIELD_PREFIX,
+    FORM_PREFIX,
+    FORMS,
+    REASON,
+    TASK_PREFIX,
+    Reply,
+)
 from core import config
 from core.cards import Button, Card, StepLine
+from core.editing import Field
 
 HEADER_CHARS: Final = 150
 BUTTON_CHARS: Final = 75
@@ -27,6 +38,7 @@ CONFIRM_TITLE_CHARS: Final = 100
 CONFIRM_TEXT_CHARS: Final = 300
 CONFIRM_BUTTON_CHARS: Final = 30
 CONTEXT_CHARS: Final = 2000
+LABEL_CHARS: Final = 150
 ELEMENT_CHARS: Final = 3000
 METADATA_CHARS: Final = 3000
 # Slack refuses messages whose blocks are too large (`msg_blocks_too_long`) and does not publish from what size on.
@@ -64,6 +76,8 @@ def card_message(card: Card, base_url: str, *, has_links: bool, simple: bool = F
     blocks = [*_card(card, link, simple)]
     if _fit(blocks):
         return Message(summary, blocks)
+    if card.more:  # what everybody needs before what few do
+        return card_message(card.model_copy(update={"more": ()}), base_url, has_links=has_links, simple=simple)
     without_yes = card.without_yes(url) if card.subject == "approval" else card
     for share in SHARES:
         blocks = [*_card(_shortened(without_yes, url, share), link, simple)]
@@ -107,6 +121,48 @@ def reason_view(approval_id: str, reply: Reply) -> Block:
     }
 
 
+def words_view(verb: str, approval_id: str, reply: Reply) -> Block:
+    """The form for a question, or for whom to hand it on to."""
+    title, label, hint = {
+        "ask": ("Ask the agent", "Your question", "The answer comes onto the card. It decides nothing."),
+        "delegate": ("Hand it on", "To whom?", "Their key in sayso.yaml, such as bob."),
+    }[verb]
+    view = reason_view(approval_id, reply) | {"callback_id": f"{FORM_PREFIX}{verb}", "title": _plain(title)}
+    [block] = view["blocks"]
+    field = block | {"label": _plain(label), "hint": _plain(hint)}
+    field["element"] = block["element"] | {"multiline": verb == "ask"}
+    return view | {"submit": _plain(title), "blocks": [field]}
+
+
+def edit_view(approval_id: str, fields: Sequence[Field], reply: Reply) -> Block | None:
+    """The form made from the argument schema; None when a value is longer than Slack's fields."""
+    if any(len(field.value) > ELEMENT_CHARS for field in fields):
+        return None
+    blocks = []
+    for field in fields:
+        note = {"list": "One a line. ", "json": "JSON. ", "boolean": "true or false. "}.get(field.kind, "")
+        element: Block = {
+            "type": "plain_text_input",
+            "action_id": REASON,
+            "multiline": field.kind in ("long", "list", "json"),
+            "max_length": ELEMENT_CHARS,
+        }
+        if field.value:
+            element["initial_value"] = field.value
+        block: Block = {
+            "type": "input",
+            "block_id": f"{FIELD_PREFIX}{field.name}",
+            "optional": True,
+            "label": _plain(clipped(field.name, LABEL_CHARS)),
+            "element": element,
+        }
+        if hint := clipped(note + field.hint, LABEL_CHARS).strip():
+            block["hint"] = _plain(hint)
+        blocks.append(block)
+    view = reason_view(approval_id, reply) | {"callback_id": f"{FORM_PREFIX}edit", "title": _plain("Edit the action")}
+    return view | {"submit": _plain("Send it"), "blocks": blocks}
+
+
 # ---------------------------------------------------------------- a card, top to bottom
 
 
@@ -133,6 +189,8 @@ def _card(card: Card, link: str, simple: bool) -> Iterator[Block]:
         yield {"type": "context", "elements": [{"type": "mrkdwn", "text": f"Expires {date}"}]}
     if buttons := [*_buttons(card), *([_link_button(link)] if link else [])]:
         yield {"type": "actions", "elements": buttons}
+    if more := [*_more(card)]:
+        yield {"type": "actions", "elements": more}
 
 
 def _exact(card: Card, simple: bool) -> Iterator[Block]:
@@ -169,6 +227,13 @@ def _buttons(card: Card) -> Iterator[Block]:
         if card.subject == "approval" and button.verb == "deny":
             asking = Button(verb="deny", label=f"{button.label} with a reason…")
             yield _button(asking, value, card.headline) | {"action_id": DENY_ASK}
+
+
+def _more(card: Card) -> Iterator[Block]:
+    """The rarer answers, in a row of their own; those that need words open a form."""
+    for button in card.more:
+        made = _button(button, card.subject_id, card.headline)
+        yield made | {"action_id": f"{FORM_PREFIX}{button.verb}"} if button.verb in FORMS else made
 
 
 def _button(button: Button, value: str, headline: str) -> Block:

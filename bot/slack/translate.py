@@ -7,6 +7,8 @@ https://docs.slack.dev/apis/events-api
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
@@ -21,7 +23,12 @@ DENY_ASK: Final = "sayso:deny_ask"
 DENY_VIEW: Final = "sayso:deny"
 REASON: Final = "reason"
 TASK_VERBS: Final = frozenset({"stop", "pause", "resume", "retry", "undo"})
-APPROVAL_VERBS: Final = frozenset({"approve", "deny", "stop", "happened", "not_happened", "abandon"})
+APPROVAL_VERBS: Final = frozenset(
+    {"approve", "approve_similar", "grant", "deny", "looking", "stop", "happened", "not_happened", "abandon"}
+)
+FORM_PREFIX: Final = "sayso:form:"
+FORMS: Final = frozenset({"edit", "ask", "delegate"})
+FIELD_PREFIX: Final = "arg:"
 FOREIGN_MOST: Final = 20
 FOREIGN_CHARS: Final = 10_000
 NAME_CHARS: Final = 80
@@ -69,11 +76,12 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Pressed:
-    """`in_view` is true when the answer belongs into the open form."""
+    """`in_view` is true when the answer belongs into the open form; `given` are the fields of an edit as typed."""
 
     press: Press
     reply: Reply
     in_view: bool = False
+    given: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +96,12 @@ class Steered:
 
 @dataclass(frozen=True, slots=True)
 class ReasonWanted:
-    """The presser wants to deny with a reason; the trigger lives for three seconds."""
+    """The presser wants to say something with the answer: a reason, a question, an edit. The trigger lives for 3 seconds."""
 
     approval_id: str
     trigger: str
     reply: Reply
+    verb: str = "deny"
 
 
 Translated = Dropped | Said | Pressed | Steered | ReasonWanted
@@ -246,6 +255,10 @@ def _action(payload: Json, own: Own) -> Translated:
     if action_id == DENY_ASK:
         trigger = _id(payload, "trigger_id")
         return ReasonWanted(value, trigger, reply) if trigger else Dropped("a press without trigger_id")
+    if action_id.startswith(FORM_PREFIX):
+        trigger, wanted = _id(payload, "trigger_id"), action_id.removeprefix(FORM_PREFIX)
+        known = wanted in FORMS and trigger
+        return ReasonWanted(value, trigger, reply, wanted) if known else Dropped("a form that we do not know")
     if value.startswith(TASK_PREFIX):
         number = value.removeprefix(TASK_PREFIX)
         if verb not in TASK_VERBS or not (number.isascii() and number.isdigit() and len(number) < 19):
@@ -259,18 +272,30 @@ def _action(payload: Json, own: Own) -> Translated:
 
 
 def _submission(payload: Json, own: Own) -> Translated:
-    """The form for a denial's reason. Its private_metadata is `approval|channel|thread`, written by us."""
+    """A form of ours, filled in. Its private_metadata is `approval|channel|thread`, written by us."""
     view, user = _object(payload, "view"), _object(payload, "user")
     approval, _, where = _text(view, "private_metadata").partition("|")
-    if _id(view, "callback_id") != DENY_VIEW or not (approval and _id(user, "id") and _id(view, "id")):
+    callback = _id(view, "callback_id")
+    verb = "deny" if callback == DENY_VIEW else callback.removeprefix(FORM_PREFIX)
+    is_ours = callback == DENY_VIEW or (callback.startswith(FORM_PREFIX) and verb in FORMS)
+    if not (is_ours and approval and _id(user, "id") and _id(view, "id")):
         return Dropped("a form that is not ours")
     values = _object(_object(view, "state"), "values")
-    reason = _text(_object(_object(values, REASON), REASON), "value")
+    words = _text(_object(_object(values, REASON), REASON), "value").strip()
+    given = {
+        str(name).removeprefix(FIELD_PREFIX): _text(_object(_object(values, name), REASON), "value")
+        for name in values
+        if str(name).startswith(FIELD_PREFIX)
+    }
     sender = _presser(payload, user, own)
     channel, _, thread = where.partition("|")
-    delivery = f"view:{sender.external_id.replace('/', ':')}:{_id(view, 'id')}"
-    press = _press(sender, approval[:ID_CHARS], "deny", delivery, reason.strip()[: config.REASON_CHARS])
-    return Pressed(press, Reply(channel, _id(user, "id"), thread), in_view=True)
+    # The same form sent again with other words is another answer; with the same words it is the same delivery.
+    typed_in = hashlib.sha256(json.dumps([words, given], sort_keys=True).encode()).hexdigest()[:16]
+    delivery = f"view:{sender.external_id.replace('/', ':')}:{_id(view, 'id')}:{typed_in}"
+    press = _press(sender, approval[:ID_CHARS], verb, delivery, words[: config.REASON_CHARS] if verb == "deny" else "")
+    said = {"ask": {"text": words[: config.QUESTION_CHARS]}, "delegate": {"to": words[:NAME_CHARS]}}.get(verb, {})
+    reply = Reply(channel, _id(user, "id"), thread)
+    return Pressed(press.model_copy(update=said), reply, in_view=True, given=given if verb == "edit" else None)
 
 
 def _press(sender: Identity, approval: str, verb: str, delivery: str, reason: str = "") -> Press:

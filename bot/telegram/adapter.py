@@ -155,7 +155,7 @@ class TelegramAdapter:
         if tap.kind == "back":
             return Answer("", alert=False)
         card = await self._card(tap)
-        asked = [b for b in card.buttons if b.verb == tap.verb and b.confirm] if card else []
+        asked = [b for b in (*card.buttons, *card.more) if b.verb == tap.verb and b.confirm] if card else []
         return Answer(asked[0].confirm, alert=False, ask=asked[0]) if asked else Answer(NOT_OPEN, alert=True)
 
     async def _control(self, person: Principal, tap: Tap, query_id: str) -> Answer:
@@ -190,7 +190,7 @@ class TelegramAdapter:
             return
         await self._show(tapped, render.confirmation(card, ask) if ask else render.keyboard(card))
         now = await self._card(tap)
-        if now is not None and now.buttons != card.buttons:
+        if now is not None and (now.buttons, now.more) != (card.buttons, card.more):
             await self._show(tapped, render.keyboard(now))
 
     async def _show(self, tapped: Tapped, keyboard: InlineKeyboardMarkup | None) -> None:

@@ -29,6 +29,9 @@ BUTTONS_PER_ROW: Final = 2
 CODES_PER_LINE: Final = 3
 LINES_WITH_CODES: Final = 25  # 100 entities a message; beyond them a line is one piece of code
 
+# These need words, and are said: edit 12 name=value, ask 12 …, delegate 12 to …
+IN_WORDS: Final = frozenset({"edit", "ask", "delegate"})
+
 MARKS: Final = {"done": "✓", "running": "▸", "failed": "✕"}
 STYLES: Final = {"primary": "primary", "danger": "danger"}
 
@@ -85,7 +88,7 @@ def keyboard(card: Card) -> InlineKeyboardMarkup | None:
             callback_data=Tap("confirm" if button.confirm else "act", card.subject, card.subject_id, button.verb).data,
             style=STYLES.get(button.style),
         )
-        for button in card.buttons
+        for button in (*card.buttons, *(b for b in card.more if b.verb not in IN_WORDS))
     ]
     rows = [buttons[i : i + BUTTONS_PER_ROW] for i in range(0, len(buttons), BUTTONS_PER_ROW)]
     return InlineKeyboardMarkup(rows) if rows else None
