@@ -265,17 +265,17 @@ begin
     for i in 1 .. cardinality(p_lanes) loop
         v_room := least(p_rooms[i], p_rooms[1] - cardinality(p_tasks));
         continue when v_room <= 0;
-        with pick as materialized (
+        -- Looked for first: an update of nothing would still have its triggers run, each second in an idle house.
+        select array_agg(r.task_id), array_agg(r.n) into v_tasks, v_ns from (
             select s.task_id, s.n from steps s
              where s.status = 'ready' and s.lane = p_lanes[i] and s.ready_at <= v_now
-             order by s.priority, s.ready_at limit v_room for update skip locked),
-        mine as (
-            update steps s set status = 'running', worker_id = p_worker, fence = s.fence + 1, attempt = s.attempt + 1,
-                   deadline_at = now() + make_interval(secs => s.timeout_s), waits_for = null
-              from pick where s.task_id = pick.task_id and s.n = pick.n returning s.task_id, s.n)
-        select array_agg(m.task_id), array_agg(m.n) into v_tasks, v_ns from mine m;
-        p_tasks := p_tasks || coalesce(v_tasks, '{}');
-        p_ns := p_ns || coalesce(v_ns, '{}');
+             order by s.priority, s.ready_at limit v_room for update skip locked) r;
+        continue when v_tasks is null;
+        update steps s set status = 'running', worker_id = p_worker, fence = s.fence + 1, attempt = s.attempt + 1,
+               deadline_at = now() + make_interval(secs => s.timeout_s), waits_for = null
+          from unnest(v_tasks, v_ns) r (task_id, n) where s.task_id = r.task_id and s.n = r.n;
+        p_tasks := p_tasks || v_tasks;
+        p_ns := p_ns || v_ns;
     end loop;
     if cardinality(p_tasks) > 0 then
         return query select * from claimed_rows(p_tasks, p_ns);
