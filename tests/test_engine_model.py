@@ -30,7 +30,7 @@ from core import state
 from core.db import open_pool
 from core.models import Claimed, EffectClass, PlannedStep
 from core.state import StepView
-from core.store import approvals, clock, people, signals, steps, tasks
+from core.store import approvals, children, clock, people, signals, steps, tasks
 from core.store.steps import LeaseLost
 
 LEGAL = {(machine, source, target) for machine, source, target in state.transitions()}
@@ -67,6 +67,7 @@ class Engine(RuleBasedStateMachine):
         self.happened: set[str] = set()
         self.presses = itertools.count()
         self.highest: dict[tuple[int, int], tuple[int, int]] = {}
+        self.read: set[tuple[int, int]] = set()
         self.enrol()
 
     def teardown(self) -> None:
@@ -111,7 +112,7 @@ class Engine(RuleBasedStateMachine):
                 self.db,
                 requester=self.owner.id,
                 goal="g",
-                kind="do",
+                kind="plan" if any(p.kind == "plan" for p in planned) else "do",
                 steps=planned,
                 actor="person:owner",
                 lane=self.lane,
@@ -192,18 +193,27 @@ class Engine(RuleBasedStateMachine):
         if step.kind == "plan" and data.draw(st.booleans(), label="plans more"):
             last = self.run(steps.last_number(self.db, step.task_id))
             added = [PlannedStep(n=last + 1, kind="act", needs=(step.n,), effect_class=EffectClass.PURE)]
-        if step.effect_class == "pure" and not added and data.draw(st.booleans(), label="with others"):
+        if (
+            step.kind == "act"
+            and step.effect_class == "pure"
+            and not added
+            and data.draw(st.booleans(), label="with others")
+        ):
             self.complete_together(data, worker, step)
             return
-        done = self.run(steps.complete(self.db, worker, step, {"summary": "done"}, added))
-        again = self.run(steps.complete(self.db, worker, step, {"summary": "done"}, added))
+        result = {"summary": "done"}
+        if step.kind == "act":
+            done = self.run(steps.complete(self.db, worker, step, result, added))
+        else:
+            done = self.run(signals.complete_reading(self.db, worker, step, result, added, ()))
+        again = self.run(steps.complete(self.db, worker, step, result, added))
         assert not again.ok, "a completed step was completed again"
         if done.next is not None:
             self.held.append((worker, done.next))
 
     def complete_together(self, data: st.DataObject, worker: int, first: Claimed) -> None:
-        """With whatever else the worker holds that is pure, and claiming on."""
-        pure = [s for w, s in self.held if w == worker and s.effect_class == "pure"]
+        """With whatever other calls the worker holds that are pure, and claiming on."""
+        pure = [s for w, s in self.held if w == worker and s.kind == "act" and s.effect_class == "pure"]
         batch = [first, *(s for s in pure if data.draw(st.booleans(), label="this one too"))]
         for step in batch[1:]:
             self.let_go(worker, step)
@@ -287,6 +297,81 @@ class Engine(RuleBasedStateMachine):
             ))  # fmt: skip
             assert answer == "stale", "a worker without a lease began an effect"
 
+    # ------------------------------------------------------------ events and children
+
+    @rule(
+        data=st.data(),
+        priority=st.sampled_from(["interrupt", "wake", "normal", "low"]),
+        name=st.sampled_from(["", "go", "go", "reply"]),
+    )
+    @precondition(lambda self: self.tasks)
+    def signal(self, data: st.DataObject, priority: Any, name: str) -> None:
+        task = data.draw(st.sampled_from(self.tasks))
+        calls = (
+            "select n from steps where task_id = $1 and status = 'running' and kind not in ('plan', 'think') order by n"
+        )
+        before = self.run(self.db.fetch(calls, task))
+        key = f"{self.lane}:{next(self.presses)}"
+        for expected in ("sent", "duplicate"):
+            sent = self.run(
+                signals.send(
+                    self.db, task, "task_input", {"text": "x"}, priority=priority, origin="requester", actor="person:owner",
+                    sender=self.owner.id, name=name, dedup=key, needs_reader=True,
+                )
+            )  # fmt: skip
+            if sent.kind in ("over", "deaf", "full"):
+                return
+            assert sent.kind == expected
+        assert self.run(self.db.fetch(calls, task)) == before, "an event touched more than a turn"
+        turns = self.run(
+            self.db.fetchval(
+                "select count(*) from steps where task_id = $1 and status = 'running' and kind in ('plan', 'think')"
+                " and not cancel_asked",
+                task,
+            )
+        )
+        assert priority != "interrupt" or turns == 0, "a turn went on although it was interrupted"
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(step.kind in ("plan", "think") for _, step in self.held))
+    def read_and_complete(self, data: st.DataObject) -> None:
+        worker, step = data.draw(st.sampled_from([h for h in self.held if h[1].kind in ("plan", "think")]))
+        new = {one.id for one in self.run(signals.for_turn(self.db, step.task_id)) if one.is_new}
+        self.let_go(worker, step)
+        done = self.run(signals.complete_reading(self.db, worker, step, {"text": "done"}, (), sorted(new)))
+        if done.ok:
+            pairs = {(step.task_id, one) for one in new}
+            assert not pairs & self.read, "an event was read twice"
+            self.read |= pairs
+        if done.next is not None:
+            self.held.append((worker, done.next))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held)
+    def wait_for_an_event(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        if (step.task_id, step.n) not in self.begun:
+            self.let_go(worker, step)
+            self.run(signals.wait(self.db, worker, step, "event go", seconds=None, within_s=5400, key="go"))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.held and len(self.tasks) < 6)
+    def spawn(self, data: st.DataObject) -> None:
+        worker, step = self.a_step(data)
+        planned = [PlannedStep(n=1, kind="act", effect_class=EffectClass.PURE)]
+        answers = [
+            self.run(children.spawn(self.db, worker, step, goal="g", kind="do", steps=planned, origin="trusted"))
+            for _ in range(2)
+        ]
+        assert answers[0] == answers[1], "a step started two children"
+        if answers[0]["kind"] == "spawned" and int(answers[0]["task"]) not in self.tasks:
+            self.tasks.append(int(answers[0]["task"]))
+
+    @rule(data=st.data(), within_s=st.sampled_from([1800, 5400]))
+    @precondition(lambda self: self.tasks)
+    def set_a_deadline(self, data: st.DataObject, within_s: int) -> None:
+        self.run(children.set_deadline(self.db, data.draw(st.sampled_from(self.tasks)), within_s))
+
     # ------------------------------------------------------------ sweeper
 
     @rule()
@@ -297,6 +382,13 @@ class Engine(RuleBasedStateMachine):
             self.run(steps.wake(self.db, task, n))
         for approval in self.run(approvals.due(self.db)):
             self.run(approvals.expire(self.db, approval))
+        for task, n in self.run(signals.arrived(self.db)):
+            self.run(signals.wake_early(self.db, task, n))
+        for child in self.run(children.forsaken(self.db)):
+            self.run(tasks.cancel(self.db, child, "sweeper", "its parent task was stopped"))
+        for task in self.run(children.overdue(self.db)):
+            self.run(children.end_overdue(self.db, task))
+        assert not set(self.run(children.forsaken(self.db))) & set(self.tasks), "a child outlives its parent's stop"
 
     @rule(sure=st.booleans())
     def probe(self, sure: bool) -> None:
@@ -396,6 +488,13 @@ class Engine(RuleBasedStateMachine):
         for task in rows:
             mine = of[task["id"]]
             views = [StepView(s["status"], s["outcome"], kind=s["kind"], handled=s["handled"]) for s in mine]
+            unread = await self.db.fetchval(
+                "select count(*) from signals g where g.task_id = $1 and g.priority <> 'low' and g.stream = 'task_input'"
+                " and not exists (select from signal_reads r where r.signal_id = g.id and r.by_turn)",
+                task["id"],
+            )
+            if unread and task["status"] == "succeeded" and task["kind"] == "plan":
+                raise AssertionError("a task succeeded without reading what it was told")
             assert task["status"] == state.task_after(task["status"], views), (
                 task["status"],
                 [s["status"] for s in mine],
