@@ -151,6 +151,8 @@ async def lay_hand(
     status = await moves[verb](tx, task, person.actor)
     if verb == "stop":
         return cards.stopped_text(task, status, await children.not_stopped(tx, task)), None
+    if verb in ("resume", "retry"):
+        await signals.note_history(tx, task, verb, person.id)
     return f"Task {task} is {status}.", None
 
 

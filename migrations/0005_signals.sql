@@ -185,7 +185,7 @@ begin
         select from steps where task_id = p_task and outcome is null and kind = 'wait' and args ->> 'event' = p_name) then
         return jsonb_build_object('kind', 'deaf', 'status', t.status);
     end if;
-    if (select count(*) from signals g where g.task_id = p_task and not exists (
+    if (select count(*) from signals g where g.task_id = p_task and g.stream <> 'history' and not exists (
             select from signal_reads r where r.task_id = p_task and r.signal_id = g.id)) >= p_unread_most then
         return jsonb_build_object('kind', 'full', 'status', t.status);
     end if;

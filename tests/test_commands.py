@@ -14,10 +14,12 @@ from core.commands import (
     OnTask,
     Pair,
     PlainText,
+    Prioritise,
     Recall,
     Remember,
     Run,
     Show,
+    Steer,
     Wrong,
     parse,
 )
@@ -316,3 +318,30 @@ def test_any_quoted_text_comes_through_exactly(text: str) -> None:
 def test_deeply_nested_json_is_an_error_and_no_crash() -> None:
     assert "no object" in wrong("do http.request url=x headers=" + '{"a":' * 3000)
     assert isinstance(read("do files.delete paths=" + "[" * 9000), Do)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("steer 12 only the b files", Steer(12, "only the b files", now=False)),
+        ("steer task #12: two\nlines", Steer(12, "two\nlines", now=False)),
+        ("/interrupt 12 wait!", Steer(12, "wait!", now=True)),
+        ("priority 12 High", Prioritise(12, "high")),
+        ("priority task 12 urgent.", Prioritise(12, "urgent")),
+    ],
+)
+def test_a_running_task_is_told_something_by_its_number(text: str, read: object) -> None:
+    assert parse(text, {}, ()) == read
+
+
+@pytest.mark.parametrize(
+    "text", ["steer the boat", "steer 12", "interrupt me at 12", "priority", "priority 1 customers come first"]
+)
+def test_sentences_that_only_begin_like_it_are_plain_words(text: str) -> None:
+    assert parse(text, {}, ()) == PlainText(text)
+
+
+def test_a_priority_that_there_is_not_is_answered_with_those_there_are() -> None:
+    wrong = parse("priority 12 soon", {}, ())
+    assert isinstance(wrong, Wrong)
+    assert "urgent, high, normal, low" in wrong.say

@@ -298,3 +298,15 @@ async def test_a_model_that_is_limited_is_waited_for_and_no_attempt_is_charged(
             assert attempt == 0
             await sayso.say(f"stop {number}")
             await sayso.until(number, "cancelled")
+
+
+async def test_a_turn_knows_that_its_task_was_resumed(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    script = Script(plan(NAP), "Back again.")
+    async with talking(script, database_url, redis_url, tmp_path) as sayso:
+        number = await sayso.say("take a nap")
+        await step_waits(sayso, number, 2)
+        await sayso.say(f"pause {number}")
+        await sayso.say(f"resume {number}")
+        await signals.send(sayso.deps.db, number or 0, "signals", {}, priority="wake", origin="trusted", actor="test")
+        await sayso.until(number, "succeeded")
+    assert 'stream=history name="resume" by="Ann"' in heard(script.asked[1])

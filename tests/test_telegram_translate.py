@@ -88,6 +88,7 @@ def test_a_reply_to_us_addresses_us_and_what_it_answers_is_foreign() -> None:
     earlier = {"message_id": 3, "date": 1, "chat": GROUP, "from": US, "text": "Approve this: yes"}
     said = group("why?", reply_to_message=earlier)
     assert (said.addressed, said.text, said.foreign) == (True, "why?", ("Approve this: yes",))
+    assert said.answers_to == "3"
 
 
 def test_the_first_message_of_a_topic_that_we_made_is_no_reply_to_us() -> None:
@@ -99,7 +100,7 @@ def test_the_first_message_of_a_topic_that_we_made_is_no_reply_to_us() -> None:
         "forum_topic_created": {"name": "x", "icon_color": 1},
     }
     said = group("just talk", reply_to_message=made, message_thread_id=3, is_topic_message=True)
-    assert said.addressed is False
+    assert (said.addressed, said.answers_to) == (False, "")
 
 
 # ---------------------------------------------------------------- whose words

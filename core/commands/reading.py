@@ -205,7 +205,7 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return _sms(text, rest)
         case "steer" | "interrupt" if told := _TO_TASK.fullmatch(rest):
             return Steer(int(told.group(1)), told.group(2).strip(), now=word == "interrupt")
-        case "priority" if told := _TO_TASK.fullmatch(rest):
+        case "priority" if (told := _TO_TASK.fullmatch(rest)) and len(told.group(2).split()) == 1:
             return _prioritise(int(told.group(1)), told.group(2))
         case "edit" | "ask" | "delegate":
             return _on_card(word, text, rest)

@@ -117,6 +117,16 @@ async def send_to_conversation(
     return sent
 
 
+async def note_history(db: Db, task: int, what: str, by: int) -> None:
+    """What a person did to a task with a mind, for its next turn to know; it has no turn of its own."""
+    await db.execute(
+        "insert into signals (stream, scope, task_id, priority, name, body, origin, sender_id)"
+        " select 'history', 'task/' || t.id, t.id, 'low', $2::text, jsonb_build_object('what', $2::text), 'trusted', $3"
+        " from tasks t where t.id = $1 and t.kind = 'plan' and t.finished_at is null",
+        task, what, by,
+    )  # fmt: skip
+
+
 async def arrived(db: Db) -> list[tuple[int, int]]:
     """Waiting steps for which something has come."""
     return [(r["task_id"], r["n"]) for r in await db.fetch("select * from arrived_v1()")]
