@@ -14,7 +14,7 @@ from tests.sim.faults import DONE_BUT_ANSWER_LOST, status
 from tests.telegram_town import GROUP, MODES, SECRET, Town, eventually, open_town
 
 DELETE = "do files.delete paths=old.log"
-ANSWERS = ["Approve", "Deny", "Stop the task"]
+ANSWERS = ["Approve", "Deny", "Stop the task", "I'm looking"]
 HOSTILE = [
     "<b>&amp;</b>", "@sayso /stop", "\u202eevil", "x" * 4096, "😀" * 2048, "a\u0000b", "`*_[]()~>#+-=|{}.!", "/stop@x\n/do",
 ]  # fmt: skip
@@ -150,7 +150,7 @@ async def test_a_card_too_long_for_the_chat_has_no_approve(town: Town) -> None:
     await town.inbound(1)
     approval = await town.ask(args={"paths": [f"{i:05d}.log" for i in range(600)]})
     card = await town.card("Deny")
-    assert card.buttons() == ["Deny", "Stop the task"]
+    assert card.buttons() == ["Deny", "Stop the task", "I'm looking"]
     assert f"{town.deps.settings.base_url()}/approvals/{approval}" in card.text
 
 
