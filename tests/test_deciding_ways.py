@@ -317,3 +317,23 @@ async def test_the_page_of_an_approval_offers_every_answer_as_a_form(house: Hous
     said = await post("edit", **{"arg-paths": "a.log\r\nc.log"})
     assert "Edited." in said and "replaced by a newer card" in said
     assert await house.db.fetchval("select args from steps") == {"paths": ["a.log", "c.log"]}
+
+
+# ---------------------------------------------------------------- how approvals are answered
+
+
+async def test_the_report_says_how_approvals_are_answered_and_suggests_in_words(house: House) -> None:
+    ann, bob = await house.person("ann", "owner"), await house.person("bob", "engineer")
+    for _ in range(5):
+        _, approval = await house.ask(bob)
+        await house.db.execute(
+            """update approvals set card = card - 'provenance' || '{"similar": "files.delete with x"}'"""
+        )
+        await answered(house, ann, approval, "approve")
+    report = (await (await house.api(ann)).get("/api/approvals/report?days=1")).json()
+    [skill], [person] = report["skills"], report["people"]
+    assert (skill["skill"], skill["asks"], skill["approved"], skill["denied"]) == ("files.delete", 5, 5, 0)
+    assert (person["person"], person["decisions"], person["approved"], person["most_in_an_hour"]) == ("ann", 5, 5, 5)
+    assert any("bob asked 5 times for files.delete with x" in said for said in report["suggestions"])
+    assert await house.db.fetchval("select count(*) from grants") == 0, "suggested, never applied"
+    assert (await (await house.api(bob)).get("/api/approvals/report")).status_code == 403

@@ -10,6 +10,7 @@ import httpx
 import typer
 
 from bot.cli.ground import end, read_settings
+from core import fatigue
 
 WAITING, DENIED = 3, 4
 POLL_S = 0.2
@@ -52,7 +53,11 @@ def approvals(
     text: Annotated[str, typer.Option(help="ask: the question.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """What waits for a decision; with an id and a verdict, decide it. You are shown the whole action first."""
+    """What waits for a decision; with an id and a verdict, decide it. `report`: how approvals are answered."""
+    if approval_id == "report":
+        report = call("GET", "/api/approvals/report")
+        show(report, as_json, fatigue.in_words(report))
+        return
     waiting = call("GET", "/api/approvals?status=pending")
     if approval_id is None:
         show(waiting, as_json, "\n\n".join(_in_words(a) for a in waiting) or "Nothing waits for a decision.")

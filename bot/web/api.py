@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from bot.web import shapes
 from bot.web.auth import Asking, Viewer, deps_of, may_steer, web_identity, web_place
-from core import intake
+from core import config, fatigue, intake
 from core.cards import press_answer
 from core.deps import Deps
 from core.models import (
@@ -32,6 +32,7 @@ from core.models import (
     TooLate,
 )
 from core.store import approvals, children, conversations, ladder, skills, tasks, versions
+from core.store import fatigue as figures
 from core.versions import NoSuchVersion
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -212,6 +213,20 @@ async def list_approvals(request: Request, viewer: Asking, status: Status | None
     """The approvals that you may see, oldest first; of one status, or all."""
     rows = await approvals.listed(deps_of(request).db, viewer.person.id, sees_all=viewer.sees_all, status=status)
     return [shown for row in rows if (shown := shapes.readable_approval(row)) is not None]
+
+
+@router.get("/approvals/report", tags=["approvals"])
+async def report_approvals(
+    request: Request, viewer: Asking, days: Annotated[int, Query(ge=1, le=366)] = config.REPORT_DAYS
+) -> dict[str, Any]:
+    """How approvals are answered, per skill and person, with suggestions in words. Only where you see everything."""
+    if not viewer.sees_all:
+        raise HTTPException(403, "only who sees everything may see how others decide")
+    db = deps_of(request).db
+    by_skill, by_person = await figures.by_skill(db, days), await figures.by_person(db, days)
+    repeated = await figures.always_approved(db, days, fatigue.LEAST)
+    said = fatigue.suggestions(by_skill, by_person, repeated)
+    return {"days": days, "skills": by_skill, "people": by_person, "suggestions": said}
 
 
 @router.get("/approvals/{approval_id}", response_model=shapes.ApprovalWithTimeline, tags=["approvals"])

@@ -1,0 +1,55 @@
+"""What the figures of approving say, in words: where a yes has become a habit. Pure; a suggestion is never applied by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+LEAST: Final = 5
+QUICK_SHARE: Final = 0.5
+HOUR_MOST: Final = 12
+
+
+def suggestions(
+    skills: Sequence[Mapping[str, Any]], people: Sequence[Mapping[str, Any]], repeated: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Sentences for a person who writes the rules; `skills`, `people` and `repeated` are of `core.store.fatigue`."""
+    said = [
+        f"{r['requester']} asked {r['asks']} times for {r['says']}, and it was never refused: a permission for exactly that"
+        " (Always allow… on its card) would spare these asks."
+        for r in repeated
+    ]
+    for one in skills:
+        if one["asks"] >= LEAST and one["unanswered"] * 2 >= one["asks"]:
+            said.append(
+                f"Of {one['asks']} asks for {one['skill']}, {one['unanswered']} were answered by nobody: its approvers or its"
+                " ladder reach the wrong people."
+            )
+    for one in people:
+        if one["decisions"] >= LEAST and one["quick"] >= QUICK_SHARE * one["decisions"]:
+            said.append(
+                f"{one['person']} decided {one['quick']} of {one['decisions']} in under 2 seconds: too fast to have read them."
+                " Fewer asks, or a second approver, would make these count."
+            )
+        if (one["most_in_an_hour"] or 0) > HOUR_MOST:
+            said.append(
+                f"{one['person']} was asked {one['most_in_an_hour']} times in one hour: others could share that."
+            )
+    return said
+
+
+def in_words(report: Mapping[str, Any]) -> str:
+    lines = [f"Approvals of the last {report['days']} days"]
+    for one in report["skills"]:
+        rate = round(100 * one["approved"] / one["asks"]) if one["asks"] else 0
+        took = f", median {one['median_s']:g} s" if one["median_s"] is not None else ""
+        lines.append(
+            f"  {one['skill']}: {one['asks']} asks, {rate} % approved, {one['denied']} denied, {one['unanswered']} unanswered"
+            f"{took}, {one['quick']} in under 2 s"
+        )
+    for one in report["people"]:
+        lines.append(
+            f"  {one['person']}: {one['decisions']} decisions, {one['approved']} yes, {one['quick']} in under 2 s,"
+            f" at most {one['most_in_an_hour']} in an hour"
+        )
+    return "\n".join([*lines, *(f"Suggestion: {s}" for s in report["suggestions"])])

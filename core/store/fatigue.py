@@ -1,0 +1,61 @@
+"""How approvals are answered: how often, how fast, and how many a person is asked. Read only; nothing follows by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.db import Db
+
+QUICK_S = 2
+
+
+async def by_skill(db: Db, days: int) -> list[dict[str, Any]]:
+    """Per skill, the asks of the last days: how many, how they ended, and the seconds from the card to the decision."""
+    rows = await db.fetch(
+        "select coalesce(a.items -> 0 -> 'action' ->> 'skill', '') as skill, count(*) as asks,"
+        " count(*) filter (where a.status in ('approved', 'consumed')) as approved,"
+        " count(*) filter (where a.status = 'denied') as denied,"
+        " count(*) filter (where a.status in ('expired', 'undeliverable')) as unanswered,"
+        " count(*) filter (where a.decided_at < a.created_at + make_interval(secs => $2)) as quick,"
+        " percentile_cont(0.5) within group (order by extract(epoch from a.decided_at - a.created_at)) as median_s"
+        " from approvals a where a.created_at > sayso_now() - make_interval(days => $1)"
+        " and a.kind in ('action', 'batch', 'plan') and a.status <> 'superseded' and jsonb_typeof(a.items) = 'array'"
+        " group by 1 order by 2 desc, 1",
+        days, QUICK_S,
+    )  # fmt: skip
+    return [_plain(row) for row in rows]
+
+
+async def by_person(db: Db, days: int) -> list[dict[str, Any]]:
+    """Per person who decided: decisions, yeses, quick ones, the median, and the most in any one hour."""
+    rows = await db.fetch(
+        "with voted as (select p.key, d.verdict, extract(epoch from d.decided_at - a.created_at) as took_s,"
+        "   date_trunc('hour', d.decided_at) as hour from decisions d join approvals a on a.id = d.approval_id"
+        "   join principals p on p.id = d.principal_id"
+        "   where d.verdict = any (votes()) and d.decided_at > sayso_now() - make_interval(days => $1)),"
+        " hours as (select key, hour, count(*) as n from voted group by 1, 2)"
+        " select v.key as person, count(*) as decisions, count(*) filter (where v.verdict = any (yes_verdicts())) as approved,"
+        " count(*) filter (where v.took_s < $2) as quick, percentile_cont(0.5) within group (order by v.took_s) as median_s,"
+        " (select max(n) from hours h where h.key = v.key) as most_in_an_hour from voted v group by 1 order by 2 desc, 1",
+        days, QUICK_S,
+    )  # fmt: skip
+    return [_plain(row) for row in rows]
+
+
+async def always_approved(db: Db, days: int, least: int) -> list[dict[str, Any]]:
+    """Calls with the same requester and the same exact arguments that were asked about often and never refused."""
+    rows = await db.fetch(
+        "select a.items -> 0 -> 'action' ->> 'skill' as skill, a.card ->> 'similar' as says, p.key as requester,"
+        " count(*) as asks from approvals a join principals p on p.id = a.requester_id"
+        " where a.created_at > sayso_now() - make_interval(days => $1) and a.kind = 'action'"
+        " and a.status in ('approved', 'consumed', 'denied') and coalesce(a.card ->> 'similar', '') <> ''"
+        " and a.card ->> 'risk' is distinct from 'critical' and jsonb_array_length(coalesce(a.card -> 'provenance', '[]')) = 0"
+        " and (a.approvers ->> 'needed')::integer = 1 and a.approvers -> 'four_eyes' is distinct from 'true'"
+        " group by 1, 2, 3 having count(*) >= $2 and count(*) filter (where a.status = 'denied') = 0 order by 4 desc limit 10",
+        days, least,
+    )  # fmt: skip
+    return [dict(row) for row in rows]
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return dict(row) | {"median_s": round(float(row["median_s"]), 1) if row["median_s"] is not None else None}
