@@ -690,3 +690,7 @@ begin
     perform settle(p_task);
     return true;
 end $$;
+
+-- Given arrays, the server would plan each of their statements anew for every call.
+alter function complete_many_v1 set plan_cache_mode = 'force_generic_plan';
+alter function claim_v1 set plan_cache_mode = 'force_generic_plan';
