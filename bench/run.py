@@ -18,7 +18,7 @@ from bench.peers import LACKS, Load, Site
 from bench.stand import Stand
 
 CELL_S: Final = 120.0
-QUICK_BESIDE_S: Final = 80.0  # after which the quick run measures only Sayso, to be done within three minutes
+QUICK_BESIDE_S: Final = 60.0  # after which the quick run measures only Sayso, to be done within three minutes
 
 
 @dataclass
