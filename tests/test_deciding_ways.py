@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from core.models import ArgumentRole, Channel, Identity, Inbound, Place
 from core.organisation.schema import OutOfOffice, Person
 from core.store import approvals, conversations, people, skills
 from core.store.people import Principal
+from tests.sim.llm_script import Script
+from tests.test_llm_whole_way import talking
 from tests.test_whole_way import Sayso, eventually, running, sayso
 from tests.web_house import DIGEST, MANIFESTS, House, unique
 
@@ -337,3 +340,24 @@ async def test_the_report_says_how_approvals_are_answered_and_suggests_in_words(
     assert any("bob asked 5 times for files.delete with x" in said for said in report["suggestions"])
     assert await house.db.fetchval("select count(*) from grants") == 0, "suggested, never applied"
     assert (await (await house.api(bob)).get("/api/approvals/report")).status_code == 403
+
+
+async def test_a_model_answers_a_question_beside_the_card_and_can_do_nothing_else(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    script = Script("Because you named that file.")
+    async with talking("openai", script, database_url, redis_url, tmp_path) as (sayso, _):
+        (sayso.workspace / "a.txt").write_text("a", encoding="utf-8")
+        number = await sayso.say("do files.delete paths=a.txt")
+        approval = await sayso.approval_of(number)
+        await sayso.say(f"ask {number} why this file?")
+
+        async def told() -> bool:
+            row = await approvals.whole(sayso.deps.db, approval["id"])
+            return bool(row and row["questions"] and not row["questions"][0]["is_open"])
+
+        await eventually(told)
+        row = await approvals.whole(sayso.deps.db, approval["id"])
+        assert row is not None
+        assert (row["status"], row["questions"][0]["answer"]) == ("pending", "Because you named that file.")
+    assert [list(asked.tools) for asked in script.asked] == [[]]
