@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from core.embedded import EmbeddedError, start_servers
+from core.embedded import EmbeddedError, child, start_servers
 from core.embedded.binaries import can_enter, package_folder, postgres_binaries, reachable
 from core.embedded.ground import Ground, private_folder, stand
 from core.embedded.postgres import Postgres
@@ -335,3 +335,17 @@ def test_binaries_that_the_account_cannot_reach_are_copied_once(tmp_path: Path) 
     made_at = (first / "server").stat().st_ctime_ns
     assert reachable(ground, package, package / "tree", copies) == first
     assert (first / "server").stat().st_ctime_ns == made_at
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find them by")
+def test_servers_whose_home_is_removed_end_too(tmp_path: Path) -> None:
+    """As with a temporary folder that is cleaned up right after its last user."""
+    short_lived = tmp_path / "home"
+    running = start_servers(short_lived, fast=True)
+    pids = [running.postgres.pid(), running.valkey.pid()]
+    ground = stand(short_lived)
+    assert all(pid is not None and child.is_ours(pid, ground) for pid in pids)
+    running.close()
+    shutil.rmtree(short_lived, ignore_errors=True)
+    eventually(lambda: not any(child.is_ours(pid or 0, ground) for pid in pids), "both are gone")
+    shutil.rmtree(ground.sockets, ignore_errors=True)
