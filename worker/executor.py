@@ -125,7 +125,7 @@ class Executor:
     async def acknowledge(self, step: Claimed, result: dict[str, Any]) -> bool:
         """Have a pure step's success written with the next commit; False when it has to be written on its own.
 
-        The first goes at once; what ends during its round trip shares the next commit (32 slots: 3 times the rate).
+        The first goes at once; what ends during its round trip shares the next commit.
         """
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._successes.append((step, result, written))
