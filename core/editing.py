@@ -38,7 +38,7 @@ class BadEdit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One argument in a form. A list of texts has one a line; what is no plain value is JSON."""
+    """One argument in a form. A list of texts has one a line; what is no plain value, or hides something, is JSON."""
 
     name: str
     kind: FieldKind
@@ -157,6 +157,8 @@ def _refuse_unfit(call: Mapping[str, Any], changed: Sequence[str], manifest: Ski
 
 def _field(name: str, value: Any, schema: Mapping[str, Any]) -> Field:
     hint = str(schema.get("description", ""))
+    if _hides(value):
+        return Field(name, "json", json.dumps(value), hint)
     kind = schema.get("type")
     choices = tuple(str(c) for c in schema.get("enum", []) if isinstance(c, str))
     if choices and isinstance(value, str | None):
@@ -173,6 +175,12 @@ def _field(name: str, value: Any, schema: Mapping[str, Any]) -> Field:
         absent: dict[Any, FieldKind] = {"string": "text", "integer": "integer", "number": "number", "array": "list"}
         return Field(name, absent.get(kind, "json"), "", hint)
     return Field(name, "json", json.dumps(value, ensure_ascii=False, indent=1), hint)
+
+
+def _hides(value: Any) -> bool:
+    """Whether people would not see all of it in a box that shows it raw; as JSON the hidden ones are numbers."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return visible(text) != text
 
 
 def _read(field: Field, text: str) -> Any:

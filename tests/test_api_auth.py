@@ -59,8 +59,8 @@ async def test_unknown_calls_and_methods_are_refused_as_json(house: House) -> No
     api = await house.api(await house.person("ann", "owner"))
     for method, path, status in [
         ("GET", "/api/nothing", 404),
-        ("POST", "/api/tasks/1/steer", 404),
-        ("POST", "/api/tasks/1/fork", 404),
+        ("POST", "/api/tasks/1/knock", 404),
+        ("POST", "/api/tasks/1/steer", 422),
         ("DELETE", "/api/tasks", 405),
     ]:
         answer = await api.request(method, path)

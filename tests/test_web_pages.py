@@ -211,7 +211,7 @@ async def test_hostile_text_is_only_text_on_every_page(house: House, text: str) 
         tags = Tags(page.text)
         assert tags.names.count("script") == 1 and "img" not in tags.names[tags.names.index("nav") :]
         assert not [a for a in tags.attributes if a[0].startswith("on") or "javascript:" in (a[1] or "")[:20]]
-        assert not set(page.text) & set("\u202e\u200b\u2066")
+        assert not [line for line in page.text.split("\n") if set(line) & set("\u202e\u200b\u2066")], path
         assert "{{ 7" in page.text or "7 * 7" not in text
 
 

@@ -24,6 +24,8 @@ from worker.lease import Lease, LeaseLost
 
 log = logging.getLogger(__name__)
 
+PLANNING = frozenset({"plan", "think"})
+
 Carry = Callable[["Hold"], Awaitable[Claimed | None]]
 # A pure step, its result, and the future that tells its carrier whether it is written.
 Success = tuple[Claimed, dict[str, Any], asyncio.Future[bool]]
@@ -224,6 +226,7 @@ class Executor:
                 following = await self._carry(hold)
                 self._forget(hold)
                 if following is None:
+                    self._may_be_more |= hold.step.kind in PLANNING  # its steps are ready; no ring needs to tell us
                     return
                 running = hold.running
                 hold = Hold(following, running=running)
