@@ -305,6 +305,7 @@ async def test_a_running_turn_of_a_plan_that_was_put_back_writes_nothing(
             return any(s["kind"] == "think" and s["status"] == "running" for s in steps)
 
         await eventually(thinking)
+        await eventually(lambda: not sim.faults.unmet())  # the question has come to the model
         assert await sayso.say(f"rollback {task} 2.0") == task
         done = await sayso.until(task, "succeeded")
         await eventually(lambda: len(script.asked) == 3)
