@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -88,8 +88,3 @@ def day_began(now: datetime, zone: str) -> datetime:
     """Midnight of today where the organisation is."""
     here = now.astimezone(ZoneInfo(zone))
     return datetime.combine(here.date(), time(), here.tzinfo)
-
-
-def day_ends(now: datetime, zone: str) -> datetime:
-    """Midnight of tomorrow, also where a day has 23 or 25 hours."""
-    return day_began(day_began(now, zone) + timedelta(hours=30), zone)

@@ -248,15 +248,6 @@ class PlannedStep(Frozen):
     within_s: float | None = None
 
 
-class Intent(Frozen):
-    """What the person wants, normalised."""
-
-    goal: str
-    kind: Literal["do", "run", "plan"]
-    steps: tuple[PlannedStep, ...]
-    entities: dict[str, Any] = Field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A step that this worker holds until its lease ends; `fence` proves it.

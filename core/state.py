@@ -182,11 +182,6 @@ def lost_step_becomes(effect_class: EffectClass, effect_state: str | None, *, is
     return "ready" if effect_class is EffectClass.IDEMPOTENT and not is_last else "unknown"
 
 
-def unsure_step_becomes(effect_class: EffectClass) -> str:
-    """What an ambiguous error makes of a step whose call may have reached the world."""
-    return "ready" if effect_class in (EffectClass.PURE, EffectClass.IDEMPOTENT) else "unknown"
-
-
 def approval_after(votes_for: int, votes_against: int, *, needed: int, veto: bool) -> str:
     """What an approval is with these votes of eligible people, one each. Without veto a refusal only withholds."""
     if votes_against and veto:

@@ -659,25 +659,6 @@ begin
     return true;
 end $$;
 
--- A step that waits for a time; the sweeper wakes it.
-create function wait_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_for text, p_seconds real)
-returns boolean language plpgsql as $$
-declare
-    t   tasks;
-begin
-    perform act_as('worker:' || p_worker, p_for);
-    select * into t from tasks where id = p_task for update;
-    update steps set status = 'waiting', worker_id = null, deadline_at = null, attempt = greatest(attempt - 1, 0),
-           waits_for = p_for, ready_at = sayso_now() + make_interval(secs => p_seconds)
-     where task_id = p_task and n = p_n and fence = p_fence and status = 'running' and worker_id = p_worker;
-    if not found then return false; end if;
-    if t.status = 'cancelling' then
-        update steps set status = 'cancelled', outcome = 'cancelled', finished_at = sayso_now() where task_id = p_task and n = p_n;
-    end if;
-    perform settle(p_task);
-    return true;
-end $$;
-
 create function wake_v1(p_task bigint, p_n integer) returns boolean language plpgsql as $$
 declare
     t   tasks;

@@ -102,7 +102,7 @@ end $$;
 -- The step waits: for `p_seconds` (null: as long as it may), for an event named `p_key`, at most `p_within_s` from its first
 -- wait on. The attempt is not charged; a call that had begun was not made. A step of another kind than `wait` that has
 -- waited so long fails. Answers waiting | failed | cancelled | stale.
-create function wait_v2(
+create function wait_v1(
     p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_for text, p_seconds real, p_key text, p_within_s real,
     p_read bigint[]
 ) returns text language plpgsql as $$

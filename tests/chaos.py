@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -154,7 +155,7 @@ class Chaos:
         until = time.monotonic() + SETTLE_S
         while True:
             self.replace_the_dead()
-            try:
+            with suppress(*AWAY):
                 await self.pass_leases()
                 if await self.is_over():
                     break
@@ -166,8 +167,6 @@ class Chaos:
                         if row["kind"] == "unknown"
                         else self.plant.press(str(row["id"]), "approve")
                     )
-            except AWAY:
-                pass
             if time.monotonic() > until:
                 return [f"not settled within {SETTLE_S:g} s", *await self.left_over()]
             await asyncio.sleep(0.1)

@@ -73,9 +73,11 @@ async def test_a_worker_of_the_old_release_goes_on_while_the_schema_grows(plant:
 
 async def test_an_old_worker_starts_on_a_database_that_only_grew(plant: Plant, tmp_path: Path) -> None:
     await migrate(plant.environment["DATABASE_URL"], release(tmp_path / "next", m9001_more=ADDITIVE))
-    await plant.worker()
+    worker = await plant.worker()
     task = await plant.say("do files.list pattern=*")
     await plant.is_task(task, "succeeded")
+    assert worker.is_up(), worker.said()
+    assert "Traceback" not in worker.said()
 
 
 async def test_a_worker_refuses_a_database_that_took_away_what_it_uses(plant: Plant, tmp_path: Path) -> None:

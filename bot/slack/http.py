@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from starlette.responses import JSONResponse, Response
 
+from bot.bodies import whole_body
 from bot.slack.signature import Refused, judged, parsed
 from core import config
 
@@ -26,9 +27,9 @@ def slack_router(app: AsyncApp, secret: str) -> APIRouter:
 
     @router.post("/slack/events", include_in_schema=False)
     async def slack_events(request: Request) -> Response:
-        body = await _body(request)
-        if isinstance(body, Refused):
-            return _refusal(body)
+        body = await whole_body(request, config.BODY_BYTES)
+        if isinstance(body, int):
+            return _refusal(Refused(body, "the body is too large, or came too slowly"))
         headers = request.scope["headers"]
         refused = judged(headers, body, secret, time.time())
         if refused is not None:
@@ -43,17 +44,6 @@ def slack_router(app: AsyncApp, secret: str) -> APIRouter:
         return Response(answer.body, answer.status, answer.first_headers_without_set_cookie())
 
     return router
-
-
-async def _body(request: Request) -> bytes | Refused:
-    """The raw body, read no further than the limit."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > config.BODY_BYTES:
-            return Refused(413, f"the body is larger than {config.BODY_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _bolt_request(payload: dict[str, Any]) -> AsyncBoltRequest | Refused:

@@ -6,9 +6,8 @@ what it came to; the same one again is answered the same. A database that is awa
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal
 from urllib.parse import parse_qs
 
@@ -16,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import FormData
 from twilio.twiml.messaging_response import MessagingResponse
 
+from bot.bodies import whole_body
 from bot.sms.signature import FORM, HEADER, Signer, only, read_form
 from core import config
 from core.texting import Text
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 SMS_PATH: Final = "/twilio/sms"
 STATUS_PATH: Final = "/twilio/status"
-BODY_READ_S: Final = 5.0
 SID: Final = r"(SM|MM)[0-9a-fA-F]{32}"
 PHONE: Final = r"\+[1-9][0-9]{6,14}|[0-9]{3,8}"
 INBOUND: Final = {"MessageSid": SID, "From": PHONE, "AccountSid": r"AC[0-9a-fA-F]{32}", "Body": r".{0,1600}"}
@@ -41,28 +40,20 @@ def sms_router(signer: Signer, account: str, hear: Hear, note: Note) -> APIRoute
 
     @router.post(SMS_PATH, include_in_schema=False)
     async def receive_sms(request: Request) -> Response:
-        form = await _verified(request, signer)
-        if isinstance(form, int):
-            return Response(status_code=form)
-        fields = only(form, INBOUND)
-        if fields is None:
-            return Response(status_code=400)
-        if fields["AccountSid"] != account:
-            return Response(status_code=403)
+        read = await _read(request, signer, account, INBOUND)
+        if isinstance(read, int):
+            return Response(status_code=read)
+        form, fields = read
         kind = _OPT_OUT.get(str(form.get("OptOutType", "")).upper())
         said = await hear(Text(fields["MessageSid"], fields["From"], fields["Body"], kind))
         return twiml(said)
 
     @router.post(STATUS_PATH, include_in_schema=False)
     async def receive_status(request: Request) -> Response:
-        form = await _verified(request, signer)
-        if isinstance(form, int):
-            return Response(status_code=form)
-        fields = only(form, STATUS)
-        if fields is None:
-            return Response(status_code=400)
-        if fields["AccountSid"] != account:
-            return Response(status_code=403)
+        read = await _read(request, signer, account, STATUS)
+        if isinstance(read, int):
+            return Response(status_code=read)
+        form, fields = read
         error = str(form.get("ErrorCode", ""))
         ours = parse_qs(request.url.query).get("message", [""])[0]
         message = int(ours) if ours.isascii() and ours.isdigit() and len(ours) <= 18 else None
@@ -80,34 +71,22 @@ def twiml(said: str | None) -> Response:
     return Response(str(response), media_type="text/xml")
 
 
-async def _verified(request: Request, signer: Signer) -> FormData | int:
-    """The form of a request that Twilio has signed, or the status that refuses it."""
+async def _read(
+    request: Request, signer: Signer, account: str, wanted: Mapping[str, str]
+) -> tuple[FormData, dict[str, str]] | int:
+    """The form of a request that Twilio has signed for our account, and its fields; or the status that refuses it."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return 415
-    try:
-        async with asyncio.timeout(BODY_READ_S):
-            body = await _body(request)
-    except TimeoutError:
-        return 408
-    if body is None:
-        return 413
+    body = await whole_body(request, config.SMS_BODY_BYTES)
+    if isinstance(body, int):
+        return body
     form = read_form(body)
     if form is None:
         return 400
     if not signer.signed(request.url.path, request.url.query, form, request.headers.getlist(HEADER)):
         log.warning("a request to %s is not signed by Twilio; check PUBLIC_BASE_URL and the token", request.url.path)
         return 403
-    return form
-
-
-async def _body(request: Request) -> bytes | None:
-    """The whole body; None as soon as it is too large."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > config.SMS_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > config.SMS_BODY_BYTES:
-            return None
-    return bytes(body)
+    fields = only(form, wanted)
+    if fields is None:
+        return 400
+    return (form, fields) if fields["AccountSid"] == account else 403

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from bot.bodies import whole_body
 from bot.telegram.translate import Malformed
 from core import config
 from core.settings import Settings, SettingsError
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 PATH: Final = "/telegram/webhook"
 HEADER: Final = "x-telegram-bot-api-secret-token"
 SECRET_CHARS: Final = 32
-BODY_READ_S: Final = 5.0
 IN_FLIGHT: Final = 100  # Telegram opens 40 connections unless told otherwise
 
 
@@ -63,13 +63,9 @@ def is_telegram(given: list[str], secret: str) -> bool:
 
 async def _received(request: Request, take: Callable[[Any], Awaitable[None]]) -> int:
     """The status that tells Telegram whether to deliver this again."""
-    try:
-        async with asyncio.timeout(BODY_READ_S):
-            body = await _body(request)
-    except TimeoutError:
-        return 408
-    if body is None:
-        return 413
+    body = await whole_body(request, config.BODY_BYTES)
+    if isinstance(body, int):
+        return body
     try:
         await take(json.loads(body))
     except (Malformed, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -79,16 +75,3 @@ async def _received(request: Request, take: Callable[[Any], Awaitable[None]]) ->
         log.exception("an update could not be saved; Telegram will deliver it again")
         return 500
     return 200
-
-
-async def _body(request: Request) -> bytes | None:
-    """The whole body; None as soon as it is too large."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > config.BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > config.BODY_BYTES:
-            return None
-    return bytes(body)

@@ -90,33 +90,6 @@ async def send_to_all(
     return is_new
 
 
-async def send_to_conversation(
-    db: Db,
-    conversation: int,
-    stream: Stream,
-    body: Mapping[str, Any],
-    *,
-    priority: Priority,
-    origin: Origin,
-    actor: str,
-    dedup: str,
-    name: str = "",
-    sender: int | None = None,
-) -> dict[int, Sent]:
-    """One event to every open task of a conversation, each in a commit of its own."""
-    rows = await db.fetch(
-        "select id from tasks where conversation_id = $1 and finished_at is null order by id limit $2",
-        conversation, config.LIST_PAGE,
-    )  # fmt: skip
-    sent = {}
-    for row in rows:
-        sent[row["id"]] = await send(
-            db, row["id"], stream, body, priority=priority, origin=origin, actor=actor, name=name, sender=sender,
-            dedup=f"{dedup}:{row['id']}", scope=f"conversation/{conversation}",
-        )  # fmt: skip
-    return sent
-
-
 async def note_history(db: Db, task: int, what: str, by: int) -> None:
     """What a person did to a task with a mind, for its next turn to know; it has no turn of its own."""
     await db.execute(
@@ -196,7 +169,7 @@ async def wait(
 ) -> str:
     """The step waits. Answers 'waiting', 'failed' when it has waited too long, 'cancelled', or 'stale'."""
     answer: str = await db.fetchval(
-        "select wait_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "select wait_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         worker, step.task_id, step.n, step.fence, reason, seconds, key, within_s, list(read),
     )  # fmt: skip
     return answer
