@@ -7,15 +7,12 @@ never allowed. The executor asks right before every call; there is no other road
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from core import config, predicate
 from core.expressions import BadExpression, Expression
@@ -39,18 +36,10 @@ from core.models import (
     SkillManifest,
 )
 from core.organisation import Organisation, Rule, may
+from core.variables import RISK_OF, variables_of
 
 OWNERS: Final = Approvers(roles=("owner",))
 RISKS: Final[tuple[Risk, ...]] = ("low", "medium", "high", "critical")
-_RISK: Final[Mapping[Permission, Risk]] = {
-    Permission.READ: "low",
-    Permission.WRITE: "medium",
-    Permission.SEND: "high",
-    Permission.DELETE: "high",
-    Permission.SPEND: "critical",
-    Permission.EXECUTE: "critical",
-    Permission.ADMIN: "critical",
-}
 _DOES: Final[Mapping[Permission, str]] = {
     Permission.READ: "It reads.",
     Permission.WRITE: "It changes something and cannot be undone.",
@@ -60,7 +49,6 @@ _DOES: Final[Mapping[Permission, str]] = {
     Permission.EXECUTE: "It runs code.",
     Permission.ADMIN: "It changes rights or settings.",
 }
-_AMOUNTS: Final = ("amount", "usd", "eur", "gbp", "total", "price", "cost")
 # What reading these brings stays here, so a name that content suggests gives nothing away. A link carries data out.
 _INSIDE: Final = frozenset({"files", "notes"})
 _NAMED: Final[Mapping[str, str]] = {"to": "recipient", "cc": "copy recipient", "bcc": "hidden copy recipient"}
@@ -98,12 +86,12 @@ def classify(
 
     @cache
     def variables() -> Mapping[str, Any]:
-        return _variables(action, skill, provenance, requester, organisation, now, conversation, task)
+        return variables_of(action, skill, provenance, requester, organisation, now, conversation, task)
 
     found = _judge(organisation, skill, variables)
     if found.forbids is not None:
         return Deny(reasons=(_said(found.forbids),), rule=found.forbids.name)
-    default_risk = _RISK[skill.permission]
+    default_risk = RISK_OF[skill.permission]
     risk = (found.ask.risk if found.ask else None) or (found.first.risk if found.first else None) or default_risk
     tainted = tainted_controls(skill, provenance)
     if tainted and "critical" in (risk, default_risk):
@@ -174,26 +162,9 @@ def stricter(old: Ask, new: Classified) -> str | None:
     return None
 
 
-def asks_of_the_past(organisation: Organisation) -> frozenset[str]:
-    """Which of `spent`, `new_target` and `rate` some rule speaks of: only these are looked up before an action."""
-    text = " ".join(rule.when or "" for rule in organisation.policy.rules)
-    return frozenset(name for name in ("spent", "new_target", "rate") if re.search(rf"\b{name}\b", text))
-
-
 def default_approvers(organisation: Organisation) -> Approvers:
     """Who decides what no rule speaks of."""
     return _group(None, organisation)
-
-
-def eligible(approvers: Approvers, organisation: Organisation, requester_key: str = "") -> tuple[str, ...]:
-    """Keys of those people of sayso.yaml who may decide. Services never do; with four eyes nor does the requester."""
-    return tuple(
-        key
-        for key, person in organisation.people.items()
-        if not person.service
-        and (key in approvers.people or set(person.roles) & set(approvers.roles))
-        and not (approvers.four_eyes and key == requester_key)
-    )
 
 
 def covers(grant: Grant, action: Action, skill: SkillManifest, requester: Requester, now: datetime) -> bool:
@@ -349,58 +320,3 @@ def _said(rule: Rule) -> str:
 def _source(origin: ArgumentOrigin) -> str:
     what = _BROUGHT.get(origin.note) or (f"the result of {origin.note}" if origin.note else "content of others")
     return what + (f" read in step {origin.step}" if origin.step else "")
-
-
-def _variables(
-    action: Action,
-    skill: SkillManifest,
-    provenance: Provenance,
-    requester: Requester,
-    organisation: Organisation,
-    now: datetime,
-    conversation: ConversationRef | None,
-    task: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What `when:` may speak of; sayso.example.yaml lists them. `now` is in the organisation's time zone."""
-    controls = [v for k, v in action.args.items() if skill.roles.get(k, ArgumentRole.CONTROL) is ArgumentRole.CONTROL]
-    where = conversation or ConversationRef()
-    known: dict[str, Any] = {"id": action.task_id, "goal": "", "spent": 0.0, "new_target": False, "rate": 0}
-    known |= dict(task or {})
-    variables = {
-        "skill": skill.name,
-        "permission": str(skill.permission),
-        "args": action.args,
-        "risk": _RISK[skill.permission],
-        "effect_class": str(skill.effect_class),
-        "reversible": skill.reversible,
-        "origin": {name: str(origin.origin) for name, origin in provenance.origins.items()},
-        "tainted": provenance.tainted,
-        "requester": {"id": requester.key, "roles": list(requester.roles)},
-        "conversation": {"channel": where.channel, "id": where.id},
-        "count": max((len(v) for v in controls if isinstance(v, list)), default=1),
-        "target": action.target,
-        "new_target": bool(known["new_target"]),
-        "rate": int(known["rate"]),
-        "now": _local(now, organisation.timezone),
-        "task": {"id": str(known["id"]), "goal": str(known["goal"]), "spent": float(known["spent"])},
-    }
-    amounts = [_number(action.args[name]) for name in _AMOUNTS if action.args.get(name) is not None]
-    # An amount that is no number leaves the name unknown: a rule that speaks of it then asks.
-    known_amounts = [a for a in amounts if a is not None]
-    return variables | ({"amount": max(known_amounts, default=0.0)} if len(known_amounts) == len(amounts) else {})
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _local(now: datetime, zone: str) -> datetime:
-    """The same moment with the zone's offset of that moment: the condition language knows offsets, not zones."""
-    offset = now.astimezone(ZoneInfo(zone)).utcoffset()
-    return now.astimezone(timezone(offset)) if offset is not None else now

@@ -30,7 +30,7 @@ from core.models import (
     SkillManifest,
 )
 from core.organisation import Organisation, load, parse
-from core.policy import OWNERS, classify, covers, eligible, stricter
+from core.policy import OWNERS, classify, covers, stricter
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EXAMPLE = load(Path(__file__).parent.parent / "sayso.example.yaml")
@@ -453,23 +453,6 @@ def asked(**approvers: Any) -> Ask:
 def test_an_approval_holds_unless_policy_became_stricter(old: Ask, new: Classified, says: str | None) -> None:
     why = stricter(old, new)
     assert why is None if says is None else why is not None and says in why
-
-
-@pytest.mark.parametrize(
-    ("approvers", "requester", "who"),
-    [
-        (Approvers(roles=("owner",)), "", ("ann",)),
-        (Approvers(roles=("owner", "engineer")), "bob", ("ann", "bob")),
-        (Approvers(roles=("owner", "engineer"), four_eyes=True), "bob", ("ann",)),
-        (Approvers(people=("bob", "deployer")), "", ("bob",)),
-        (Approvers(roles=("nobody",)), "", ()),
-        (Approvers(), "", ()),
-    ],
-)
-def test_services_never_decide_and_four_eyes_are_two_people(
-    approvers: Approvers, requester: str, who: tuple[str, ...]
-) -> None:
-    assert eligible(approvers, EXAMPLE, requester) == who
 
 
 # ---------------------------------------------------------------- always

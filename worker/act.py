@@ -40,6 +40,7 @@ from core.state import backoff_s
 from core.store import approvals, conversations, situation, spending, steps
 from core.store.people import Principal
 from core.store.situation import Situation
+from core.variables import asks_of_the_past
 from worker.context import context_for
 from worker.executor import Hold
 from worker.gate import AskPeople, Go, Refuse, pass_gate
@@ -143,7 +144,7 @@ class Actor:
 
     async def judge(self, step: Claimed, skill: Skill, frozen: Frozen, seen: Situation) -> Classified:
         """What policy says to it, for everyone whose rights count."""
-        wanted = policy.asks_of_the_past(self.deps.organisation)
+        wanted = asks_of_the_past(self.deps.organisation)
         past = await spending.past(self.deps.db, wanted, step, frozen.action.target) if wanted else {}
         answer = self._classified(step, skill, frozen, seen, seen.requester, seen.grants, past)
         for editor in seen.editors:
