@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.slack.payload import Own
 from bot.slack.translate import (
     Dropped,
-    Own,
     Pressed,
     ReasonWanted,
     Reply,

@@ -25,12 +25,12 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 from bot.slack import words
 from bot.slack.blocks import Message, edit_view, reason_view, words_message, words_view
 from bot.slack.http import slack_router
+from bot.slack.payload import Own
 from bot.slack.sender import CALL_TIMEOUT_S, SlackSender, refusal, web_client
 from bot.slack.translate import (
     FIELD_PREFIX,
     REASON,
     Dropped,
-    Own,
     Pressed,
     ReasonWanted,
     Reply,
