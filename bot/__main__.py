@@ -17,6 +17,7 @@ from fastapi import APIRouter
 
 from bot.app import create_app
 from bot.courier import Courier
+from bot.drafts import Drafts
 from bot.sending import Sender
 from bot.watch import Watch
 from bot.web.sender import WebSender
@@ -122,7 +123,8 @@ async def serve(settings: Settings) -> None:
             asyncio.get_running_loop().add_signal_handler(sign, asked.set)
         courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures)
         app.state.is_stuck = courier.is_stuck
-        parts = {"courier": courier.run, "watch": Watch(deps).run, **channels.loops}
+        drafts = Drafts(deps.db, settings.redis_address(), channels.senders, deps.masks())
+        parts = {"courier": courier.run, "drafts": drafts.run, "watch": Watch(deps).run, **channels.loops}
         running = [
             asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
         ]

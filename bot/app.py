@@ -33,7 +33,7 @@ AWAY = (*DATABASE_AWAY, asyncpg.QueryCanceledError)
 
 def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAPI:
     """The app; `extra_routers` are the chats' webhooks. Before the server stops, `app.state.hub.close()` ends the streams."""
-    hub = Hub(deps.db, deps.settings.redis_address())
+    hub = Hub(deps.db, deps.settings.redis_address(), deps.masks())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -11,13 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from bot.sending import MaybeSent, NotSent, Sender
+from bot.sending import DraftGone, Drafting, MaybeSent, NotSent, Sender
 from core import cards, config
 from core.db import DATABASE_AWAY, Pool
 from core.measures import Measures
 from core.ring import OUTBOX_BELL, Bell
 from core.state import backoff_s
-from core.store import approvals, conversations, tasks
+from core.store import approvals, conversations, drafts, tasks
 from core.store.conversations import Outgoing
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ class Courier:
         while True:
             try:
                 await conversations.sent(self._db, message.id, ref, message.wanted)
+                if message.answers is not None:
+                    await drafts.forget(self._db, message.answers, message.conversation.id)
                 self._count(message, "sent")
                 return
             except DATABASE_AWAY as error:
@@ -105,10 +107,24 @@ class Courier:
 
     async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
         content = await self._content(message)
+        if isinstance(content, str) and message.answers is not None and isinstance(sender, Drafting):
+            return await self._hand_over_answer(sender, message, message.answers, content)
         if isinstance(content, str) or message.card_ref is None:
             return await sender.post(message.conversation, content, message.id)
         await sender.edit(message.conversation, message.card_ref, content)
         return message.card_ref
+
+    async def _hand_over_answer(self, sender: Drafting, message: Outgoing, task: int, text: str) -> str:
+        """In place of the draft that shows it, if there is one."""
+        draft = await drafts.live(self._db, task, message.conversation.id)
+        if draft is not None and draft.is_busy:
+            raise NotSent("its draft is being shown", config.DRAFT_GAP_S, charged=False)
+        if draft is not None and draft.ref is not None:
+            try:
+                return await sender.finish(message.conversation, draft.ref, text, message.id)
+            except DraftGone:
+                log.info("the draft of task %s is gone", task)
+        return await sender.post(message.conversation, text, message.id)
 
     async def _content(self, message: Outgoing) -> cards.Card | str:
         """What it says. A row that cannot be shown ends this message, and only this one."""
@@ -124,10 +140,9 @@ class Courier:
 
     async def _words(self, message: Outgoing) -> str:
         """Its own text, or the answer of the task that it names."""
-        body = message.body or {}
-        if "task" not in body:
-            return str(body.get("text", ""))
-        task = await tasks.whole(self._db, int(body["task"]))
+        if message.answers is None:
+            return str((message.body or {}).get("text", ""))
+        task = await tasks.whole(self._db, message.answers)
         text = cards.answer_text(task) if task else ""
         if not text:
             raise NotSent("there is nothing to say", None)
@@ -182,6 +197,8 @@ class Courier:
                 return
             if ref is not None:
                 await conversations.sent(self._db, message.id, ref, 0)
+                if message.answers is not None:
+                    await drafts.forget(self._db, message.answers, message.conversation.id)
                 if message.card_id is not None:
                     await conversations.show_again(self._db, message.card_id)
                 return

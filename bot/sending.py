@@ -1,11 +1,12 @@
 """What the courier asks of a channel: post a card or words, edit a card, and look whether a message arrived.
 
-Senders know their vendor's limits and turn its errors into `NotSent` and `MaybeSent`; they decide nothing else.
+Senders know their vendor's limits and turn its errors into `NotSent` and `MaybeSent`; they decide nothing else. A channel
+that can show an answer while it is written also has the two methods of `Drafting`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.cards import Card
 from core.store.conversations import Conversation
@@ -39,4 +40,33 @@ class Sender(Protocol):
 
     async def find(self, conversation: Conversation, message: int) -> str | None:
         """The vendor's id of a message whose answer was lost; None when it is not there or cannot be looked up."""
+        ...
+
+
+class DraftGone(Exception):
+    """The message that showed the draft is no longer there: the answer is posted as any other."""
+
+
+@runtime_checkable
+class Drafting(Sender, Protocol):
+    """A channel that shows the final answer of a task as far as it is written. `bot.drafts` calls `draft`, at most once in
+    `config.DRAFT_SHOW_GAP_S` a task and place and never two at a time; the courier calls `finish`, once no `draft` is under
+    way and after which none follows. They may run in two processes: nothing is to be remembered but `live`.
+    """
+
+    async def draft(self, conversation: Conversation, task: int, text: str, live: str | None) -> str | None:
+        """Show `text`, the whole answer so far (bounded by `config.DRAFT_CHARS_MOST`), masked; "" takes the draft back.
+
+        `live` is what the last call answered, None at first. Answer the vendor's id of the message that shows the draft and
+        that `finish` is to end; None where the draft vanishes by itself and the answer is posted beside it. Whatever is
+        raised ends the drafts of this answer here, and `live` stays as it was: raise only when no new message can have come.
+        """
+        ...
+
+    async def finish(self, conversation: Conversation, live: str, content: str, message: int) -> str:
+        """Make the draft the answer itself: the whole text, in place of what it showed. Answer the vendor's id.
+
+        `message` is our outbox id, as in `post`; `find` looks for it after a lost answer, and then this is asked again,
+        so it may be done twice. Raises `DraftGone`, `NotSent` and `MaybeSent`.
+        """
         ...

@@ -115,6 +115,15 @@ class Masks:
         plain = _QUOTE * 2 if double_quotes else _QUOTE
         return self._pattern.sub(lambda m: plain if m.group() == _QUOTE else self.tag(self._forms[m.group()]), text)
 
+    def settled(self, text: str) -> str:
+        """A text that is still being written, without its end where that may be the beginning of a secret."""
+        cut = len(text)
+        for form in self._forms:
+            longest = min(len(form) - 1, len(text))
+            begun = next((n for n in range(longest, 0, -1) if text.endswith(form[:n])), 0)
+            cut = min(cut, len(text) - begun)
+        return text[:cut]
+
     def tag(self, secret: str) -> str:
         mac = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"‹secret #{mac.hexdigest()[:TAG_CHARS]}›"

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 JOB: Final = "ring"
 OUTBOX_BELL: Final = "sayso:bell:outbox"
 EVENTS_BELL: Final = "sayso:bell:events"
+DRAFTS: Final = "sayso:drafts"
 
 # arq's own wire format, in one round trip: unless the job is known, store it, queue it; ring the bells either way.
 _ENQUEUE: Final = """
@@ -94,6 +95,13 @@ class Ring:
     def outbox(self) -> None:
         """Have the courier look at the outbox and open pages at the events."""
         self._soon(self._publish(OUTBOX_BELL, EVENTS_BELL))
+
+    def draft(self, said: dict[str, Any]) -> None:
+        """Let whoever shows answers while they are written have the next piece of one."""
+        self._soon(self._publish_body(DRAFTS, dump(said)))
+
+    async def _publish_body(self, channel: str, body: bytes) -> None:
+        await self._redis.publish(channel, body)
 
     async def _enqueue(self, job: str, lane: str, task: int) -> None:
         now_ms = int(time.time() * 1000)
@@ -166,23 +174,33 @@ class Bell:
     async def _listen(self) -> None:
         while True:
             try:
-                async for _ in self._messages():
+                async for _ in _published(self._url, *self._names):
                     self.ring()
             except (RedisError, OSError, TimeoutError) as error:
                 log.debug("the bell is silent: %s", type(error).__name__)
             await asyncio.sleep(config.BELL_POLL_S)
 
-    async def _messages(self) -> AsyncIterator[object]:
-        redis = open_redis(self._url)
+
+async def overheard(url: str, name: str) -> AsyncIterator[Any]:
+    """Every body that is published under a name from now on, for ever. What was said while Redis was away is not heard."""
+    while True:
         try:
-            async with redis.pubsub() as channel:
-                await channel.subscribe(*self._names)
-                while True:
-                    message = await channel.get_message(
-                        ignore_subscribe_messages=True, timeout=config.REDIS_TIMEOUT_S / 2
-                    )
-                    heed_cancel()
-                    if message is not None:
-                        yield message
-        finally:
-            await redis.aclose()
+            async for body in _published(url, name):
+                yield load(body)
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
+            log.debug("nothing is heard: %s", type(error).__name__)
+        await asyncio.sleep(config.BELL_POLL_S)
+
+
+async def _published(url: str, *names: str) -> AsyncIterator[bytes]:
+    redis = open_redis(url)
+    try:
+        async with redis.pubsub() as channel:
+            await channel.subscribe(*names)
+            while True:
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=config.REDIS_TIMEOUT_S / 2)
+                heed_cancel()
+                if message is not None:
+                    yield message["data"]
+    finally:
+        await redis.aclose()

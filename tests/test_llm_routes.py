@@ -194,7 +194,7 @@ async def test_an_answer_survives_a_record_that_fails() -> None:
 
 
 async def test_a_listener_that_fails_does_not_spoil_the_answer() -> None:
-    def broken(_: str) -> None:
+    def broken(_: str | None) -> None:
         raise RuntimeError("the chat is away")
 
     async with stand_in("anthropic", "whole all the same") as sim, opened(sim) as house:

@@ -151,7 +151,9 @@ async def eventually(look: Callable[[], Any]) -> Any:
 
 
 @asynccontextmanager
-async def running(database_url: str, redis_url: str, home: Path, text: str = ACME, **env: str) -> AsyncIterator[Sayso]:
+async def running(
+    database_url: str, redis_url: str, home: Path, text: str = ACME, chat: RecordingChat | None = None, **env: str
+) -> AsyncIterator[Sayso]:
     (home / "sayso.yaml").write_text(text, encoding="utf-8")
     settings = Settings.load(
         {
@@ -167,7 +169,7 @@ async def running(database_url: str, redis_url: str, home: Path, text: str = ACM
     db = await open_pool(database_url, most=6)
     await people.sync(db, people.wanted(organisation))
     ring = Ring.open(redis_url)
-    chat = RecordingChat("slack")
+    chat = chat or RecordingChat("slack")
     courier = Courier(db, redis_url, [chat], settings.masks())
     (home / "workspace").mkdir(exist_ok=True)
     async with open_crew(settings) as crew:

@@ -23,7 +23,7 @@ from core.store.people import Principal
 from core.store.signals import Said
 from worker.budget import OverBudget, Purse
 from worker.hearing import heard, inputs, tainting, unread
-from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, Turn
+from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, OnDelta, Turn
 from worker.llm.structured import Invalid, parse_calls, repair_turns
 from worker.outcome import Outcome
 from worker.prompts import BadPrompt, load_prompt, render
@@ -31,6 +31,7 @@ from worker.proposal import PROPOSE, NotAPlan, open_promises, read_proposal, ste
 from worker.recorded import read_back, to_keep
 from worker.skills.registry import Registry
 from worker.tools import NAMES, TOOLS
+from worker.writing import Writing
 
 RECENT_MESSAGES = 12
 NOTES_RECALLED = 5
@@ -87,11 +88,10 @@ class Thinker:
             asked = await self.question(step, requester)
             if asked.turns_before >= config.TURNS_MOST + inputs(asked.said):
                 return Failed(error=f"After {config.TURNS_MOST} turns there is still no answer; ask for less at once.")
-            answer = await self._ask(purpose, step, asked.turns)
-            came = await self.read(step, answer, asked)
+            answer, came = await self._taken(purpose, step, asked, asked.turns)
             if isinstance(came, Invalid):
                 mended = repair_turns(asked.turns, answer, came.message, self.deps.settings.home)
-                came = await self.read(step, await self._ask(purpose, step, mended), asked)
+                _, came = await self._taken(purpose, step, asked, mended)
         except OverBudget as over:
             return over.parked
         except ModelUnavailable as error:
@@ -117,7 +117,21 @@ class Thinker:
             tainted_by=([(0, FOREIGN)] if foreign else []) + tainting(said) + _untrusted(past, self._manifests()),
         )
 
-    async def _ask(self, purpose: str, step: Claimed, turns: list[Turn]) -> Answer:
+    async def _taken(
+        self, purpose: str, step: Claimed, asked: Question, turns: list[Turn]
+    ) -> tuple[Answer, Succeeded | Invalid]:
+        """The answer and what it comes to. Words to the person are shown while they are written, where there is a chat."""
+        writing = Writing(self.deps.ring, self.deps.masks(), step.task_id, step.n)
+        is_answer = False
+        try:
+            answer = await self._ask(purpose, step, turns, writing if step.conversation_id is not None else None)
+            came = await self.read(step, answer, asked)
+            is_answer = isinstance(came, Succeeded) and not came.added
+        finally:
+            writing.end(is_answer=is_answer)
+        return answer, came
+
+    async def _ask(self, purpose: str, step: Claimed, turns: list[Turn], on_delta: OnDelta | None) -> Answer:
         """What the model answers; or has answered, where the worker died before the turn was over."""
         prompt = self.models.fingerprint(turns, ASKED_WITH)
         kept = await answers.recorded(self.deps.db, step, prompt)
@@ -130,6 +144,7 @@ class Thinker:
             ASKED_WITH,
             max_output_tokens=OUTPUT_TOKENS if left is None else min(OUTPUT_TOKENS, left),
             deadline_s=step.timeout_s,
+            on_delta=on_delta,
             task=step.task_id,
             n=step.n,
             model=step.args.get("model"),

@@ -175,7 +175,10 @@ async def live(
         view = await view_at(deps_of(request), again.viewer, page)
         return view.stamp if view else None
 
-    return stream.answer(stream.stamps(request.app.state.hub, stamp, now, LIVE_POLL_S))
+    async def visible_to_viewer(asked: set[int]) -> set[int]:
+        return await stream.seen(deps_of(request).db, session.viewer, asked)
+
+    return stream.answer(stream.stamps(request.app.state.hub, stamp, now, LIVE_POLL_S, visible_to_viewer))
 
 
 # ---------------------------------------------------------------- mail

@@ -1,7 +1,8 @@
 """Server-sent events: history as it is written, for programs, and "look again", for open pages.
 
 A stream reads Postgres in commit order and is woken by a bell with a slow poll behind it, so nothing in Redis is needed.
-Only events of tasks that the viewer may see leave; who they are is asked again at every heartbeat.
+Only events of tasks that the viewer may see leave; who they are is asked again at every heartbeat. Open pages also hear
+answers while they are written.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from starlette.responses import StreamingResponse
 from bot.web.auth import Asking, Viewer, bearer, deps_of
 from core import config
 from core.db import DATABASE_AWAY, Pool
-from core.ring import EVENTS_BELL, Bell
+from core.display import visible_lines
+from core.ring import DRAFTS, EVENTS_BELL, Bell, overheard
 from core.store import events, tasks
 from core.store.events import Cursor
 
@@ -33,39 +35,66 @@ RETRY_MS: Final = 2_000
 MEDIA: Final = "text/event-stream"
 
 
+class Ear(asyncio.Event):
+    """An open stream's: set whenever it should look again. `drafted` is the text so far of answers that are being written, by
+    task, for a stream that shows them to empty; `is_news`: something was written besides."""
+
+    def __init__(self, *, hears_drafts: bool) -> None:
+        super().__init__()
+        self.is_news = False
+        self.drafted: dict[int, str] = {}
+        self.hears_drafts = hears_drafts
+
+
 class Hub:
     """Wakes this process's open streams when something was written. Rests while there are none."""
 
-    def __init__(self, db: Pool, redis_url: str) -> None:
-        self._db, self._redis_url = db, redis_url
-        self._open: set[asyncio.Event] = set()
-        self._watch: asyncio.Task[None] | None = None
+    def __init__(self, db: Pool, redis_url: str, mask: Callable[[str], str] = str) -> None:
+        self._db, self._redis_url, self._mask = db, redis_url, mask
+        self._open: set[Ear] = set()
+        self._watches: list[asyncio.Task[None]] = []
         self.is_closing = False
         self.heartbeat_s = HEARTBEAT_S
 
     @asynccontextmanager
-    async def subscribed(self) -> AsyncIterator[asyncio.Event]:
+    async def subscribed(self, *, hears_drafts: bool = False) -> AsyncIterator[Ear]:
         """An event that is set whenever a stream should look again."""
-        wake = asyncio.Event()
+        wake = Ear(hears_drafts=hears_drafts)
         self._open.add(wake)
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._listen())
+        if not self._watches or any(watch.done() for watch in self._watches):
+            self._rest()
+            self._watches = [asyncio.create_task(self._listen()), asyncio.create_task(self._overhear())]
         try:
             yield wake
         finally:
             self._open.discard(wake)
-            if not self._open and self._watch is not None:
-                self._watch.cancel()
-                self._watch = None
+            if not self._open:
+                self._rest()
 
     def close(self) -> None:
         """End every stream, so that the server can stop."""
         self.is_closing = True
         self._wake()
 
+    def _rest(self) -> None:
+        for watch in self._watches:
+            watch.cancel()
+        self._watches = []
+
     def _wake(self) -> None:
         for wake in self._open:
+            wake.is_news = True
             wake.set()
+
+    async def _overhear(self) -> None:
+        async for said in overheard(self._redis_url, DRAFTS):
+            if said.get("is_over") and said["text"]:
+                continue  # the page's own card has it
+            text = visible_lines(self._mask(str(said["text"])))
+            for wake in self._open:
+                if wake.hears_drafts and len(wake.drafted) < config.DRAFTS_MOST:
+                    wake.drafted[int(said["task"])] = text
+                    wake.set()
 
     async def _listen(self) -> None:
         seen: Cursor | None = None
@@ -117,13 +146,14 @@ async def all_events(request: Request, viewer: Asking) -> StreamingResponse:
 async def task_events(request: Request, viewer: Asking, task_id: str) -> StreamingResponse:
     """From its first event on, or from after `Last-Event-ID`."""
     number = tasks.parse_id(task_id)
-    if number is None or number not in await _visible(deps_of(request).db, viewer, {number}):
+    if number is None or number not in await seen(deps_of(request).db, viewer, {number}):
         raise HTTPException(404, "no such task")
     start = request.headers.get("last-event-id")
     return answer(_History(request, viewer, task=number).frames(start, from_the_start=True))
 
 
-async def _visible(db: Pool, viewer: Viewer, asked: set[int]) -> set[int]:
+async def seen(db: Pool, viewer: Viewer, asked: set[int]) -> set[int]:
+    """Those of these tasks that the viewer may see."""
     return await tasks.visible_among(
         db, asked, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
     )
@@ -178,8 +208,8 @@ class _History:
         """The next events that may be seen as one text, how far that is, and whether there are more at once."""
         page = await events.since(self._db, cursor, task=self._task)
         asked = {int(event["task_id"]) for event in page if event["task_id"]}
-        seen = await _visible(self._db, self._viewer, asked) if asked else set()
-        shown = [e for e in page if e["task_id"] and int(e["task_id"]) in seen]
+        may_be_seen = await seen(self._db, self._viewer, asked) if asked else set()
+        shown = [e for e in page if e["task_id"] and int(e["task_id"]) in may_be_seen]
         last = (Cursor.parse(page[-1]["cursor"]) if page else None) or cursor
         return ("".join(frame(e, id=e["cursor"]) for e in shown), last, len(page) == config.EVENTS_PAGE)
 
@@ -195,21 +225,33 @@ class _History:
 
 
 async def stamps(
-    hub: Hub, known: str, stamp: Callable[[], Awaitable[str | None]], every_s: float
+    hub: Hub,
+    known: str,
+    stamp: Callable[[], Awaitable[str | None]],
+    every_s: float,
+    visible: Callable[[set[int]], Awaitable[set[int]]],
 ) -> AsyncIterator[str]:
-    """`look` events, each with the page's new stamp, whenever the page would show something else.
+    """`look` events, each with the page's new stamp, whenever the page would show something else; `draft` events with the
+    text so far of an answer that is being written, of those tasks that are `visible`.
 
     `stamp` answers None when the viewer may not see the page any more, which ends the stream.
     """
-    async with hub.subscribed() as wake:
+    async with hub.subscribed(hears_drafts=True) as wake:
+        wake.is_news = True
         yield f"retry: {RETRY_MS}\n: hello\n\n"
         while not hub.is_closing:
-            now = await stamp()
-            if now is None:
-                yield frame({}, event="gone")
-                return
-            if now != known:
-                known = now
-                yield frame({"stamp": now}, event="look")
+            if wake.is_news:
+                wake.is_news = False
+                now = await stamp()
+                if now is None:
+                    yield frame({}, event="gone")
+                    return
+                if now != known:
+                    known = now
+                    yield frame({"stamp": now}, event="look")
+            told, wake.drafted = wake.drafted, {}
+            for task in sorted(await visible(set(told)) if told else ()):
+                yield frame({"task": str(task), "text": told[task]}, event="draft")
             if not await looked(wake, every_s):
+                wake.is_news = True
                 yield ": still here\n\n"

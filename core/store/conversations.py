@@ -179,6 +179,11 @@ class Outgoing:
     card_ref: str | None
     wanted: int
 
+    @property
+    def answers(self) -> int | None:
+        """The task whose answer it is, whole and final."""
+        return int(self.body["task"]) if self.body and "task" in self.body else None
+
 
 def _outgoing(r: Mapping[str, Any]) -> Outgoing:
     return Outgoing(

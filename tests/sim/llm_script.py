@@ -5,6 +5,7 @@ for is refused and remembered, and an answer that nobody asked for is left over:
 test passes on a conversation that did not happen.
 """
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +30,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `breaks_after` closes a stream after so many pieces, `fails_after` puts the vendor's error there."""
+    """One answer. `breaks_after` closes a stream after so many pieces, `fails_after` puts the vendor's error there, and
+    `held_after` holds it there until `held` is set."""
 
     text: str = ""
     calls: tuple[Call, ...] = ()
@@ -38,6 +40,8 @@ class Reply:
     breaks_after: int | None = None
     fails_after: int | None = None
     pause_s: float = 0.0
+    held: asyncio.Event | None = None
+    held_after: int = 0
 
 
 def Say(text: str, **how: Any) -> Reply:

@@ -143,6 +143,8 @@ class ModelServer(ABC):
         await response.prepare(request)
         sent = 0
         async for event in self.stream(body, reply, self._answers):
+            if reply.held is not None and sent == reply.held_after:
+                await reply.held.wait()
             if sent == reply.breaks_after:
                 self._cut(request)
                 return response

@@ -95,6 +95,12 @@ class AnthropicProvider:
         calls: dict[int, _Call] = {}
         finish: str | None = None
         model, usage, is_over = "", Usage(), False
+
+        def write(piece: str) -> None:
+            text.add(piece)
+            if not calls:
+                on_delta(piece)
+
         stream = await self._messages.create(**request, stream=True)
         async with stream:
             async for event in stream:
@@ -103,14 +109,13 @@ class AnthropicProvider:
                         model, usage = event.message.model, _usage(event.message.usage)
                     case "content_block_start":
                         if event.content_block.type == "tool_use":
+                            on_delta(None)
                             calls[event.index] = _Call(event.content_block.id, event.content_block.name)
                         elif event.content_block.type == "text" and event.content_block.text:
-                            text.add(event.content_block.text)
-                            on_delta(event.content_block.text)
+                            write(event.content_block.text)
                     case "content_block_delta":
                         if event.delta.type == "text_delta":
-                            text.add(event.delta.text)
-                            on_delta(event.delta.text)
+                            write(event.delta.text)
                         elif event.delta.type == "input_json_delta" and event.index in calls:
                             calls[event.index].arguments.add(event.delta.partial_json)
                     case "message_delta":

@@ -71,6 +71,7 @@ class Models:
         self._redaction = Redaction(secrets)
         self._now, self._sleep = now, sleep
         self._health = Health(now)
+        self._whole_only: set[str] = set()
 
     @classmethod
     def open(
@@ -136,8 +137,9 @@ class Models:
     ) -> Answer:
         """The first answer along the routes. Raises only `ModelUnavailable` and `ModelRefused` (and CancelledError).
 
-        `on_delta` gets the text as it is written, to show that something happens; when a stream breaks, the next
-        route starts anew, so the answer's own text is the only one to keep. `task` and `n` go into the records.
+        `on_delta` gets the text as it is written, to show that something happens, up to the first call of a tool; when a
+        stream breaks, the next route starts anew, after a None. The answer's own text is the only one to keep. `task` and
+        `n` go into the records.
         `model` (provider/model) is asked alone, if it is one of those configured for anything.
         """
         routes = self._routes(purpose, model)
@@ -193,6 +195,8 @@ class Models:
             await self._write(self._record_of(asked, route, began, "cancelled"))
             raise
         if isinstance(came, ProviderFailed):
+            if asked.on_delta is not None:
+                asked.on_delta(None)
             self._health.failed(route, came)
             if came.trouble is Trouble.REFUSED:
                 await self._write(self._record_of(asked, route, began, "refused", error_class=came.trouble))
@@ -208,17 +212,19 @@ class Models:
         return answer
 
     async def _complete(self, asked: Asked, route: Route, timeout_s: float) -> Completion | ProviderFailed:
+        on_delta = None if route.provider in self._whole_only else asked.on_delta
         try:
             # The SDK's own timeout is per read; this one is for the whole, against servers that drip.
             async with asyncio.timeout(timeout_s):
-                return await self._providers[route.provider].complete(
-                    route.model,
-                    asked.turns,
-                    asked.tools,
-                    max_output_tokens=asked.max_output_tokens,
-                    timeout_s=timeout_s,
-                    on_delta=asked.on_delta,
-                )
+                try:
+                    return await self._once(asked, route, timeout_s, on_delta)
+                except ProviderFailed as failed:
+                    if on_delta is None or failed.trouble is not Trouble.BAD_REQUEST:
+                        raise
+                # Some servers that speak a vendor's language can't stream: what they refuse so, they may answer whole.
+                whole = await self._once(asked, route, timeout_s, None)
+                self._whole_only.add(route.provider)
+                return whole
         except ProviderFailed as failed:
             return failed
         except TimeoutError:
@@ -227,6 +233,16 @@ class Models:
             # An SDK is others' code: whatever else it raises is one more way of not answering. No text: it may quote.
             log.warning("%s failed in a way we do not know: %s", route, type(error).__name__)
             return ProviderFailed(Trouble.BAD_ANSWER)
+
+    async def _once(self, asked: Asked, route: Route, timeout_s: float, on_delta: OnDelta | None) -> Completion:
+        return await self._providers[route.provider].complete(
+            route.model,
+            asked.turns,
+            asked.tools,
+            max_output_tokens=asked.max_output_tokens,
+            timeout_s=timeout_s,
+            on_delta=on_delta,
+        )
 
     def _answer(self, asked: Asked, route: Route, came: Completion, began: float) -> Answer:
         return Answer(
@@ -309,7 +325,7 @@ class Models:
 def _unfailing(on_delta: OnDelta) -> OnDelta:
     """What only shows that something happens must not spoil the answer."""
 
-    def tell(piece: str) -> None:
+    def tell(piece: str | None) -> None:
         try:
             on_delta(piece)
         except Exception as error:

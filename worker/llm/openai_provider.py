@@ -102,6 +102,8 @@ class OpenAIProvider:
                     finish = choice.finish_reason or finish
                     refusal.add(choice.delta.refusal or "")
                     for part in choice.delta.tool_calls or []:
+                        if not calls:
+                            on_delta(None)
                         call = calls.setdefault(part.index, _Call())
                         call.id = part.id or call.id
                         if part.function is not None:
@@ -109,7 +111,8 @@ class OpenAIProvider:
                             call.arguments.add(part.function.arguments or "")
                     if choice.delta.content:
                         text.add(choice.delta.content)
-                        on_delta(choice.delta.content)
+                        if not calls:
+                            on_delta(choice.delta.content)
         if finish is None:
             raise ProviderFailed(Trouble.BAD_ANSWER, code="cut_off")
         good, bad = split_calls(

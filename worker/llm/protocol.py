@@ -18,7 +18,8 @@ TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Role = Literal["system", "user", "assistant", "tool"]
 Stop = Literal["end", "tools", "length", "refused"]
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
-OnDelta = Callable[[str], None]
+# Gets the text of an answer as it is written; None: what came so far is not the answer (it calls a tool, or begins anew).
+OnDelta = Callable[[str | None], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,11 +145,29 @@ async function look() {
   if (again) { again = false; look(); }
 }
 
+// An answer while it is written: in the task's card, until the card has it.
+function draft({ task, text }) {
+  const card = document.getElementById(`task-${task}`);
+  if (!card || card.querySelector(".answer:not(.is-draft)")) return;
+  let part = card.querySelector(".is-draft");
+  if (!text) { part?.remove(); return; }
+  const atEnd = isAtEnd();
+  if (!part) {
+    part = document.createElement("p");
+    part.className = "answer is-draft";
+    part.setAttribute("aria-label", "Being written");
+    card.insertBefore(part, card.querySelector(":scope > :is(.facts, .quote, .buttons, .card-foot)"));
+  }
+  part.textContent = text;
+  if (atEnd && document.getElementById("log")) toEnd();
+}
+
 function listen() {
   if (!main?.dataset.live || source) return;
   const query = new URLSearchParams({ page: main.dataset.live, stamp: main.dataset.stamp });
   source = new EventSource(`/live?${query}`);
   source.addEventListener("look", look);
+  source.addEventListener("draft", (event) => draft(JSON.parse(event.data)));
   source.addEventListener("gone", () => { source.close(); location.reload(); });
 }
 

@@ -1,0 +1,134 @@
+"""Hands answers that are being written to the channels that can show them: best effort, beside the courier.
+
+It hears the worker over Redis, coalesces, and asks the database before every call whether this bot may show the draft there:
+of several bots one does, and none after the task's end. The courier ends a draft with the whole answer; one that comes to
+nothing is taken back, also after its bot has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bot.sending import Drafting, MaybeSent, NotSent, Sender
+from core import config
+from core.db import DATABASE_AWAY, Pool
+from core.ring import DRAFTS, overheard
+from core.store import conversations, drafts
+from core.store.conversations import Conversation
+
+log = logging.getLogger(__name__)
+
+
+class Drafts:
+    def __init__(self, db: Pool, redis_url: str, senders: Sequence[Sender], mask: Callable[[str], str]) -> None:
+        self._db, self._redis_url, self._mask = db, redis_url, mask
+        self._senders = {s.channel: s for s in senders if isinstance(s, Drafting)}
+        self._channels = list(self._senders)
+        self._holder = uuid.uuid4().hex
+        self._followed: dict[int, _Followed] = {}
+
+    async def run(self) -> None:
+        """Show drafts for ever."""
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            async for said in overheard(self._redis_url, DRAFTS):
+                self.hear(said)
+        finally:
+            left = [sweeping, *(f.following for f in self._followed.values())]
+            for one in left:
+                one.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def hear(self, said: dict[str, Any]) -> None:
+        """One piece of news: the whole text so far of one task's answer."""
+        task = int(said["task"])
+        followed = self._followed.get(task)
+        if followed is None:
+            if not self._channels or not said["text"] or len(self._followed) >= config.DRAFTS_MOST:
+                return
+            followed = self._followed[task] = _Followed()
+            followed.following = asyncio.create_task(self._follow(task, followed))
+        followed.text, followed.is_over = str(said["text"]), bool(said.get("is_over"))
+        followed.news.set()
+
+    async def _follow(self, task: int, followed: _Followed) -> None:
+        """Show one answer wherever it goes, until it is over."""
+        try:
+            places = await drafts.places(self._db, task, self._channels)
+            while places:
+                if not await _told(followed.news, config.DRAFT_SILENCE_S):
+                    followed.text = ""
+                    break
+                followed.news.clear()
+                if followed.is_over or not followed.text:
+                    break
+                text = self._mask(followed.text)
+                places = [place for place in places if await self._show(task, place, text)]
+                await asyncio.sleep(config.DRAFT_SHOW_GAP_S)
+            if not followed.text:
+                await self._take_back(task)
+        except DATABASE_AWAY as error:
+            log.info("the answer of task %s is not shown while it is written: %s", task, type(error).__name__)
+        finally:
+            del self._followed[task]
+
+    async def _show(self, task: int, place: Conversation, text: str) -> bool:
+        """Whether to go on there."""
+        held = await drafts.hold(self._db, task, place.id, self._holder)
+        if held is None:
+            return False
+        sender = self._senders[place.channel]
+        ref, goes_on = held.ref, False
+        try:
+            async with asyncio.timeout(config.SEND_TIMEOUT_S / 2):
+                ref = await sender.draft(place, task, text, held.ref)
+            goes_on = True
+        except (NotSent, MaybeSent, TimeoutError) as error:
+            log.info("a draft of task %s is not shown: %s", task, type(error).__name__)
+        except Exception as error:
+            log.warning("a draft of task %s broke: %s", task, type(error).__name__)
+        await drafts.shown(self._db, task, place.id, self._holder, ref)
+        return goes_on
+
+    async def _sweep(self) -> None:
+        """Take back what bots that are gone have left."""
+        while True:
+            try:
+                await self._take_back(None)
+            except DATABASE_AWAY as error:
+                log.info("drafts cannot be looked after: %s", type(error).__name__)
+            await asyncio.sleep(config.DRAFT_SILENCE_S)
+
+    async def _take_back(self, task: int | None) -> None:
+        for stale in await drafts.withdrawn(self._db, task, self._holder, self._channels):
+            place = await conversations.by_id(self._db, stale.conversation)
+            try:
+                if place is not None and (stale.ref is not None or task is not None):
+                    async with asyncio.timeout(config.SEND_TIMEOUT_S / 2):
+                        await self._senders[place.channel].draft(place, stale.task, "", stale.ref)
+            except Exception as error:
+                log.warning("a draft of task %s could not be taken back: %s", stale.task, type(error).__name__)
+            await drafts.forget(self._db, stale.task, stale.conversation)
+
+
+class _Followed:
+    """An answer that is being shown, and its newest text."""
+
+    following: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.text, self.is_over = "", False
+        self.news = asyncio.Event()
+
+
+async def _told(news: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        return False
+    return True

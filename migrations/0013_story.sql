@@ -1,0 +1,51 @@
+-- Answers while they are written: which bot shows one where, and by which of the vendor's messages.
+--
+-- The text itself is kept nowhere. A row says that a message may stand in a chat that only the answer can end, or that must be
+-- taken back: it outlives the bot that made it. The task's row is locked first, so that no draft begins after its end.
+
+create table drafts (
+    task_id         bigint not null references tasks on delete cascade,
+    conversation_id bigint not null references conversations,
+    holder          text not null,
+    provider_ref    text,
+    busy_until      timestamptz,
+    lease_until     timestamptz not null,
+    primary key (task_id, conversation_id)
+);
+
+-- Whether this bot may show a draft there now, and the message that shows it; until `draft_shown_v1` nobody else touches it.
+create function hold_draft_v1(p_task bigint, p_conversation bigint, p_holder text, p_lease_s real, p_busy_s real)
+returns table (ref text) language plpgsql as $$
+begin
+    perform from tasks t where t.id = p_task and t.status not in ('succeeded', 'failed', 'abandoned', 'cancelled') for share;
+    if not found then return; end if;
+    return query
+    insert into drafts as d (task_id, conversation_id, holder, busy_until, lease_until)
+    values (p_task, p_conversation, p_holder, now() + make_interval(secs => p_busy_s), now() + make_interval(secs => p_lease_s))
+    on conflict (task_id, conversation_id) do update
+       set holder = excluded.holder, busy_until = excluded.busy_until, lease_until = excluded.lease_until
+     where d.holder = p_holder or d.lease_until < now()
+    returning d.provider_ref;
+end $$;
+
+create function draft_shown_v1(p_task bigint, p_conversation bigint, p_holder text, p_ref text) returns void language plpgsql as $$
+begin
+    update drafts set provider_ref = p_ref, busy_until = null
+     where task_id = p_task and conversation_id = p_conversation and holder = p_holder;
+end $$;
+
+-- Drafts to be taken back: those of `p_task` that this bot holds, or, with no task, those whose bot is gone. Not while an answer
+-- is on its way that ends them.
+create function withdrawn_drafts_v1(p_task bigint, p_holder text, p_channels text[], p_busy_s real)
+returns table (task_id bigint, conversation_id bigint, ref text) language plpgsql as $$
+begin
+    return query
+    update drafts d set holder = p_holder, busy_until = now() + make_interval(secs => p_busy_s),
+           lease_until = now() + make_interval(secs => p_busy_s)
+      from conversations c
+     where c.id = d.conversation_id and c.channel = any (p_channels)
+       and case when p_task is null then d.lease_until < now() else d.task_id = p_task and d.holder = p_holder end
+       and not exists (select from outbox o where o.conversation_id = d.conversation_id and o.kind = 'text'
+                       and o.status in ('pending', 'sending', 'unknown') and (o.body ->> 'task')::bigint = d.task_id)
+    returning d.task_id, d.conversation_id, d.provider_ref;
+end $$;
