@@ -125,7 +125,7 @@ async def _edited(
         edit = editing.edited(item["action"], planned.args, planned.origins, pressed.args, manifest, by=person.key)
         editing.refuse_forbidden(edit, item["action"], manifest, deps.organisation, rights, planned.now)
     except editing.BadEdit as error:
-        return Invalid(row["id"], str(error))
+        return Invalid(row["id"], str(error), error.field)
     return more | edit.as_more()
 
 

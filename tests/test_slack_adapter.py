@@ -13,6 +13,7 @@ from core.db import Pool
 from core.deps import Deps
 from core.models import Decided, Duplicate, Inbound, Press, Received
 from core.store.people import Principal
+from tests.sim.faults import delay
 from tests.slack_house import Mode, SlackHouse, open_slack_house
 
 DELETE = "do files.delete paths=old.log"
@@ -138,13 +139,63 @@ async def test_an_edit_is_a_form_of_the_arguments_with_its_errors_in_place(slack
     await slack.ann.mention(DELETE, "C0OPS")
     approval, card = await slack.ask()
     await slack.ann.press(card, "Edit…")
-    await slack.until(slack.ann.views)
+    await slack.until(lambda: [one for one in slack.ann.views() if "submit" in one.body])
     [view] = slack.ann.views()
+    assert [call.body["view"].get("submit") is None for call in slack.sim.journal.of("slack", "views.open")] == [True]
     wrong = (await slack.ann.submit(view, {"arg:paths": "old.log\n{{ 1.paths }}"})).answer
     assert wrong is not None and "references" in wrong["errors"]["arg:paths"]
     assert (await slack.ann.submit(view, {"arg:paths": "new.log\nother.log"})).acked
     assert await status_of(slack, approval) == "superseded"
     assert await slack.db.fetchval("select args from steps") == {"paths": ["new.log", "other.log"]}
+
+
+async def test_what_the_schema_forbids_is_said_at_its_field(slack: SlackHouse) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    approval, card = await slack.ask()
+    await slack.ann.press(card, "Edit…")
+    await slack.until(lambda: [one for one in slack.ann.views() if "submit" in one.body])
+    refused = (await slack.ann.submit(slack.ann.views()[0], {"arg:paths": "\n"})).answer
+    assert refused is not None and list(refused["errors"]) == ["arg:paths"]
+    assert await status_of(slack, approval) == "pending"
+
+
+async def test_a_form_for_an_edit_shows_a_stranger_and_a_late_one_nothing(slack: SlackHouse) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    _, card = await slack.ask()
+    await slack.eve.press(card, "Edit…")
+    await slack.until(lambda: [one for one in slack.eve.views() if "nothing here that you can edit" in str(one.body)])
+    await slack.ann.press(card, "Approve")
+    await slack.ann.press(card, "Edit…", version=0)
+    await slack.until(lambda: [one for one in slack.ann.views() if "decided already" in str(one.body)])
+    assert "old.log" not in str([one.body for one in (*slack.eve.views(), *slack.ann.views())])
+
+
+@pytest.mark.parametrize("button", ["Edit…", "Ask the agent…", "Deny with a reason…"])
+async def test_a_trigger_that_is_spent_or_too_old_is_said(slack: SlackHouse, button: str) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    _, card = await slack.ask()
+    slack.sim.world.trigger_life_s = 0.0
+    await slack.ann.press(card, button)
+    await slack.told(slack.ann, "Please press again")
+    assert slack.ann.views() == []
+    slack.sim.world.trigger_life_s = 3.0
+    first = await slack.ann.press(card, button)
+    await slack.until(slack.ann.views)
+    await slack.sim.deliver("interactive", first.payload)
+    await slack.until(lambda: len(slack.sim.ephemeral("U01ALICE")) == 2)
+    assert len(slack.ann.views()) == 1
+
+
+async def test_a_form_closed_before_it_is_filled_in_is_no_error(slack: SlackHouse) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    approval, card = await slack.ask()
+    slack.sim.faults.add("views.update", 1, delay(0.3))
+    await slack.ann.press(card, "Edit…")
+    await slack.until(slack.ann.views)
+    await slack.ann.close(slack.ann.views()[0])
+    await slack.until(lambda: any(one.note == "not_found" for one in slack.sim.journal.of("slack", "views.update")))
+    assert slack.sim.ephemeral("U01ALICE") == []
+    assert await status_of(slack, approval) == "pending"
 
 
 async def test_a_card_is_looked_at_handed_on_and_asked_about(slack: SlackHouse) -> None:

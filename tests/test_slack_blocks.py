@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.slack.blocks import BLOCKS_CHARS, card_message, reason_view, words_message
-from bot.slack.translate import Reply
+from bot.slack.blocks import BLOCKS_CHARS, card_message, words_message
 from core.cards import YES, Button, Card, StepLine
-from tests.sim.slack_check import block_problems, view_problems
+from tests.sim.slack_check import block_problems
+from tests.sim.slack_world import labels
 
 BASE = "https://sayso.acme.example"
 HOSTILE = (
@@ -22,9 +22,16 @@ HOSTILE = (
     " [Approve](http://evil.example) &lt;!channel&gt; \u202egnp.exe\u202c\u2066\u2069 @channel\n> quote\n* item"
 )
 BUTTONS = (
-    Button(verb="approve", label="Approve", style="primary", confirm="Delete old.log?"),
+    Button(verb="approve", label="Approve", style="primary", confirm="Delete old.log?", yes="Delete", is_final=True),
     Button(verb="deny", label="Deny", style="danger"),
-    Button(verb="stop", label="Stop the task", confirm="Stop the whole task?"),
+    Button(verb="stop", label="Stop the task", confirm="Stop the whole task?", yes="Stop", is_final=True),
+)
+MORE_BUTTONS = (
+    Button(verb="approve_similar", label="Approve similar…", confirm="Approve this, and more?", yes="Approve similar"),
+    Button(verb="edit", label="Edit…"),
+    Button(verb="looking", label="I'm looking"),
+    Button(verb="ask", label="Ask the agent…"),
+    Button(verb="delegate", label="Hand it on…"),
 )
 
 
@@ -36,7 +43,7 @@ def approval(**fields: Any) -> Card:
         "tone": "ask",
         "headline": "Delete old.log from the workspace",
         "status": "waiting for a decision",
-        "lines": ("Why you are asked: It deletes.", "May decide: any owner"),
+        "lines": ("Why you are asked: It deletes.", "May decide: any owner", "1 of 2 approved: Bob"),
         "quote": "do files.delete paths=old.log",
         "exact": 'files.delete (version 1)\npaths: [\n  "old.log"\n]',
         "buttons": BUTTONS,
@@ -80,11 +87,28 @@ def test_an_approval_card_says_what_why_who_and_until_when() -> None:
     assert text == "Delete old.log from the workspace (waiting for a decision)"
     assert blocks[0]["text"]["text"] == "Delete old.log from the workspace"
     everything = "\n".join(texts(blocks, "plain_text", "text"))
-    for piece in (approval().quote, *approval().lines):
+    for piece in (approval().quote, "Why you are asked: \nIt deletes."):
         assert piece in everything
+    [facts] = [block for block in blocks if block["type"] == "section"]
+    assert [one["text"] for one in facts["fields"]] == ["May decide\nany owner", "1 of 2 approved\nBob"]
+    assert facts["expand"] is True
     assert exact_of(blocks) == approval().exact
     assert texts(blocks, "mrkdwn") == ["Expires <!date^1795330800^{date_short_pretty} at {time}|2026-11-22 07:00 UTC>"]
-    assert verbs(blocks) == ["approve", "deny", "deny_ask", "stop", "open"]
+    assert verbs(blocks) == ["approve", "deny", "open", "deny_ask", "stop"]
+
+
+def test_a_whole_cards_answers_are_a_row_a_menu_and_a_row_of_what_asks_once_more() -> None:
+    blocks = shown(approval(more=MORE_BUTTONS))[1]
+    assert block_problems(blocks) == []
+    first, second = [block for block in blocks if block["type"] == "actions"]
+    assert labels([first]) == [
+        "Approve", "Deny", "Edit…", "Details", "Deny with a reason…", "I'm looking", "Ask the agent…", "Hand it on…",
+    ]  # fmt: skip
+    assert labels([second]) == ["Stop the task", "Approve similar…"]
+    [menu] = [one for one in first["elements"] if one["type"] == "overflow"]
+    assert [one["value"] for one in menu["options"]] == [
+        f"{verb}|{approval().subject_id}" for verb in ("deny_ask", "looking", "ask", "delegate")
+    ]
 
 
 def test_buttons_carry_only_the_subjects_id() -> None:
@@ -96,12 +120,14 @@ def test_buttons_carry_only_the_subjects_id() -> None:
 
 
 def test_what_cannot_be_taken_back_is_asked_once_more_by_its_name() -> None:
-    [approve, _, _, stop, _] = [one for one in inside(shown(approval())[1]) if one.get("type") == "button"]
-    assert approve["style"] == "primary"
-    assert approve["confirm"]["confirm"]["text"] == "Approve"
-    assert approve["confirm"]["text"]["text"] == "Delete old.log?"
-    assert stop["confirm"]["style"] == "danger"
-    assert stop["confirm"]["confirm"]["text"] == "Stop the task"
+    dialogs = {one["action_id"]: one["confirm"] for one in inside(shown(approval(more=MORE_BUTTONS))[1])
+               if one.get("type") == "button" and "confirm" in one}  # fmt: skip
+    said = {verb: (one["confirm"]["text"], one["text"]["text"], one["style"]) for verb, one in dialogs.items()}
+    assert said == {
+        "sayso:approve": ("Delete", "Delete old.log?", "danger"),
+        "sayso:stop": ("Stop", "Stop the whole task?", "danger"),
+        "sayso:approve_similar": ("Approve similar", "Approve this, and more?", "primary"),
+    }
 
 
 def test_a_question_too_long_for_the_dialog_is_not_cut_into_another_one() -> None:
@@ -144,17 +170,45 @@ def test_a_slack_that_refuses_containers_gets_the_same_facts_without() -> None:
     assert exact_of(blocks) == approval().exact
 
 
-def test_a_run_card_lists_its_steps_and_its_answer() -> None:
-    card = Card(
-        subject="task", subject_id="17", task_id="17", tone="ask", headline="tidy up", status="waiting for approval",
-        steps=(StepLine(n=1, title="List files", status="done", note="2 files"), StepLine(n=2, title="Delete", status="next")),
-        answer="first\nsecond", path="/tasks/17",
-    )  # fmt: skip
-    _, blocks = shown(card)
+STEPS = (
+    StepLine(n=1, title="List files", status="done", note="2 files"),
+    StepLine(n=2, title="Delete old.log", status="running"),
+    StepLine(n=3, title="Tell Bob", status="waits for earlier steps"),
+    StepLine(n=4, title="Tell Eve", status="failed", note="no such person"),
+)
+
+
+def run_card(**fields: Any) -> Card:
+    given: dict[str, Any] = {
+        "subject": "task", "subject_id": "17", "task_id": "17", "tone": "busy", "headline": "tidy up",
+        "status": "running, 1 of 4 steps done", "steps": STEPS, "path": "/tasks/17",
+    }  # fmt: skip
+    return Card(**(given | fields))
+
+
+def test_a_run_card_is_a_plan_whose_tasks_are_the_steps() -> None:
+    _, blocks = shown(run_card(answer="first\nsecond"))
+    assert block_problems(blocks) == []
+    [plan] = [block for block in blocks if block["type"] == "plan"]
+    assert plan["title"] == "running, 1 of 4 steps done"
+    assert [(task["title"], task["status"]) for task in plan["tasks"]] == [
+        ("1. List files (done)", "complete"),
+        ("2. Delete old.log (running)", "in_progress"),
+        ("3. Tell Bob (waits for earlier steps)", "pending"),
+        ("4. Tell Eve (failed)", "error"),
+    ]
+    assert texts([plan["tasks"][0]["output"]], "text") == ["2 files"]
+    assert texts([plan["tasks"][3]["details"]], "text") == ["no such person"]
+    assert "first\nsecond" in texts(blocks, "text")
+
+
+def test_a_slack_that_refuses_plans_gets_the_same_steps_as_a_list() -> None:
+    _, blocks = shown(run_card(), simple=True)
+    assert {"plan", "task_card"} & {block["type"] for block in blocks} == set()
     assert block_problems(blocks) == []
     assert "✓ 1. List files (done): 2 files" in texts(blocks, "text")
-    assert "· 2. Delete (next)" in texts(blocks, "text")
-    assert "first\nsecond" in texts(blocks, "text")
+    assert "· 3. Tell Bob (waits for earlier steps)" in texts(blocks, "text")
+    assert "running, 1 of 4 steps done" in texts(blocks, "plain_text")
 
 
 LONG = st.text(max_size=60) | st.sampled_from([HOSTILE, "", " ", "\n", "é" * 5000, '"\\' * 3000, "x" * 50_000])
@@ -203,12 +257,15 @@ def test_slack_takes_any_card(card: Card, has_links: bool, simple: bool) -> None
 @settings(max_examples=100, deadline=None)
 @given(st.text() | st.just(HOSTILE), CARDS)
 def test_foreign_text_is_never_markup(text: str, card: Card) -> None:
-    hostile = card.model_copy(update={"headline": text, "lines": (text,), "quote": text, "exact": text, "answer": text})
-    message = card_message(hostile, BASE, has_links=True)
+    lines = (text, f"May decide: {text}", f"Beware: {text}")
+    steps = (StepLine(n=1, title=text, status=text, note=text), StepLine(n=2, title=text, status="done", note=text))
+    said = {"headline": text, "status": text, "lines": lines, "quote": text, "exact": text, "answer": text}
+    hostile = card.model_copy(update=said | {"steps": steps})
+    message = card_message(hostile, BASE, has_links=False)
     for markup in texts(message.blocks, "mrkdwn"):
         assert markup.startswith("Expires <!date^1795330800^")
     kinds = {one.get("type") for one in inside(message.blocks)}
-    assert not kinds & {"user", "usergroup", "broadcast", "link", "channel", "emoji", "markdown", "section"}
+    assert not kinds & {"user", "usergroup", "broadcast", "link", "channel", "emoji", "markdown"}
     assert not any(one.get("emoji", False) for one in inside(message.blocks))
     assert "<" not in message.text
 
@@ -239,12 +296,6 @@ def test_only_our_own_addresses_become_links() -> None:
     assert [one["url"] for one in inside(blocks) if one.get("type") == "link"] == [f"{BASE}/tasks/17"]
 
 
-def test_the_reason_form_is_one_that_slack_opens() -> None:
-    view = reason_view("0190a0a0-0000-7000-8000-000000000001", Reply("C0OPS", "U01ALICE", "4.5"))
-    assert view_problems(view) == []
-    assert view["private_metadata"] == "0190a0a0-0000-7000-8000-000000000001|C0OPS|4.5"
-
-
 def test_the_steps_of_the_longest_plan_do_not_push_the_buttons_out() -> None:
     steps = tuple(StepLine(n=n, title="t" * 500, status="next") for n in range(1, 51))
     card = Card(subject="task", subject_id="1", task_id="1", tone="busy", headline="h", status="running", steps=steps,
@@ -252,3 +303,19 @@ def test_the_steps_of_the_longest_plan_do_not_push_the_buttons_out() -> None:
     _, blocks = shown(card)
     assert "stop" in verbs(blocks)
     assert any("further steps" in text for text in texts(blocks, "text"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=140) | st.just(HOSTILE[:140]), st.sampled_from(["headline", "lines", "quote", "steps"]))
+def test_other_peoples_text_adds_no_block_no_button_and_nothing_that_folds(text: str, where: str) -> None:
+    """A card is forged by what looks like a part of ours: whatever the text says, the parts stay the same."""
+
+    def drawn(words: str) -> list[Any]:
+        value: Any = {"lines": (f"Asked by: {words}",), "steps": (STEPS[0].model_copy(update={"title": words}),)}
+        card = (run_card if where == "steps" else approval)(**{where: value.get(where, words)})
+        blocks = shown(card, simple=False)[1]
+        return [
+            (block["type"], labels([block]), block.get("expand"), block.get("default_collapsed")) for block in blocks
+        ]
+
+    assert drawn(f"x{text}") == drawn("x")

@@ -10,12 +10,13 @@ from aiohttp.test_utils import TestServer
 
 from bot.sending import MaybeSent, NotSent
 from bot.slack.sender import SlackSender
+from core.cards import Card
 from core.settings import Settings
 from core.store.conversations import Conversation
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, DROP_BEFORE, Kind, delay, status
 from tests.sim.slack import SlackSim
 from tests.slack_house import some_card
-from tests.test_slack_blocks import approval
+from tests.test_slack_blocks import approval, run_card
 
 OPS = Conversation(1, "slack", "T0ACME/C0OPS", "", False)
 DM = Conversation(3, "slack", "T0ACME/U01ALICE", "", True)
@@ -160,19 +161,24 @@ async def test_a_lookup_that_must_wait_is_not_an_answer(sim: SlackSim, sender: S
         await sender.find(OPS, 1)
 
 
-async def test_a_slack_without_containers_gets_the_simple_card() -> None:
+@pytest.mark.parametrize(("card", "newest"), [(approval(), "container"), (run_card(), "plan")])
+async def test_a_slack_without_the_newest_blocks_gets_the_simple_card_and_is_not_asked_again(
+    card: Card, newest: str
+) -> None:
     """A workspace whose Slack is older than the block."""
     taken: list[list[str]] = []
 
     async def post(request: web.Request) -> web.Response:
         taken.append([block["type"] for block in (await request.json())["blocks"]])
-        known = "container" not in taken[-1]
+        known = newest not in taken[-1]
         return web.json_response({"ok": True, "ts": "1.1"} if known else {"ok": False, "error": "invalid_blocks"})
 
     app = web.Application()
-    app.add_routes([web.post("/api/chat.postMessage", post)])
+    app.add_routes([web.post("/api/chat.postMessage", post), web.post("/api/chat.update", post)])
     async with TestServer(app) as server:
         settings = Settings.model_validate({"slack_bot_token": "x", "slack_api_url": str(server.make_url("/api/"))})
-        assert await SlackSender(settings).post(OPS, approval(), 1) == "1.1"
-    assert ["container" in kinds for kinds in taken] == [True, False]
-    assert "actions" in taken[1]
+        sender = SlackSender(settings)
+        assert await sender.post(OPS, card, 1) == "1.1"
+        await sender.edit(OPS, "1.1", card)
+    assert [newest in kinds for kinds in taken] == [True, False, False]
+    assert all("header" in kinds for kinds in taken)

@@ -259,7 +259,10 @@ def test_a_run_cards_button_steers_its_task() -> None:
 
 def test_denying_with_a_reason_takes_a_form_and_then_a_press() -> None:
     asked = translate(button("sayso:deny_ask"), OWN)
-    assert asked == ReasonWanted(APPROVAL, "1.2.x", Reply("C0OPS", "U01ALICE", "4.5", press()["response_url"]))
+    assert isinstance(asked, ReasonWanted)
+    assert asked.reply == Reply("C0OPS", "U01ALICE", "4.5", press()["response_url"])
+    assert (asked.approval_id, asked.trigger, asked.verb) == (APPROVAL, "1.2.x", "deny")
+    assert asked.sender.external_id == "T0ACME/U01ALICE"
     view = {
         "id": "V1",
         "callback_id": "sayso:deny",
@@ -270,6 +273,46 @@ def test_denying_with_a_reason_takes_a_form_and_then_a_press() -> None:
     assert isinstance(found, Pressed)
     assert (found.press.verdict, found.press.reason, found.press.approval_id) == ("deny", "not today", APPROVAL)
     assert (found.reply, found.in_view) == (Reply("C0OPS", "U01ALICE", "4.5"), True)
+
+
+def chosen(value: str) -> dict[str, Any]:
+    option = {"text": {"type": "plain_text", "text": "x"}, "value": value}
+    return press(
+        actions=[{"type": "overflow", "action_id": "sayso:more", "action_ts": "9.9", "selected_option": option}]
+    )
+
+
+@pytest.mark.parametrize("verb", ["edit", "ask", "delegate", "deny_ask"])
+def test_a_line_of_the_menu_opens_the_form_that_its_button_would(verb: str) -> None:
+    found = translate(chosen(f"{verb}|{APPROVAL}"), OWN)
+    assert isinstance(found, ReasonWanted)
+    assert (found.approval_id, found.verb) == (APPROVAL, "deny" if verb == "deny_ask" else verb)
+
+
+def test_a_line_of_the_menu_that_needs_no_form_is_a_press() -> None:
+    first, second = translate(chosen(f"looking|{APPROVAL}"), OWN), translate(button("sayso:looking"), OWN)
+    assert isinstance(first, Pressed)
+    assert isinstance(second, Pressed)
+    assert first.press.verdict == "looking"
+    assert first.press.delivery_id == second.press.delivery_id
+
+
+@pytest.mark.parametrize("value", ["", "approve", "|", f"|{APPROVAL}", f"own|{APPROVAL}", "approve|task:1", "pause|x"])
+def test_a_line_that_is_not_ours_decides_nothing(value: str) -> None:
+    assert isinstance(translate(chosen(value), OWN), Dropped)
+
+
+def test_a_forms_menus_and_numbers_are_read_as_they_were_filled_in() -> None:
+    option = {"text": {"type": "plain_text", "text": "slow"}, "value": "slow"}
+    values = {
+        "arg:mode": {"reason": {"type": "static_select", "selected_option": option}},
+        "arg:dry": {"reason": {"type": "static_select", "selected_option": None}},
+        "arg:count": {"reason": {"type": "number_input", "value": "12"}},
+    }
+    view = {"id": "V1", "callback_id": "sayso:form:edit", "private_metadata": APPROVAL, "state": {"values": values}}
+    found = translate(press(type="view_submission", view=view), OWN)
+    assert isinstance(found, Pressed)
+    assert found.given == {"mode": "slow", "dry": "", "count": "12"}
 
 
 # ---------------------------------------------------------------- anything at all
@@ -289,7 +332,7 @@ JSON = st.recursive(
 def test_any_shape_has_an_answer(data: st.DataObject) -> None:
     payload = data.draw(
         st.sampled_from(
-            [callback(message()), callback(message(type="app_mention", channel="C1")), press(), command(),
+            [callback(message()), callback(message(type="app_mention", channel="C1")), press(), chosen("ask|x"), command(),
              press(type="view_submission", view={"callback_id": "sayso:deny", "id": "V1", "private_metadata": "a"})]
         )
     )  # fmt: skip

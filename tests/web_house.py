@@ -46,7 +46,10 @@ MANIFESTS = (
         name="files.delete",
         version="1",
         summary="Delete files",
-        args_schema={"type": "object", "properties": {"paths": {"type": "array", "items": {"type": "string"}}}},
+        args_schema={
+            "type": "object",
+            "properties": {"paths": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+        },
         schema_hash="h",
         permissions=(PermissionOn(permission=Permission.DELETE, resource="files:{paths}"),),
         effect_class=EffectClass.CHECKABLE,

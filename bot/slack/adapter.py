@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -19,11 +19,12 @@ from fastapi import APIRouter
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.response import BoltResponse
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack import words
-from bot.slack.blocks import Message, edit_view, reason_view, words_message, words_view
+from bot.slack.blocks import Message, words_message
+from bot.slack.forms import UNANSWERED, Forms
 from bot.slack.http import slack_router
 from bot.slack.payload import Own
 from bot.slack.sender import CALL_TIMEOUT_S, SlackSender, refusal, web_client
@@ -41,13 +42,12 @@ from bot.slack.translate import (
 from core import cards, config, editing
 from core import intake as core_intake
 from core.deps import Deps
-from core.models import Accepted, Decided, Duplicate, Inbound, Press, Received, SkillManifest
-from core.store import approvals, people, skills
+from core.models import Accepted, Decided, Duplicate, Inbound, Invalid, Press, Received
+from core.store import people
 from core.store.people import Principal
 
 log = logging.getLogger(__name__)
 
-UNANSWERED: Final = (SlackApiError, SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
 TELLING_MOST: Final = 1000
 CLOSE_S: Final = 2.0
 
@@ -69,6 +69,7 @@ class SlackAdapter:
         self._deps, self._intake = deps, intake
         self._settings = deps.settings
         self.sender = SlackSender(self._settings)
+        self.forms = Forms(deps, self.sender, self._tell)
         self.own: Own | None = None
         self._telling: set[asyncio.Task[None]] = set()
         # Requests are verified before they get here; who we are and what is ours to drop, we judge ourselves.
@@ -156,7 +157,7 @@ class SlackAdapter:
                 case Steered():
                     return await self._steered(found)
                 case ReasonWanted():
-                    self._later(self._ask_reason(found))
+                    self._later(self.forms.open(found))
                     return BoltResponse(status=200, body="")
         except Exception as error:
             # The error's text may hold what people wrote, so only its kind is logged.
@@ -177,40 +178,18 @@ class SlackAdapter:
         press = pressed.press
         if pressed.given is not None:
             try:
-                args = await self._changes(press.approval_id, pressed.given)
+                args = await self.forms.changes(press.approval_id, pressed.given)
             except editing.BadEdit as error:
-                return self._in_view(f"{FIELD_PREFIX}{error.field}" if error.field else "", str(error), pressed)
+                return _in_view(pressed, str(error), error.field)
             press = press.model_copy(update={"args": args})
         decided = await self._intake.press(self._deps, press)
         if isinstance(decided, Accepted):
             return BoltResponse(status=200, body="")
         answer = cards.press_answer(decided)
         if pressed.in_view:
-            return self._in_view("" if pressed.given is not None else REASON, answer, pressed)
+            return _in_view(pressed, answer, decided.field if isinstance(decided, Invalid) else "")
         self._later(self._tell(pressed.reply, answer))
         return BoltResponse(status=200, body="")
-
-    def _in_view(self, block: str, answer: str, pressed: Pressed) -> BoltResponse:
-        """The error at the field that it is about; at the first of an edit when it is about none."""
-        block = block or f"{FIELD_PREFIX}{next(iter(pressed.given or {}), '')}"
-        return BoltResponse(status=200, body={"response_action": "errors", "errors": {block: answer}})
-
-    async def _fields(self, approval_id: str) -> tuple[editing.Field, ...]:
-        """The form for what is asked about; empty when there is nothing to edit."""
-        row, manifest = await self._asked(approval_id)
-        return editing.form(row["items"][0]["action"]["args"], manifest) if row and manifest else ()
-
-    async def _changes(self, approval_id: str, given: Mapping[str, str]) -> dict[str, Any]:
-        row, manifest = await self._asked(approval_id)
-        if row is None or manifest is None:
-            raise editing.BadEdit("this can't be edited any more")
-        return editing.changes(row["items"][0]["action"]["args"], given, manifest)
-
-    async def _asked(self, approval_id: str) -> tuple[dict[str, Any] | None, SkillManifest | None]:
-        row = await approvals.whole(self._deps.db, approval_id)
-        if row is None or row["kind"] != "action":
-            return None, None
-        return row, (await skills.manifests(self._deps.db)).get(row["items"][0]["action"]["skill"])
 
     async def _steered(self, steered: Steered) -> BoltResponse:
         person = await people.behind(self._deps.db, steered.sender)
@@ -255,25 +234,6 @@ class SlackAdapter:
         except UNANSWERED:
             return False
 
-    async def _ask_reason(self, wanted: ReasonWanted) -> None:
-        view = await self._view(wanted)
-        if view is None:
-            await self._tell(wanted.reply, words.EDIT_ELSEWHERE)
-            return
-        try:
-            await self.sender.once.views_open(trigger_id=wanted.trigger, view=view)
-        except UNANSWERED as error:
-            log.warning("Slack did not open the form for a reason: %s", type(error).__name__)
-            await self._tell(wanted.reply, words.NO_FORM)
-
-    async def _view(self, wanted: ReasonWanted) -> dict[str, Any] | None:
-        if wanted.verb == "deny":
-            return reason_view(wanted.approval_id, wanted.reply)
-        if wanted.verb != "edit":
-            return words_view(wanted.verb, wanted.approval_id, wanted.reply)
-        fields = await self._fields(wanted.approval_id)
-        return edit_view(wanted.approval_id, fields, wanted.reply) if fields else None
-
     def _later(self, told: Coroutine[Any, Any, None]) -> None:
         """After the acknowledgement; best effort."""
         if len(self._telling) >= TELLING_MOST:
@@ -282,6 +242,13 @@ class SlackAdapter:
         task = asyncio.create_task(told)
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+
+def _in_view(pressed: Pressed, answer: str, field: str) -> BoltResponse:
+    """The error at the field that it is about; at the first one when the form has no such field."""
+    given = pressed.given
+    block = REASON if given is None else f"{FIELD_PREFIX}{field if field in given else next(iter(given), '')}"
+    return BoltResponse(status=200, body={"response_action": "errors", "errors": {block: answer}})
 
 
 def _quiet(name: str, level: int = logging.INFO) -> logging.Logger:

@@ -8,6 +8,7 @@ https://docs.slack.dev/reference/methods/chat.postMessage
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Final
 
 import aiohttp
@@ -30,10 +31,12 @@ AWAY_S: Final = 2.0
 FIND_PAGE: Final = 100
 FIND_PAGES: Final = 3
 OPENED_MOST: Final = 10_000
+SIMPLE_S: Final = 600
 EVENT_TYPE: Final = "sayso_message"
 
 # Slack's own words for these: some of it may have succeeded.
 _PERHAPS: Final = frozenset({"fatal_error", "internal_error"})
+_BLOCKS_REFUSED: Final = frozenset({"invalid_blocks", "invalid_blocks_format"})
 _LATER: Final = frozenset(
     {"ratelimited", "rate_limited", "service_unavailable", "team_added_to_org", "request_timeout"}
 )
@@ -75,6 +78,7 @@ class SlackSender:
         self.once = web_client(settings, may_repeat=False)
         self.again = web_client(settings, may_repeat=True)
         self._opened: dict[str, str] = {}
+        self._simple_until: dict[str, float] = {}
 
     async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
         """Answers the message's ts."""
@@ -121,16 +125,18 @@ class SlackSender:
         return None
 
     async def _shown(self, content: Card | str, call: Any, args: dict[str, Any]) -> Any:
-        """With the plainest blocks when Slack does not take the newest."""
+        """With the plainest blocks when Slack does not take the newest; for a while it is then not asked again."""
+        subject = content.subject if isinstance(content, Card) else "words"
+        simple = time.monotonic() < self._simple_until.get(subject, 0.0)
         try:
-            return await self._called(call, **args, **_fields(self._message(content, simple=False)))
+            return await self._called(call, **args, **_fields(self._message(content, simple=simple)))
         except NotSent as error:
-            if error.why.partition(":")[0] not in ("invalid_blocks", "invalid_blocks_format") or isinstance(
-                content, str
-            ):
+            if simple or subject == "words" or error.why.partition(":")[0] not in _BLOCKS_REFUSED:
                 raise
-            log.warning("Slack refuses a card's blocks; sending it in the simple form")
-            return await self._called(call, **args, **_fields(self._message(content, simple=True)))
+        answer = await self._called(call, **args, **_fields(self._message(content, simple=True)))
+        log.warning("Slack refuses the newest blocks of a card; cards go in the simple form for %d s", SIMPLE_S)
+        self._simple_until[subject] = time.monotonic() + SIMPLE_S
+        return answer
 
     def _message(self, content: Card | str, *, simple: bool) -> Message:
         if isinstance(content, str):

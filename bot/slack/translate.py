@@ -33,6 +33,7 @@ ACTION_PREFIX: Final = "sayso:"
 TASK_PREFIX: Final = "task:"
 DENY_ASK: Final = "sayso:deny_ask"
 DENY_VIEW: Final = "sayso:deny"
+MORE: Final = "sayso:more"
 REASON: Final = "reason"
 TASK_VERBS: Final = frozenset({"stop", "pause", "resume", "retry", "undo"})
 APPROVAL_VERBS: Final = frozenset(
@@ -95,6 +96,7 @@ class ReasonWanted:
     approval_id: str
     trigger: str
     reply: Reply
+    sender: Identity
     verb: str = "deny"
 
 
@@ -233,7 +235,7 @@ def _command(payload: Json, own: Own) -> Translated:
 
 def _action(payload: Json, own: Own) -> Translated:
     action = next((a for a in objects_at(payload, "actions") if id_at(a, "action_id").startswith(ACTION_PREFIX)), {})
-    action_id, value = id_at(action, "action_id"), id_at(action, "value")
+    action_id, value = _chosen(action)
     user, container = object_at(payload, "user"), object_at(payload, "container")
     channel = id_at(object_at(payload, "channel"), "id") or id_at(container, "channel_id")
     if not (action_id and value and id_at(user, "id")):
@@ -249,11 +251,11 @@ def _action(payload: Json, own: Own) -> Translated:
     verb = action_id.removeprefix(ACTION_PREFIX)
     if action_id == DENY_ASK:
         trigger = id_at(payload, "trigger_id")
-        return ReasonWanted(value, trigger, reply) if trigger else Dropped("a press without trigger_id")
+        return ReasonWanted(value, trigger, reply, sender) if trigger else Dropped("a press without trigger_id")
     if action_id.startswith(FORM_PREFIX):
         trigger, wanted = id_at(payload, "trigger_id"), action_id.removeprefix(FORM_PREFIX)
         known = wanted in FORMS and trigger
-        return ReasonWanted(value, trigger, reply, wanted) if known else Dropped("a form that we do not know")
+        return ReasonWanted(value, trigger, reply, sender, wanted) if known else Dropped("a form that we do not know")
     if value.startswith(TASK_PREFIX):
         number = value.removeprefix(TASK_PREFIX)
         if verb not in TASK_VERBS or not (number.isascii() and number.isdigit() and len(number) < 19):
@@ -264,6 +266,15 @@ def _action(payload: Json, own: Own) -> Translated:
     ts = id_at(container, "message_ts") or id_at(message, "ts")
     parts = (sender.external_id.replace("/", ":"), channel, ts, action_id, id_at(action, "action_ts"))
     return Pressed(_press(sender, value, verb, ":".join(parts)), reply)
+
+
+def _chosen(action: Json) -> tuple[str, str]:
+    """(action_id, value) of a button, or of the button that a line of the menu stands for: its value is `verb|approval`."""
+    action_id = id_at(action, "action_id")
+    if action_id != MORE:
+        return action_id, id_at(action, "value")
+    verb, _, value = id_at(object_at(action, "selected_option"), "value").partition("|")
+    return f"{FORM_PREFIX if verb in FORMS else ACTION_PREFIX}{verb}", value
 
 
 def _submission(payload: Json, own: Own) -> Translated:
@@ -278,7 +289,7 @@ def _submission(payload: Json, own: Own) -> Translated:
     values = object_at(object_at(view, "state"), "values")
     words = text_at(object_at(object_at(values, REASON), REASON), "value").strip()
     given = {
-        str(name).removeprefix(FIELD_PREFIX): text_at(object_at(object_at(values, name), REASON), "value")
+        str(name).removeprefix(FIELD_PREFIX): _typed(object_at(object_at(values, name), REASON))
         for name in values
         if str(name).startswith(FIELD_PREFIX)
     }
@@ -291,6 +302,11 @@ def _submission(payload: Json, own: Own) -> Translated:
     said = {"ask": {"text": words[: config.QUESTION_CHARS]}, "delegate": {"to": words[:NAME_CHARS]}}.get(verb, {})
     reply = Reply(channel, id_at(user, "id"), thread)
     return Pressed(press.model_copy(update=said), reply, in_view=True, given=given if verb == "edit" else None)
+
+
+def _typed(state: Json) -> str:
+    """What one input holds; nothing where nothing was typed or chosen."""
+    return text_at(state, "value") or text_at(object_at(state, "selected_option"), "value")
 
 
 def _press(sender: Identity, approval: str, verb: str, delivery: str, reason: str = "") -> Press:

@@ -11,4 +11,8 @@ COMMAND_TAKEN_PRIVATELY: Final = "Received. My answer comes in our direct messag
 NO_SUCH_TASK: Final = "There is no such task, or it is not yours to steer."
 STRANGER: Final = "I don't know you, so this button is not yours to press."
 NO_FORM: Final = "Slack did not open the form in time. Please press again."
-EDIT_ELSEWHERE: Final = "This can't be edited in a form here. Say edit <task> name=value, or open the card's details."
+FORM_FAILED: Final = "That could not be loaded just now: nothing was changed. Please close this and press again."
+EDIT_ELSEWHERE: Final = (
+    "There is nothing here that you can edit in a form of Slack's: it is decided already, not yours to see, or too long."
+    " If it is too long, say edit <task> name=value, or open the card's details."
+)

@@ -8,7 +8,7 @@ from core.cards.alerts import alert_text
 from core.cards.answers import press_answer
 from core.cards.approval import approval_card, exact_text
 from core.cards.branches import forked_text, rolled_back_text
-from core.cards.card import YES, Button, Card, StepLine, Tone
+from core.cards.card import YES, Button, Card, StepLine, Tone, labelled
 from core.cards.damaged import UNSHOWABLE, damaged_card
 from core.cards.replies import (
     ARCHIVED,
@@ -51,6 +51,7 @@ __all__ = [
     "grant_text",
     "grants_text",
     "help_text",
+    "labelled",
     "notes_text",
     "pairing_text",
     "press_answer",

@@ -6,6 +6,7 @@ shows in its own way. What a permission would cover is said before it is given.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, assert_never
@@ -25,6 +26,7 @@ from core.models import (
 )
 
 COVERS_CHARS = 160
+VERB_CHARS = 20
 
 STATUS = {
     "pending": "waiting for a decision",
@@ -60,7 +62,13 @@ def buttons_of(row: Mapping[str, Any]) -> tuple[Button, ...]:
     if row["kind"] == "unknown":
         return (
             Button(verb="happened", label="It happened"),
-            Button(verb="not_happened", label="It did not, run again", style="primary", confirm="Run it again?"),
+            Button(
+                verb="not_happened",
+                label="It did not, run again",
+                style="primary",
+                confirm="Run it again?",
+                yes="Run again",
+            ),
             Button(verb="abandon", label="Give it up", style="danger"),
         )
     card, many = row["card"], len(row["items"]) > 1
@@ -70,10 +78,19 @@ def buttons_of(row: Mapping[str, Any]) -> tuple[Button, ...]:
         Button(
             verb="approve", label="Approve all" if many else "Approve", style="primary",
             confirm=f"{'Approve ' if many else ''}{title}?" if asks_again else "",
+            yes="Approve all" if many else _verb(row, title), is_final=bool(card.get("destructive")),
         ),
         Button(verb="deny", label="Deny", style="danger"),
-        Button(verb="stop", label="Stop the task", confirm="Stop the whole task?"),
+        Button(verb="stop", label="Stop the task", confirm="Stop the whole task?", yes="Stop", is_final=True),
     )  # fmt: skip
+
+
+def _verb(row: Mapping[str, Any], title: str) -> str:
+    """`Delete` of `Delete old.log from the workspace`. A title that begins with an argument could call a yes "Cancel"."""
+    word = title.partition(" ")[0]
+    given = json.dumps([item.get("action", {}).get("args") for item in row["items"]], ensure_ascii=False)
+    is_word = word.isascii() and word.isalpha() and len(word) <= VERB_CHARS
+    return word if row["kind"] == "action" and is_word and word not in given else "Approve"
 
 
 def more_of(row: Mapping[str, Any]) -> tuple[Button, ...]:
@@ -99,9 +116,12 @@ def _enduring(row: Mapping[str, Any]) -> tuple[Button, ...]:
     similar = f"up to {config.SIMILAR_USES} times within {config.SIMILAR_S // 60} minutes, in this task"
     always = f"for {config.GRANT_S // 86400} days, until you revoke it"
     return (
-        Button(verb="approve_similar", label="Approve similar…", confirm=f"Approve this, and {covers}, {similar}?"),
-        Button(verb="grant", label="Always allow…", confirm=f"Approve this, and always {covers}, {always}?"),
-    )
+        Button(
+            verb="approve_similar", label="Approve similar…", confirm=f"Approve this, and {covers}, {similar}?",
+            yes="Approve similar",
+        ),
+        Button(verb="grant", label="Always allow…", confirm=f"Approve this, and always {covers}, {always}?", yes="Always allow"),
+    )  # fmt: skip
 
 
 def clock_text(at: datetime | str) -> str:

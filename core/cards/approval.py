@@ -117,12 +117,12 @@ def _who(row: Mapping[str, Any]) -> list[str]:
     line = f"May decide: {whose}" + (f"; {needed} people needed" if needed > 1 else "")
     if approvers.get("four_eyes"):
         line += "; not the one who asked"
-    lines = [line, f"Asked by {visible(row['requester_name'] or row['requester'])}. No answer means no."]
+    lines = [line, f"Asked by: {visible(row['requester_name'] or row['requester'])}", "No answer means no."]
     if approvers.get("editors"):
         lines[0] += ", nor who edited it" if approvers.get("four_eyes") else ""
     votes = [_voter(v) for v in row["votes"] if v["verdict"] in YES_VOTES]
-    if votes:
-        lines.append(f"{len(votes)} of {needed} approved: {', '.join(votes)}")
+    if votes or needed > 1:
+        lines.append(f"{len(votes)} of {needed} approved: {', '.join(votes) or 'nobody yet'}")
     if row.get("held_until") and row.get("is_held"):
         lines.append(f"Somebody is looking at it: reminders wait until {clock_text(row['held_until'])}")
     return lines

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from core.models import Frozen
 
@@ -12,12 +13,18 @@ Tone = Literal["neutral", "busy", "ask", "good", "bad"]
 
 
 class Button(Frozen):
-    """`verb` is a `Verdict`, or `pause resume retry undo` for a task. `confirm`: ask once more, naming the verb."""
+    """`verb` is a `Verdict`, or `pause resume retry undo` for a task. `confirm`: ask once more, naming the verb.
+
+    `yes` is what the answer to that question is called where it is a button ("Delete", not "Yes"); `is_final` marks
+    what can't be taken back.
+    """
 
     verb: str
     label: str
     style: Literal["primary", "danger", "plain"] = "plain"
     confirm: str = ""
+    yes: str = ""
+    is_final: bool = False
 
 
 class StepLine(Frozen):
@@ -80,4 +87,13 @@ class Card(Frozen):
         return self.model_copy(update={"buttons": kept, "more": more, "exact": "", "lines": (*self.lines, where)})
 
 
+def labelled(line: str) -> tuple[str, str]:
+    """A line of a card as (label, text); without a label of ours the label is empty."""
+    found = _LABELLED.match(line)
+    return (found[1], found[2]) if found else ("", line)
+
+
+_LABELLED: Final = re.compile(
+    r"(Why you are asked|Beware|What it would do|May decide|Asked by|Reason|\d+ of \d+ approved): (.+)", re.S
+)
 YES = frozenset({"approve", "approve_similar", "grant", "not_happened"})

@@ -63,10 +63,11 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """The answer does not fit, or policy refuses what it asks for; nothing was changed."""
+    """The answer does not fit, or policy refuses what it asks for; nothing was changed. `field`: the argument meant."""
 
     approval_id: str
     why: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)

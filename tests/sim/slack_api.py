@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from tests.sim.faults import Kind
-from tests.sim.slack_check import argument_problems, decode, fixture
+from tests.sim.slack_check import argument_problems, block_problems, decode, fixture
 from tests.sim.slack_methods import EFFECTS, Refused, with_ids
 from tests.sim.slack_world import RESPONSE_URL_LIFE_S, RESPONSE_URL_USES, Body, Message
 from tests.sim.violation import Violation
@@ -147,6 +147,9 @@ class SlackApi:
             note = "expired_url"
         elif address.uses >= RESPONSE_URL_USES:
             note = "used_url"
+        elif problems := block_problems(body.get("blocks") or []):
+            note = "invalid_blocks"
+            self.sim.violations.append(Violation("slack", "response_url", "; ".join(problems), body))
         self.sim.journal.write("slack", "in", "response_url", body, 404 if note else 200, note)
         if address is None or note:
             return web.json_response({"ok": False, "error": note}, status=404)

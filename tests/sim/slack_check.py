@@ -5,6 +5,7 @@ distilled fixtures in tests/specs; what they cannot say (limits, uniqueness, non
 """
 
 import json
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ ACCESSIBILITY_LABEL_CHARS = 75
 EVERYWHERE = ("team_id",)
 # These belong to modals.
 NOT_IN_MESSAGES = ("alert",)
+OPTIONED = ("overflow", "static_select", "radio_buttons", "checkboxes")
+OPTION_CHARS = 75
 
 Body = dict[str, Any]
 
@@ -130,6 +133,8 @@ def _one_block(block: Any, at: str, surface: str) -> list[str]:
         problems.append(f"[ERROR] missing required field: text or fields [json-pointer:{at}]")
     if kind in ("actions", "context", "context_actions") and block.get("elements") == []:
         problems.append(f"[ERROR] no fewer than 1 items allowed [json-pointer:{at}/elements]")
+    if kind == "plan":
+        problems += _plan_problems(block, at)
     if kind == "container":
         for number, child in enumerate(block.get("child_blocks") or []):
             problems += _one_block(child, f"{at}/child_blocks/{number}", surface)
@@ -140,6 +145,19 @@ def _one_block(block: Any, at: str, surface: str) -> list[str]:
         for one in sorted({one for one in named if named.count(one) > 1})
     ]
     return problems + [f"[ERROR] {one}" for one in _too_long(block, at)]
+
+
+def _plan_problems(plan: Body, at: str) -> list[str]:
+    """The published type takes anything as a task; Slack renders task cards, each known by its id."""
+    problems, tasks = [], plan.get("tasks") or []
+    for number, task in enumerate(tasks):
+        problems += [
+            f"[ERROR] {one}" for one in shape_problems("slack_blocks", "TaskCardBlock", task, f"{at}/tasks/{number}")
+        ]
+    ids = [task.get("task_id") for task in tasks if isinstance(task, dict)]
+    if len(set(ids)) != len(ids):
+        problems.append(f"[ERROR] task_id must be unique [json-pointer:{at}/tasks]")
+    return problems
 
 
 def _too_long(value: Any, at: str) -> Iterator[str]:
@@ -161,6 +179,10 @@ def _too_long(value: Any, at: str) -> Iterator[str]:
         if isinstance(part, str | list) and len(part) > most:
             unit = "characters" if isinstance(part, str) else "items"
             yield f"no more than {most} {unit} allowed [json-pointer:{at}/{name}]"
+    if value.get("type") in OPTIONED:
+        yield from _option_problems(value, at)
+    if value.get("type") == "number_input" and not _is_number(value.get("initial_value", "0")):
+        yield f"must be a number [json-pointer:{at}/initial_value]"
     if value.get("type") == "section":
         for number, field in enumerate(value.get("fields") or []):
             if len(str(field.get("text", ""))) > SECTION_FIELD_CHARS:
@@ -170,6 +192,27 @@ def _too_long(value: Any, at: str) -> Iterator[str]:
     for name, part in value.items():
         if name != "child_blocks":
             yield from _too_long(part, f"{at}/{name}")
+
+
+def _option_problems(element: Body, at: str) -> Iterator[str]:
+    options = element.get("options") or []
+    values = [one.get("value") for one in options if isinstance(one, dict)]
+    if not options and not element.get("option_groups"):
+        yield f"no fewer than 1 items allowed [json-pointer:{at}/options]"
+    if len(set(values)) != len(values):
+        yield f"values must be unique [json-pointer:{at}/options]"
+    for number, option in enumerate(options):
+        if len(option["text"]["text"]) > OPTION_CHARS:
+            yield f"no more than {OPTION_CHARS} characters allowed [json-pointer:{at}/options/{number}/text]"
+    if element.get("initial_option", options[:1] and options[0]) not in options:
+        yield f"must be one of the options [json-pointer:{at}/initial_option]"
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _limits_of(value: Body, at: str) -> str:
@@ -189,6 +232,8 @@ def view_problems(view: Any) -> list[str]:
         if isinstance(part, str) and len(part) > most:
             problems.append(f"[ERROR] no more than {most} characters allowed [json-pointer:/view/{name}]")
     blocks = view.get("blocks", [])
+    if not blocks:
+        problems.append("[ERROR] no fewer than 1 items allowed [json-pointer:/view/blocks]")
     if kind == "modal" and any(block.get("type") == "input" for block in blocks) and not view.get("submit"):
         problems.append("[ERROR] missing required field: submit [json-pointer:/view/submit]")
     return problems + block_problems(blocks, BLOCKS_PER_VIEW, kind)

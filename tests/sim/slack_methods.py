@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sim.slack_check import block_problems, view_problems
-from tests.sim.slack_world import TRIGGER_LIFE_S, Body, Channel, Message, View, World
+from tests.sim.slack_world import Body, Channel, Message, View, World
 
 POST_TEXT_CHARS = 40_000
 UPDATE_TEXT_CHARS = 4_000
@@ -264,7 +264,7 @@ def _spent_trigger(world: World, trigger_id: str) -> str:
         raise Refused("invalid_trigger_id")
     if trigger.used:
         raise Refused("exchanged_trigger_id")
-    if time.monotonic() - trigger.at > TRIGGER_LIFE_S:
+    if time.monotonic() - trigger.at > world.trigger_life_s:
         raise Refused("expired_trigger_id")
     trigger.used = True
     return trigger.user

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.sim import slack_payloads as payloads
 from tests.sim.slack_methods import with_ids
 from tests.sim.slack_transport import Delivery, with_ts
-from tests.sim.slack_world import Body, Channel, Member, Message, ResponseUrl, View, interactive
+from tests.sim.slack_world import Body, Channel, Member, Message, ResponseUrl, View, interactive, labels
 
 if TYPE_CHECKING:
     from tests.sim.slack import SlackSim
@@ -129,7 +129,7 @@ class Person:
         version: int | None = None,
         from_team: str | None = None,
     ) -> Delivery:
-        """Presses the button with this action id or text.
+        """Presses the button with this action id or text, or chooses that line of a menu.
 
         `version` presses a button of an earlier version of the message (0 = as first posted), as a person can whose
         client has not yet shown the edit. A View (also the Home tab) is pressed in the same way.
@@ -193,13 +193,15 @@ class Person:
 
 
 def _button(blocks: list[Body], wanted: str) -> tuple[Body, Body]:
+    """(block, element) of the button, or of the menu with only the chosen line in it."""
     found = interactive(blocks)
     for block, element in found:
-        if element["type"] != "button":
-            continue
-        if wanted in (element["action_id"], element["text"]["text"]):
+        if element["type"] == "button" and wanted in (element["action_id"], element["text"]["text"]):
             return block, element
-    shown = [f"{one['text']['text']!r} ({one['action_id']})" for _, one in found if one["type"] == "button"]
+        for option in element["options"] if element["type"] == "overflow" else []:
+            if wanted in (option["text"]["text"], option["value"]):
+                return block, element | {"selected_option": option}
+    shown = [f"{label!r}" for label in labels(blocks)]
     raise AssertionError(f"no button {wanted!r}; there are: {', '.join(shown) or 'none'}")
 
 

@@ -58,8 +58,8 @@ class Message:
         self.text, self.blocks = text, blocks
 
     def buttons(self) -> list[str]:
-        """What the buttons say, in the order shown."""
-        return [element["text"]["text"] for _, element in interactive(self.blocks) if element["type"] == "button"]
+        """What the buttons and the lines of menus say, in the order shown."""
+        return labels(self.blocks)
 
     def everything(self) -> str:
         """All text that a person can read in the message, for asserts."""
@@ -123,6 +123,7 @@ class World:
     usergroups: dict[str, list[str]] = field(default_factory=dict)
     statuses: list[Body] = field(default_factory=list)
     uploads: dict[str, Body] = field(default_factory=dict)
+    trigger_life_s: float = TRIGGER_LIFE_S
     _counter: "itertools.count[int]" = field(default_factory=itertools.count)
     _last_us: int = 0
 
@@ -164,8 +165,19 @@ def interactive(blocks: list[Body]) -> list[tuple[Body, Body]]:
     return found
 
 
+def labels(blocks: list[Body]) -> list[str]:
+    """What can be pressed, as it reads."""
+    elements = [element for _, element in interactive(blocks)]
+    return [
+        one["text"]["text"]
+        for element in elements
+        for one in (element["options"] if element["type"] == "overflow" else [element])
+        if "text" in one
+    ]
+
+
 def texts(value: Any) -> list[str]:
-    """Every string under a "text" key, in reading order."""
+    """Every string that is read as text, in reading order; a plan's titles among them."""
     if isinstance(value, list):
         return [text for item in value for text in texts(item)]
     if not isinstance(value, dict):
@@ -173,5 +185,5 @@ def texts(value: Any) -> list[str]:
     return [
         text
         for key, item in value.items()
-        for text in ([item] if key in ("text", "alt_text") and isinstance(item, str) else texts(item))
+        for text in ([item] if key in ("text", "alt_text", "title") and isinstance(item, str) else texts(item))
     ]

@@ -1,0 +1,104 @@
+"""Opens the forms that answers need, and reads an edit back out of one.
+
+A trigger lives for three seconds and opens one view: what needs no look at the database is opened as it is, an edit as
+a view that says "one moment" and then becomes the form. Whoever can't get one is told why. A form gives no right: what is
+sent with it is judged when it comes.
+https://docs.slack.dev/surfaces/modals
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from bot.slack import words
+from bot.slack.sender import SlackSender
+from bot.slack.translate import ReasonWanted, Reply
+from bot.slack.views import edit_view, loading_view, reason_view, said_view, words_view
+from core import config, editing, organisation
+from core.db import DATABASE_AWAY
+from core.deps import Deps
+from core.models import SkillManifest
+from core.store import approvals, people, skills
+
+log = logging.getLogger(__name__)
+
+UNANSWERED: Final = (SlackApiError, SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
+
+
+class Forms:
+    def __init__(self, deps: Deps, sender: SlackSender, tell: Callable[[Reply, str], Awaitable[None]]) -> None:
+        self._deps, self._sender, self._tell = deps, sender, tell
+
+    async def open(self, wanted: ReasonWanted) -> None:
+        """The form for this answer; best effort, and never silent."""
+        try:
+            opened = await self._sender.once.views_open(trigger_id=wanted.trigger, view=_first(wanted))
+        except UNANSWERED as error:
+            log.warning("Slack did not open a form: %s", _why(error))
+            await self._tell(wanted.reply, words.NO_FORM)
+            return
+        if wanted.verb != "edit":
+            return
+        view = (opened.get("view") or {}).get("id")
+        try:
+            async with asyncio.timeout(config.SEND_TIMEOUT_S):
+                await self._sender.again.views_update(view_id=view, view=await self._edit(wanted))
+        except UNANSWERED as error:
+            # Closed again in the meantime, most likely; nothing is lost by that.
+            log.info("Slack did not fill in a form: %s", _why(error))
+
+    async def _edit(self, wanted: ReasonWanted) -> dict[str, Any]:
+        """The form of the arguments, or what stands in its place."""
+        try:
+            fields = await self._fields(wanted)
+        except DATABASE_AWAY:
+            return said_view(wanted.approval_id, wanted.reply, "edit", words.FORM_FAILED)
+        view = edit_view(wanted.approval_id, fields, wanted.reply)
+        return view or said_view(wanted.approval_id, wanted.reply, "edit", words.EDIT_ELSEWHERE)
+
+    async def _fields(self, wanted: ReasonWanted) -> tuple[editing.Field, ...]:
+        """Empty where there is nothing that this person may see and edit."""
+        person = await people.behind(self._deps.db, wanted.sender)
+        if person is None:
+            return ()
+        sees_all = organisation.sees_all(self._deps.organisation, person.roles)
+        if not await approvals.is_visible(self._deps.db, wanted.approval_id, person.id, sees_all=sees_all):
+            return ()
+        row, manifest = await self._asked(wanted.approval_id)
+        if row is None or manifest is None or row["status"] != "pending":
+            return ()
+        return editing.form(row["items"][0]["action"]["args"], manifest)
+
+    async def changes(self, approval_id: str, given: Mapping[str, str]) -> dict[str, Any]:
+        """What a filled-in form changes. Raises `editing.BadEdit`."""
+        row, manifest = await self._asked(approval_id)
+        if row is None or manifest is None:
+            raise editing.BadEdit("this can't be edited any more")
+        return editing.changes(row["items"][0]["action"]["args"], given, manifest)
+
+    async def _asked(self, approval_id: str) -> tuple[dict[str, Any] | None, SkillManifest | None]:
+        row = await approvals.whole(self._deps.db, approval_id)
+        if row is None or row["kind"] != "action":
+            return None, None
+        return row, (await skills.manifests(self._deps.db)).get(row["items"][0]["action"]["skill"])
+
+
+def _first(wanted: ReasonWanted) -> dict[str, Any]:
+    if wanted.verb == "edit":
+        return loading_view(wanted.approval_id, wanted.reply, wanted.verb)
+    if wanted.verb == "deny":
+        return reason_view(wanted.approval_id, wanted.reply)
+    return words_view(wanted.verb, wanted.approval_id, wanted.reply)
+
+
+def _why(error: Exception) -> str:
+    """Slack's word for it, or the kind of failure; never what people wrote."""
+    response = getattr(error, "response", None)
+    data = getattr(response, "data", None)
+    return str(data.get("error")) if isinstance(data, dict) else type(error).__name__
