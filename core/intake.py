@@ -18,6 +18,7 @@ from core.deps import Deps
 from core.logs import moved
 from core.models import (
     Accepted,
+    Changed,
     Channel,
     Decided,
     Duplicate,
@@ -157,7 +158,7 @@ async def press(deps: Deps, pressed: Press) -> Decided:
             log, "approval", task=decided.task_id, approval=decided.approval_id, principal=person.key, was="pending",
             to=decided.status, why=pressed.verdict,
         )  # fmt: skip
-    elif isinstance(decided, TooLate):
+    elif isinstance(decided, TooLate | Changed):
         deps.ring.task(int(answer["task_id"]))
     return decided
 

@@ -425,6 +425,9 @@ begin
     if a.merged_into is not null or (p_digest is not null and p_digest <> a.digest) then
         return jsonb_build_object('kind', 'changed') || approval_state(p_approval);
     end if;
+    if p_verdict = any (yes_verdicts()) and void_if_drifted(a, t) then
+        return jsonb_build_object('kind', 'changed') || approval_state(p_approval);
+    end if;
     why := refusal_of(a, t, me, seat, p_verdict, p_more);
     if why is not null then return invalid(why); end if;
     if p_more ? 'items' and p_verdict in ('approve', 'deny', 'edit') then

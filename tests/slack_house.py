@@ -80,7 +80,7 @@ class SlackHouse:
         """Ann's newest task waits for a yes: the approval and its card as it stands in Slack."""
         step = (await steps.claim(self.db, self.house.worker, "default", 16))[-1]
         args = {"paths": ["old.log"]}
-        action = {"skill": "files.delete", "version": "1", "args": args, "target": "workspace"}
+        action = {"skill": "files.delete", "version": "1", "schema_hash": "h", "args": args, "target": "workspace"}
         approvers = {"people": [], "roles": ["owner"], "needed": 1, "four_eyes": False, "veto": True}
         approval = await steps.park(
             self.db,

@@ -96,6 +96,7 @@ class SmsHouse:
         action = {
             "skill": "files.delete",
             "version": "1",
+            "schema_hash": "h",
             "args": args or {"paths": ["old.log"]},
             "target": "workspace",
         }

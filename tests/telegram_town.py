@@ -164,6 +164,7 @@ class Town:
         action = {
             "skill": "files.delete",
             "version": "1",
+            "schema_hash": "h",
             "args": args or {"paths": ["old.log"]},
             "target": "workspace",
         }

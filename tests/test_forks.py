@@ -123,7 +123,7 @@ async def test_a_fork_starts_from_a_version_when_one_is_named(sayso: Sayso) -> N
     source = await cleaned(sayso)
     listed = await versions.listed(sayso.deps.db, source)
     found = next(m["label"] for v in listed for m in v["moves"] if (m["n"], m["to"]) == (1, "succeeded"))
-    write(sayso, "b.txt")
+    write(sayso, "old.log")
     async with api(sayso) as http:
         made = (await http.post(f"/api/tasks/{source}/fork", json={"step": 2, "at": found})).json()
         early = await http.post(f"/api/tasks/{source}/fork", json={"step": 2, "at": "1"})

@@ -555,7 +555,8 @@ async def test_a_reading_skill_may_only_read() -> None:
 
 async def test_the_preview_shows_the_request_and_names_the_credential() -> None:
     args = {"method": "POST", "url": "https://a.test/", "body": "{}", "credential": "deploy"}
-    text = await built_in("http.request").preview(context(Handles(http=HttpClient())), args)
+    known = {"deploy": Credential("deploy", "Authorization", "abcdef", frozenset({"a.test"}))}
+    text = await built_in("http.request").preview(context(Handles(http=HttpClient(credentials=known))), args)
     assert text == "POST https://a.test/\n(with the credential deploy)\n\n{}"
 
 

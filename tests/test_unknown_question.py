@@ -25,7 +25,13 @@ from tests.test_web_pages import press as press_form
 from tests.web_house import DIGEST, House
 
 ORDER = "do files.delete paths=old.log"
-ACTION = {"skill": "files.delete", "version": "1", "args": {"paths": ["old.log"]}, "target": "workspace"}
+ACTION = {
+    "skill": "files.delete",
+    "version": "1",
+    "schema_hash": "h",
+    "args": {"paths": ["old.log"]},
+    "target": "workspace",
+}
 ASKS = ["It happened", "It did not, run again", "Give it up"]
 # What an answer makes of the step, and of the effects of its generations.
 ANSWERS = {

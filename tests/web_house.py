@@ -153,6 +153,7 @@ class House:
         action = {
             "skill": "files.delete",
             "version": "1",
+            "schema_hash": "h",
             "args": args or {"paths": ["old.log"]},
             "target": "workspace",
         }

@@ -61,6 +61,7 @@ BEGIN_REFUSED: dict[str, StepOutcome] = {
     "requester": Failed(error="Who asked for this may no longer do so.", outcome=Outcome.REFUSED),
     "stale": Dropped(evidence="the lease was lost before the action began"),
 }
+NO_PREVIEW = (NotDone, OutcomeUnknown, BadArguments, OSError, TimeoutError)
 NO_LONGER = {
     "drift": "What would run has changed since it was approved",
     "expired": "The approval had expired before the action began",
@@ -177,10 +178,11 @@ class Actor:
     async def _park(self, step: Claimed, skill: Skill, frozen: Frozen, asked: AskPeople) -> StepOutcome:
         ask, manifest = asked.ask, skill.manifest
         try:
-            preview = await skill.preview(frozen.ctx, frozen.args)
-        except (NotDone, OutcomeUnknown, BadArguments, OSError, TimeoutError) as error:
+            # Once begun, what it changed would be in its own way.
+            preview = await skill.preview(frozen.ctx, frozen.args) if step.effect_state is None else None
+        except NO_PREVIEW as error:
             # Nobody is asked about what would be refused anyway.
-            return Failed(error=f"It would not work: {error}", outcome=Outcome.ERROR)
+            return Failed(error=f"It would not work: {error}", retry_in_s=_retry_s(step, error))
         card = {
             "title": action_title(manifest.card, frozen.args) or manifest.name,
             "reasons": list(dict.fromkeys([asked.why, *ask.reasons])),

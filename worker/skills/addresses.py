@@ -90,6 +90,15 @@ def why_refused(address: str, host: str, allowed: Allowed) -> str:
     return ""
 
 
+def is_address(host: str) -> bool:
+    """Whether the host is written as an address, so that no name has to be looked up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def checked_url(text: str) -> httpx.URL:
     """The URL as the one parser reads it, or NotDone. Everything later uses this value, never the text again."""
     import httpx

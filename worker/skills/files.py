@@ -89,7 +89,7 @@ async def _(ctx: SkillContext, path: str, content: str, overwrite: bool) -> str 
     if size is None:
         return f"new file, {sized(len(content.encode()))}"
     if not overwrite:
-        return f"{path} exists ({sized(size)}) and overwrite is false: this will be refused"
+        raise NotDone(f"{path!r} exists ({sized(size)}); say overwrite=true to replace it")
     old, _ = await asyncio.to_thread(ctx.files.read, path, DIFF_BYTES)
     lines = difflib.unified_diff(
         old.decode(errors="replace").splitlines(),
@@ -129,9 +129,10 @@ async def move(
 async def _(ctx: SkillContext, source: str, target: str) -> str | None:
     size = await asyncio.to_thread(ctx.files.size, source)
     if size is None:
-        return f"there is no file {source}"
-    taken = await asyncio.to_thread(ctx.files.size, target) is not None
-    return f"{source} ({sized(size)}) → {target}" + (", which exists: this will be refused" if taken else "")
+        raise NotDone(f"there is no file {source!r}")
+    if await asyncio.to_thread(ctx.files.size, target) is not None:
+        raise NotDone(f"{target!r} exists already, and a move never replaces a file")
+    return f"{source} ({sized(size)}) → {target}"
 
 
 @move.probe
@@ -167,11 +168,16 @@ async def _(ctx: SkillContext, paths: list[str]) -> str | None:
 
 
 def _size_lines(ctx: SkillContext, paths: list[str]) -> list[str]:
-    sizes = [(path, ctx.files.size(path)) for path in paths]
-    lines = [f"{path}: {'absent' if size is None else sized(size)}" for path, size in sizes[:PREVIEW_FILES]]
+    sizes: dict[str, int] = {}
+    for path in paths:
+        size = ctx.files.size(path)
+        if size is None:
+            raise NotDone(f"there is no file {path!r}")
+        sizes[path] = size
+    lines = [f"{path}: {sized(size)}" for path, size in list(sizes.items())[:PREVIEW_FILES]]
     if len(sizes) > PREVIEW_FILES:
         lines.append(f"… and {len(sizes) - PREVIEW_FILES} more")
-    return [*lines, f"{len(paths)} in all, {sized(sum(size or 0 for _, size in sizes))}"]
+    return [*lines, f"{len(paths)} in all, {sized(sum(sizes.values()))}"]
 
 
 @delete.probe

@@ -67,6 +67,7 @@ async def request(
 async def _(
     ctx: SkillContext, method: str, url: str, headers: dict[str, str], body: str, credential: str
 ) -> str | None:
+    ctx.http.refuse_unsendable(method, url, headers, body.encode() if body else None, credential)
     lines = [f"{method} {url}", *(f"{name}: {value}" for name, value in headers.items())]
     if credential:
         lines.append(f"(with the credential {credential})")

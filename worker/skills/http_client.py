@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from core.models import Permission
-from worker.skills.addresses import Allowed, checked_url, host_of, port_of, same_origin, why_refused
+from worker.skills.addresses import Allowed, checked_url, host_of, is_address, port_of, same_origin, why_refused
 from worker.skills.context import refuse_unless
 from worker.skills.errors import LEASE_ENDED, NotDone, OutcomeUnknown
 
@@ -118,20 +118,36 @@ class HttpClient:
     ) -> Answer:
         """Send one request and read the answer. NotDone: nothing was sent. OutcomeUnknown: sent, no answer."""
         method = method.upper()
-        if method not in METHODS:
-            raise NotDone(f"the method {method!r} is not one of {', '.join(sorted(METHODS))}")
+        target, known = self.refuse_unsendable(method, url, headers or {}, body, credential)
         if method not in READS:
             refuse_unless(self._may, "http", *CHANGING)
-        target = checked_url(url)
-        given = checked_headers(headers or {})
-        if body is not None and len(body) > BODY_BYTES:
-            raise NotDone(f"the body has {len(body)} bytes; at most {BODY_BYTES} are sent")
         sent = Sent(method in READS, self._may_call)
         try:
             async with asyncio.timeout(max(0.0, min(within_s, WHOLE_S))):
-                return await self._hops(method, target, given, body, self._named(credential, target), sent)
+                return await self._hops(method, target, dict(headers or {}), body, known, sent)
         except TimeoutError as error:
             raise ended(sent, f"no complete answer from {host_of(target)} in time") from error
+
+    def refuse_unsendable(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, credential: str
+    ) -> tuple[httpx.URL, Credential | None]:
+        """Everything that can be told without asking anybody: NotDone says why such a request could not be sent.
+
+        No name is looked up: that alone would carry the host's name to whoever answers for it.
+        """
+        if method not in METHODS:
+            raise NotDone(f"the method {method!r} is not one of {', '.join(sorted(METHODS))}")
+        target = checked_url(url)
+        checked_headers(headers)
+        if body is not None and len(body) > BODY_BYTES:
+            raise NotDone(f"the body has {len(body)} bytes; at most {BODY_BYTES} are sent")
+        host = host_of(target)
+        if is_address(host) and (why := why_refused(host, host, self._allowed)):
+            raise NotDone(f"{host!r} is refused: {why}; skills.http.allow_private can allow it")
+        known = self._named(credential, target)
+        if known and target.scheme != "https" and host not in self._allowed.hosts:
+            raise NotDone(f"the credential {known.name!r} is only sent over https")
+        return target, known
 
     def _named(self, credential: str, url: httpx.URL) -> Credential | None:
         if not credential:
@@ -181,9 +197,7 @@ class HttpClient:
         sent: Sent,
     ) -> Answer:
         addresses = await self._addresses(url)
-        if credential:
-            if url.scheme != "https" and host_of(url) not in self._allowed.hosts:
-                raise NotDone(f"the credential {credential.name!r} is only sent over https")
+        if credential:  # another scheme is another origin, so it would not have come along
             headers = {n: v for n, v in headers.items() if n.lower() != credential.header.lower()}
             headers[credential.header] = credential.value
         for last, address in [(one == addresses[-1], one) for one in addresses]:
