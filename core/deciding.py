@@ -42,8 +42,7 @@ async def prepared(deps: Deps, person: Principal, pressed: Press) -> dict[str, A
     row = await approvals.whole(deps.db, pressed.approval_id)
     if row is None:
         return NotFound()
-    may = row["requester"] == person.key or await approvals.decidable(deps.db, person.id, [row["id"]])
-    if not may or row["status"] != "pending":
+    if row["status"] != "pending" or not await may_answer(deps, person, row):
         return more
     match pressed.verdict:
         case "delegate":
@@ -56,6 +55,20 @@ async def prepared(deps: Deps, person: Principal, pressed: Press) -> dict[str, A
             return await _edited(deps, person, row, pressed, more)
         case _:
             return await _grant(deps, row, pressed, more)
+
+
+async def may_answer(deps: Deps, person: Principal, row: Mapping[str, Any]) -> bool:
+    """Whether it is worth asking this person for more than a press; the commit has the last word."""
+    return row["requester"] == person.key or bool(await approvals.decidable(deps.db, person.id, [row["id"]]))
+
+
+async def editable(deps: Deps, row: Mapping[str, Any]) -> tuple[Mapping[str, Any], SkillManifest] | None:
+    """The arguments that are asked about and the manifest to read them by; None where there is nothing to edit."""
+    if row["kind"] != "action":
+        return None
+    action = row["items"][0]["action"]
+    manifest = (await skills.manifests(deps.db)).get(action.get("skill", ""))
+    return (action["args"], manifest) if manifest else None
 
 
 def _question(deps: Deps, row: Mapping[str, Any], pressed: Press) -> dict[str, Any]:

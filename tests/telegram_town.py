@@ -156,13 +156,15 @@ class Town:
 
     # ------------------------------------------------------------ the worker's part
 
-    async def ask(self, *, destructive: bool = False, args: dict[str, Any] | None = None) -> str:
+    async def ask(
+        self, *, destructive: bool = False, args: dict[str, Any] | None = None, skill: str = "files.delete"
+    ) -> str:
         """The step that somebody's message started asks for a yes; answers the approval."""
         [row] = await self.db.fetch("select id, conversation_id from tasks order by id desc limit 1")
         claimed = await steps.claim(self.db, self.worker, "default", 16)
         [step] = [step for step in claimed if step.task_id == row["id"]]
         action = {
-            "skill": "files.delete",
+            "skill": skill,
             "version": "1",
             "schema_hash": "h",
             "args": args or {"paths": ["old.log"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.sim.faults import DONE_BUT_ANSWER_LOST, status
 from tests.telegram_town import GROUP, MODES, SECRET, Town, eventually, open_town
 
 DELETE = "do files.delete paths=old.log"
-ANSWERS = ["Approve", "Deny", "Stop the task", "I'm looking"]
+ANSWERS = ["Approve", "Deny", "Stop the task", "More…"]
 HOSTILE = [
     "<b>&amp;</b>", "@sayso /stop", "\u202eevil", "x" * 4096, "😀" * 2048, "a\u0000b", "`*_[]()~>#+-=|{}.!", "/stop@x\n/do",
 ]  # fmt: skip
@@ -45,7 +46,10 @@ async def test_a_message_becomes_a_task_and_a_press_decides_it(town: Town) -> No
     assert (answer.text, answer.show_alert) == ("Approved.", False)
     assert await town.status(approval) == "approved"
     await town.delivered_until(lambda: "Approved by Ann in telegram" in card.text)
-    assert card.buttons() == []
+    [label] = card.buttons()
+    assert re.fullmatch(r"Approved by Ann, \d\d:\d\d UTC", label)
+    with pytest.raises(AssertionError, match="tells the bot nothing"):
+        await town.press(card, label)
 
 
 async def test_telegram_is_told_who_we_are_and_where_to_send_updates(town: Town) -> None:
@@ -119,7 +123,18 @@ async def test_a_question_shown_for_a_card_that_was_decided_meanwhile_does_not_s
     await town.press(card, "Approve")
     answer = await town.answer(2)
     assert (answer.show_alert, answer.text) == (True, "This is not open any more.")
-    await eventually(lambda: card.buttons() == [])
+    await eventually(lambda: [label for label in card.buttons() if label.startswith("Denied by Ann, ")])
+
+
+async def test_a_server_that_knows_no_disabled_button_has_the_keyboard_removed(town: Town) -> None:
+    town.sim.world.is_newest = False
+    await town.say(DELETE)
+    await town.inbound(1)
+    await town.ask()
+    card = await town.card("Deny")
+    await town.press(card, "Deny")
+    await town.delivered_until(lambda: "Denied by Ann in telegram" in card.text)
+    assert card.buttons() == []
 
 
 async def test_a_stranger_gets_a_pairing_code_and_nothing_else(town: Town) -> None:
@@ -150,7 +165,7 @@ async def test_a_card_too_long_for_the_chat_has_no_approve(town: Town) -> None:
     await town.inbound(1)
     approval = await town.ask(args={"paths": [f"{i:05d}.log" for i in range(600)]})
     card = await town.card("Deny")
-    assert card.buttons() == ["Deny", "Stop the task", "I'm looking"]
+    assert card.buttons() == ["Deny", "Stop the task", "More…"]
     assert f"{town.deps.settings.base_url()}/approvals/{approval}" in card.text
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bot.telegram.buttons import CALLBACK_BYTES, VERDICTS, Tap, read_tap
 from bot.telegram.translate import Dropped, Malformed, Me, Tapped, translate
-from core.models import Inbound
+from core.models import Channel, Inbound, Place
 
 ME = Me(4242, "SaysoBot")
 ANN = {"id": 1001, "is_bot": False, "first_name": "Ann", "last_name": "Lee", "username": "ann"}
@@ -216,7 +216,12 @@ def tapped(data: str, **more: Any) -> Tapped:
 
 def test_a_tap_carries_who_where_and_what() -> None:
     made = tapped(f"a:{KEY}:approve")
-    assert (made.query_id, made.sender.external_id, made.chat_id, made.message_id) == ("q1", "1001", -100500, 12)
+    assert (made.query_id, made.sender.external_id, made.place, made.message_id) == (
+        "q1",
+        "1001",
+        Place(channel=Channel.TELEGRAM, external_id="-100500", title="Ops"),
+        12,
+    )
     assert made.tap == Tap("act", "approval", str(UUID(KEY)), "approve")
 
 

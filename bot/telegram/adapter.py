@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from fastapi import APIRouter
@@ -19,9 +20,10 @@ from telegram.error import TelegramError
 from bot.telegram import render
 from bot.telegram.buttons import Tap
 from bot.telegram.client import open_client
+from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue
 from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
 from bot.telegram.sender import TelegramSender
-from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Me, Tapped, translate
+from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Me, Replied, Tapped, Wanted, translate
 from bot.telegram.webhook import PATH, secret_of, webhook_router
 from core import cards, intake
 from core.deps import Deps
@@ -40,8 +42,8 @@ FAREWELL_S: Final = 2.0
 
 NOT_SAVED: Final = "That is not saved yet. If the card does not change in a moment, press again."
 NO_BUTTON: Final = "I don't know this button any more. Say approvals or tasks to see what is open."
-NOT_OPEN: Final = "This is not open any more."
-STRANGER: Final = "I don't know you"
+CHOOSE: Final = "What do you want to change?"
+REPLY: Final = "Reply to my message below."
 
 
 class Intake(Protocol):
@@ -58,11 +60,11 @@ class Intake(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the tapper is told; an alert has to be closed, the other passes by. `ask` is the question to show instead."""
+    """What the tapper is told; an alert has to be closed, the other passes by. `shows` makes the card's next keyboard."""
 
     text: str
     alert: bool
-    ask: cards.Button | None = None
+    shows: Callable[[cards.Card], InlineKeyboardMarkup | None] = render.keyboard
 
 
 class NotIntroduced(Exception):
@@ -83,6 +85,7 @@ class TelegramAdapter:
         self._mask = deps.masks()
         self._warned = ""
         self._later: set[asyncio.Task[None]] = set()
+        self._dialogue = Dialogue(deps, intake, self._client)
         self.sender = TelegramSender(self._client, self._base_url)
 
     def router(self) -> APIRouter:
@@ -115,6 +118,10 @@ class TelegramAdapter:
                     self._soon(self._nod(inbound))
             case Tapped() as tapped:
                 await self._answer(tapped)
+            case Replied() as replied:
+                self._soon(await self._dialogue.take(replied))
+            case Wanted() as wanted:
+                self._soon(await self._dialogue.begin(wanted))
 
     async def _whoami(self) -> Me:
         """Known from the start on, but for the first moments of webhook mode."""
@@ -139,7 +146,7 @@ class TelegramAdapter:
             raise
         self._soon(self._tell(tapped, answer))
         if tapped.tap is not None and tapped.tap.kind != "act":
-            self._soon(self._turn_keyboard(tapped, tapped.tap, answer.ask))
+            self._soon(self._turn_keyboard(tapped, tapped.tap, answer.shows))
 
     async def _decide(self, tapped: Tapped) -> Answer:
         tap = tapped.tap
@@ -154,9 +161,27 @@ class TelegramAdapter:
             return await self._control(person, tap, tapped.query_id)
         if tap.kind == "back":
             return Answer("", alert=False)
+        if tap.kind == "more":
+            return Answer("", alert=False, shows=render.rarer)
+        if tap.kind == "words":
+            return await self._words(person, tap, tapped)
         card = await self._card(tap)
         asked = [b for b in (*card.buttons, *card.more) if b.verb == tap.verb and b.confirm] if card else []
-        return Answer(asked[0].confirm, alert=False, ask=asked[0]) if asked else Answer(NOT_OPEN, alert=True)
+        if not asked:
+            return Answer(NOT_OPEN, alert=True)
+        return Answer(asked[0].confirm, alert=False, shows=partial(render.confirmation, button=asked[0]))
+
+    async def _words(self, person: Principal, tap: Tap, tapped: Tapped) -> Answer:
+        """Ask for the words that this answer needs; of an edit, first which argument is meant."""
+        subject = await self._dialogue.subject(person, tap.subject_id, tap.verb)
+        if isinstance(subject, str) or tapped.place is None:
+            return Answer(subject if isinstance(subject, str) else NO_BUTTON, alert=True)
+        names = [field.name for field in subject.fields]
+        if tap.field is None and len(names) > 1:
+            return Answer(CHOOSE, alert=False, shows=partial(render.arguments, names=names))
+        prompt = subject.prompt(tap.verb, tap.field)
+        self._soon(self._dialogue.ask(subject, prompt, tapped.place, tapped.sender))
+        return Answer(REPLY, alert=False)
 
     async def _control(self, person: Principal, tap: Tap, query_id: str) -> Answer:
         try:
@@ -183,19 +208,27 @@ class TelegramAdapter:
             tapped.query_id, text=self._mask(answer.text)[:ALERT_CHARS] or None, show_alert=answer.alert
         )
 
-    async def _turn_keyboard(self, tapped: Tapped, tap: Tap, ask: cards.Button | None) -> None:
-        """Show the question, or the card's own buttons again; and if it was decided meanwhile, none."""
+    async def _turn_keyboard(
+        self, tapped: Tapped, tap: Tap, shows: Callable[[cards.Card], InlineKeyboardMarkup | None]
+    ) -> None:
+        """Show the question, or the card's own buttons again; and if it was decided meanwhile, that."""
         card = await self._card(tap)
         if card is None:
             return
-        await self._show(tapped, render.confirmation(card, ask) if ask else render.keyboard(card))
+        await self._show(tapped, shows(card))
         now = await self._card(tap)
         if now is not None and (now.buttons, now.more) != (card.buttons, card.more):
             await self._show(tapped, render.keyboard(now))
 
     async def _show(self, tapped: Tapped, keyboard: InlineKeyboardMarkup | None) -> None:
-        await self._client.edit_message_reply_markup(
-            chat_id=tapped.chat_id, message_id=tapped.message_id, reply_markup=keyboard
+        if tapped.place is None:
+            return
+        chat = int(tapped.place.external_id)
+        await self._client.server.sent(
+            keyboard,
+            lambda buttons: self._client.edit_message_reply_markup(
+                chat_id=chat, message_id=tapped.message_id, reply_markup=buttons
+            ),
         )
 
     async def _nod(self, inbound: Inbound) -> None:

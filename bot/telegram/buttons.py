@@ -2,7 +2,7 @@
 
 Pure. `callback_data` is 64 bytes at most and any client can send any bytes, so it is read by one strict pattern and says
 only what is wanted; who may do it is decided where the press is written down. A button that asks once more is two
-buttons: `c:` asks, and the `a:` or `t:` it leads to acts; `b:` goes back.
+buttons: `c:` asks, and the `a:` or `t:` it leads to acts; `m:` shows the rarer answers, `w:` asks for words, `b:` goes back.
 """
 
 from __future__ import annotations
@@ -15,34 +15,42 @@ from uuid import UUID
 
 from core.models import Verdict
 
-Kind = Literal["act", "confirm", "back"]
+Kind = Literal["act", "confirm", "back", "more", "words"]
 
 CALLBACK_BYTES: Final = 64  # https://core.telegram.org/bots/api#inlinekeyboardbutton
 TASK_VERBS: Final = frozenset({"stop", "pause", "resume", "retry", "undo"})
 VERDICTS: Final = frozenset(get_args(Verdict))
+# What is answered in words; a denial may be.
+IN_WORDS: Final = frozenset({"edit", "ask", "delegate", "deny"})
 
-_KINDS: Final[Mapping[str, Kind]] = {"a": "act", "t": "act", "c": "confirm", "b": "back"}
+_KINDS: Final[Mapping[str, Kind]] = {
+    "a": "act", "t": "act", "c": "confirm", "b": "back", "m": "more", "w": "words",
+}  # fmt: skip
 _APPROVAL = re.compile(r"([0-9a-f]{32})", re.ASCII)
 _TASK = re.compile(r"([1-9][0-9]{0,17})", re.ASCII)
-_DATA = re.compile(r"([atc]):([0-9a-f]{1,32}):([a-z_]{1,20})|(b):([0-9a-f]{1,32})", re.ASCII)
+_DATA = re.compile(r"([atcw]):([0-9a-f]{1,32}):([a-z_]{1,20})(?::([0-9]{1,2}))?|([bm]):([0-9a-f]{1,32})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """`act`: do the verb now. `confirm`: ask once more first. `back`: show the card's own buttons again."""
+    """`act`: do the verb now. `confirm`: ask once more first. `more`: show the rarer answers. `words`: ask for words; of an
+    edit `field` is the argument that is meant, counted from 1, and 0 several. `back`: show the card's own buttons again."""
 
     kind: Kind
     subject: Literal["approval", "task"]
     subject_id: str
     verb: str = ""
+    field: int | None = None
 
     @property
     def data(self) -> str:
         """As `callback_data`."""
         is_approval = self.subject == "approval"
         key = UUID(self.subject_id).hex if is_approval else self.subject_id
-        sign = {"act": "a" if is_approval else "t", "confirm": "c", "back": "b"}[self.kind]
-        data = f"{sign}:{key}" if self.kind == "back" else f"{sign}:{key}:{self.verb}"
+        sign = {"act": "a" if is_approval else "t", "confirm": "c", "back": "b", "more": "m", "words": "w"}[self.kind]
+        data = ":".join(
+            (sign, key, *([self.verb] if self.verb else []), *([] if self.field is None else [str(self.field)]))
+        )
         assert len(data.encode()) <= CALLBACK_BYTES, data
         return data
 
@@ -52,11 +60,16 @@ def read_tap(data: str) -> Tap | None:
     found = _DATA.fullmatch(data)
     if found is None:
         return None
-    sign, key, verb = (found[1], found[2], found[3]) if found[1] else (found[4], found[5], "")
+    sign, key, verb = (found[1], found[2], found[3]) if found[1] else (found[5], found[6], "")
     kind = _KINDS[sign]
+    field = int(found[4]) if found[4] else None
+    if (kind in ("more", "words") and not _APPROVAL.fullmatch(key)) or (
+        field is not None and (kind, verb) != ("words", "edit")
+    ):
+        return None
     if sign != "t" and _APPROVAL.fullmatch(key):
-        known = sign == "b" or verb in VERDICTS
-        return Tap(kind, "approval", str(UUID(hex=key)), verb) if known else None
+        known = not found[1] or verb in (IN_WORDS if kind == "words" else VERDICTS)
+        return Tap(kind, "approval", str(UUID(hex=key)), verb, field) if known else None
     if sign != "a" and _TASK.fullmatch(key):
         known = sign == "b" or verb in TASK_VERBS
         return Tap(kind, "task", key, verb) if known else None

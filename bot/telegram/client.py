@@ -18,6 +18,7 @@ from telegram import Bot
 from telegram.error import RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
+from bot.telegram.newer import Server
 from bot.telegram.translate import ALLOWED_UPDATES, Me
 from core.settings import Settings
 
@@ -40,7 +41,17 @@ class Request(HTTPXRequest):
 
 
 class Client(Bot):
-    """One bot. `raw_updates` gives each update as JSON, so that one that can't be read does not hide the others."""
+    """One bot. `raw_updates` gives each update as JSON, so that one that can't be read does not hide the others. `server` is
+    what is known of the other end."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server = Server()  # the library lets its own kind have private attributes only
+        self._me: Me | None = None
+
+    @property
+    def server(self) -> Server:
+        return self._server
 
     async def raw_updates(self, offset: int | None, wait_s: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self._post(
@@ -51,8 +62,10 @@ class Client(Bot):
         return found
 
     async def whoami(self) -> Me:
-        user = await self.get_me()
-        return Me(user.id, user.username or "")
+        if self._me is None:
+            user = await self.get_me()
+            self._me = Me(user.id, user.username or "")
+        return self._me
 
     def hushed(self, error: BaseException | str) -> str:
         """An error's text without the token, in whatever form an answer brought it back."""

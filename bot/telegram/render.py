@@ -15,7 +15,8 @@ from typing import Final
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
-from bot.telegram.buttons import Tap
+from bot.telegram import newer
+from bot.telegram.buttons import IN_WORDS, Kind, Tap
 from core.cards import Button, Card, StepLine
 
 TEXT_UNITS: Final = 4096  # UTF-16 units after the entities are read
@@ -29,8 +30,11 @@ BUTTONS_PER_ROW: Final = 2
 CODES_PER_LINE: Final = 3
 LINES_WITH_CODES: Final = 25  # 100 entities a message; beyond them a line is one piece of code
 
-# These need words, and are said: edit 12 name=value, ask 12 …, delegate 12 to …
-IN_WORDS: Final = frozenset({"edit", "ask", "delegate"})
+MORE: Final = "More…"
+BACK: Final = "Back"
+DENY_WITH_REASON: Final = "Deny with a reason…"
+SEVERAL: Final = "Several at once…"
+LABEL_CHARS: Final = 40
 
 MARKS: Final = {"done": "✓", "running": "▸", "failed": "✕"}
 STYLES: Final = {"primary": "primary", "danger": "danger"}
@@ -69,29 +73,54 @@ def confirmation(card: Card, button: Button) -> InlineKeyboardMarkup:
     """Telegram has no confirm dialog: the buttons become this one question. It names the verb, not 'yes'."""
     verb = (button.confirm or button.label).split()[0].lower()
     sure = Tap("act", card.subject, card.subject_id, button.verb).data
-    back = Tap("back", card.subject, card.subject_id).data
     return InlineKeyboardMarkup(
-        [
-            [
-                InlineKeyboardButton(f"Confirm {verb}", callback_data=sure, style="danger"),
-                InlineKeyboardButton("Back", callback_data=back),
-            ]
-        ]
+        [[InlineKeyboardButton(f"Confirm {verb}", callback_data=sure, style="danger"), _back(card)]]
     )
 
 
 def keyboard(card: Card) -> InlineKeyboardMarkup | None:
-    """The card's buttons; None removes them from a message."""
-    buttons = [
-        InlineKeyboardButton(
-            button.label,
-            callback_data=Tap("confirm" if button.confirm else "act", card.subject, card.subject_id, button.verb).data,
-            style=STYLES.get(button.style),
-        )
-        for button in (*card.buttons, *(b for b in card.more if b.verb not in IN_WORDS))
-    ]
-    rows = [buttons[i : i + BUTTONS_PER_ROW] for i in range(0, len(buttons), BUTTONS_PER_ROW)]
-    return InlineKeyboardMarkup(rows) if rows else None
+    """The card's buttons, and one that leads to the rarer answers; None removes them from a message."""
+    if card.decided:
+        return InlineKeyboardMarkup([[newer.disabled_button(cut(card.decided, LABEL_CHARS))]])
+    buttons = [_button(card, button) for button in card.buttons]
+    if card.more:
+        buttons.append(InlineKeyboardButton(MORE, callback_data=Tap("more", card.subject, card.subject_id).data))
+    return InlineKeyboardMarkup(_rows(buttons)) if buttons else None
+
+
+def rarer(card: Card) -> InlineKeyboardMarkup | None:
+    """The rarer answers in place of the card's buttons; its own when there are none any more."""
+    if not card.more:
+        return keyboard(card)
+    buttons = [_button(card, button) for button in card.more]
+    if any(button.verb == "deny" for button in card.buttons):
+        data = Tap("words", card.subject, card.subject_id, "deny").data
+        buttons.append(InlineKeyboardButton(DENY_WITH_REASON, callback_data=data, style="danger"))
+    return InlineKeyboardMarkup([*_rows(buttons), [_back(card)]])
+
+
+def arguments(card: Card, names: Sequence[str]) -> InlineKeyboardMarkup | None:
+    """Which argument is to be edited; the card's own buttons when it can't be any more."""
+    if all(button.verb != "edit" for button in card.more):
+        return keyboard(card)
+    taps = [(name, Tap("words", card.subject, card.subject_id, "edit", n)) for n, name in enumerate(names, start=1)]
+    buttons = [InlineKeyboardButton(cut(name, LABEL_CHARS), callback_data=tap.data) for name, tap in taps]
+    several = Tap("words", card.subject, card.subject_id, "edit", 0).data
+    return InlineKeyboardMarkup([*_rows(buttons), [InlineKeyboardButton(SEVERAL, callback_data=several), _back(card)]])
+
+
+def _button(card: Card, button: Button) -> InlineKeyboardButton:
+    kind: Kind = "confirm" if button.confirm else "words" if button.verb in IN_WORDS - {"deny"} else "act"
+    data = Tap(kind, card.subject, card.subject_id, button.verb).data
+    return InlineKeyboardButton(button.label, callback_data=data, style=STYLES.get(button.style))
+
+
+def _back(card: Card) -> InlineKeyboardButton:
+    return InlineKeyboardButton(BACK, callback_data=Tap("back", card.subject, card.subject_id).data)
+
+
+def _rows(buttons: Sequence[InlineKeyboardButton]) -> list[Sequence[InlineKeyboardButton]]:
+    return [buttons[i : i + BUTTONS_PER_ROW] for i in range(0, len(buttons), BUTTONS_PER_ROW)]
 
 
 def units(text: str) -> int:
@@ -178,26 +207,26 @@ def _tagged(text: str, tag: str) -> str:
 def _shorter(card: Card, url: str) -> Iterator[Card]:
     """The same card ever shorter; the last one always fits."""
     if card.subject == "approval":
-        yield card.model_copy(update={"quote": _cut(card.quote, QUOTE_CHARS)})
+        yield card.model_copy(update={"quote": cut(card.quote, QUOTE_CHARS)})
         # From here on it can't be approved, so what is left may be cut.
         card = card.without_yes(url)
         *facts, where = card.lines
-        kept = (*(_cut(line, LINE_CHARS) for line in facts[:LINES_CLIPPED]), where)
+        kept = (*(cut(line, LINE_CHARS) for line in facts[:LINES_CLIPPED]), where)
     else:
-        kept = tuple(_cut(line, LINE_CHARS) for line in card.lines[:LINES_CLIPPED])
-        yield _with_answer_cut(card, url)
+        kept = tuple(cut(line, LINE_CHARS) for line in card.lines[:LINES_CLIPPED])
+        yield _with_answercut(card, url)
     steps = tuple(
-        step.model_copy(update={"title": _cut(step.title, NOTE_CHARS), "note": _cut(step.note, NOTE_CHARS)})
+        step.model_copy(update={"title": cut(step.title, NOTE_CHARS), "note": cut(step.note, NOTE_CHARS)})
         for step in card.steps[:STEPS_CLIPPED]
     )
-    short = {"headline": _cut(card.headline, LINE_CHARS), "quote": _cut(card.quote, QUOTE_CHARS)}
+    short = {"headline": cut(card.headline, LINE_CHARS), "quote": cut(card.quote, QUOTE_CHARS)}
     card = card.model_copy(
-        update={**short, "lines": kept, "steps": steps, "status": _cut(card.status, LINE_CHARS), "exact": ""}
+        update={**short, "lines": kept, "steps": steps, "status": cut(card.status, LINE_CHARS), "exact": ""}
     )
-    yield _with_answer_cut(card, url)
+    yield _with_answercut(card, url)
 
 
-def _with_answer_cut(card: Card, url: str) -> Card:
+def _with_answercut(card: Card, url: str) -> Card:
     """The answer as far as it fits, up to the end of a sentence."""
     room = TEXT_UNITS - units(_drawn(card.model_copy(update={"answer": ""}), "").plain)
     more = f"… The rest is at {url}"
@@ -209,7 +238,8 @@ def _with_answer_cut(card: Card, url: str) -> Card:
     return card.model_copy(update={"answer": f"{split(card.answer, room)[0]}\n{more}"})
 
 
-def _cut(text: str, chars: int) -> str:
+def cut(text: str, chars: int) -> str:
+    """The text, or as much of it with an ellipsis."""
     return text if len(text) <= chars else f"{text[: chars - 1]}…"
 
 

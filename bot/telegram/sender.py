@@ -28,6 +28,7 @@ WAIT_HERE_S: Final = 1.5  # a longer wait is given back to the courier, so that 
 RETRY_S: Final = 1.0
 LONG_MESSAGES: Final = 100  # whose parts that have arrived are remembered
 T = TypeVar("T")
+Send = Callable[[str, str | None, InlineKeyboardMarkup | None], Awaitable[T]]
 
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NEVER_LEFT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -63,15 +64,15 @@ class TelegramSender:
         drawn = rendered(card, self._base_url)
         chat = self._chat(conversation)
 
-        async def change(text: str, mode: str | None) -> object:
+        async def change(text: str, mode: str | None, buttons: InlineKeyboardMarkup | None) -> object:
             return await self._client.edit_message_text(
-                text, chat_id=chat, message_id=int(ref), parse_mode=mode, reply_markup=drawn.keyboard,
+                text, chat_id=chat, message_id=int(ref), parse_mode=mode, reply_markup=buttons,
                 link_preview_options=NO_PREVIEW,
             )  # fmt: skip
 
         await self._turn(chat)
         try:
-            await self._readable(change, drawn.html, drawn)
+            await self._accepted(change, drawn.html, drawn)
         except BadRequest as error:
             if "message is not modified" not in error.message.lower():
                 raise NotSent(self._client.hushed(error), None) from None
@@ -98,9 +99,8 @@ class TelegramSender:
 
     async def _send_to(self, chat: int, conversation: Conversation, text: str, drawn: Rendered | None) -> str:
         topic = int(conversation.thread) if conversation.thread else None
-        buttons: InlineKeyboardMarkup | None = drawn.keyboard if drawn else None
 
-        async def send(words: str, mode: str | None) -> Message:
+        async def send(words: str, mode: str | None, buttons: InlineKeyboardMarkup | None) -> Message:
             return await self._client.send_message(
                 chat,
                 words,
@@ -112,23 +112,24 @@ class TelegramSender:
 
         await self._turn(chat)
         try:
-            sent = await self._readable(send, text, drawn)
+            sent = await self._accepted(send, text, drawn)
         except ChatMigrated:
             raise
         except TelegramError as error:
             raise meaning(error, self._client.hushed(error)) from None
         return str(sent.message_id)
 
-    async def _readable(self, call: Callable[[str, str | None], Awaitable[T]], text: str, drawn: Rendered | None) -> T:
-        """With markup where there is any; without, when Telegram can't read it."""
+    async def _accepted(self, call: Send[T], text: str, drawn: Rendered | None) -> T:
+        """With markup and the newest buttons where there are any; without, when Telegram can't read them."""
+        server = self._client.server
         if drawn is None:
-            return await call(text, None)
+            return await call(text, None, None)
         try:
-            return await call(text, ParseMode.HTML)
+            return await server.sent(drawn.keyboard, lambda buttons: call(text, ParseMode.HTML, buttons))
         except BadRequest as error:
             if "can't parse entities" not in error.message.lower():
                 raise
-        return await call(drawn.plain, None)
+        return await server.sent(drawn.keyboard, lambda buttons: call(drawn.plain, None, buttons))
 
     async def _turn(self, chat: int) -> None:
         """Keep the vendor's spacing: wait a little here, much in the outbox."""

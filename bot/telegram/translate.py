@@ -1,8 +1,9 @@
 """Turns one Telegram update into our own words, or says why it is dropped.
 
 Pure. Only what the sender typed is `text`; forwards, quotes, replied-to messages and what another bot composed are
-`foreign`. Edits, channel posts, service messages and bots are dropped. An update that cannot be read raises
-`Malformed` and is nobody's message. What comes of it is the adapter's business.
+`foreign`. A reply to a question of ours is an answer to it and no message. Edits, channel posts, service messages and bots
+are dropped. An update that cannot be read raises `Malformed` and is nobody's message. What comes of it is the adapter's
+business.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 from telegram import Chat, Message, MessageEntity, Update, User
 
 from bot.telegram.buttons import Tap, read_tap
+from bot.telegram.prompts import Prompt, read_link, read_payload
 from core.models import Channel, Identity, Inbound, Place
 
 ALLOWED_UPDATES: Final = ("message", "callback_query")
@@ -69,8 +71,30 @@ class Tapped:
     query_id: str
     sender: Identity
     tap: Tap | None
-    chat_id: int | None
+    place: Place | None
     message_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """Somebody answered our question in words; `question` is its message, `text` is empty where there were no words."""
+
+    delivery_id: str
+    sender: Identity
+    place: Place
+    message_id: int
+    question: int
+    prompt: Prompt
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Somebody opened the link of a question in their private chat: it is to be asked there."""
+
+    sender: Identity
+    place: Place
+    prompt: Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +102,7 @@ class Dropped:
     why: str
 
 
-Translated = Inbound | Tapped | Dropped
+Translated = Inbound | Tapped | Replied | Wanted | Dropped
 
 
 def translate(raw: Any, me: Me) -> Translated:
@@ -117,6 +141,20 @@ def _said(message: Message, number: int, me: Me) -> Translated:
     typed = message.text or message.caption or ""
     if not typed and message.forward_origin is None and not message.effective_attachment:
         return Dropped("nothing was said")
+    place = _place(message, private=private)
+    if (prompt := _question(message, me)) is not None and message.reply_to_message is not None:
+        own = message.forward_origin is None and message.via_bot is None
+        return Replied(
+            delivery_id=f"update:{number}",
+            sender=_identity(sender),
+            place=place,
+            message_id=message.message_id,
+            question=message.reply_to_message.message_id,
+            prompt=prompt,
+            text=typed.strip() if own else "",
+        )
+    if private and typed.startswith("/start ") and (prompt := read_payload(typed.split(" ", 1)[1].strip())) is not None:
+        return Wanted(_identity(sender), place, prompt)
     foreign = _foreign(message)
     if message.forward_origin is not None or message.via_bot is not None:
         text, meant = "", False
@@ -131,7 +169,7 @@ def _said(message: Message, number: int, me: Me) -> Translated:
         channel=Channel.TELEGRAM,
         delivery_id=f"update:{number}",
         sender=_identity(sender),
-        place=_place(message, private=private),
+        place=place,
         text=text,
         foreign=foreign,
         addressed=private or meant or _answers_us(message, me),
@@ -181,6 +219,15 @@ def _answers_us(message: Message, me: Me) -> bool:
     return other.from_user.id == me.id
 
 
+def _question(message: Message, me: Me) -> Prompt | None:
+    """The question of ours that this message answers. Only a text link of ours says so: what others write has none."""
+    other = message.reply_to_message
+    if other is None or not _answers_us(message, me):
+        return None
+    links = [entity.url or "" for entity in other.entities if entity.type == MessageEntity.TEXT_LINK]
+    return next((prompt for url in links if (prompt := read_link(url, me.username)) is not None), None)
+
+
 def _foreign(message: Message) -> tuple[str, ...]:
     """What is shown with the message and was not typed by its sender."""
     found = []
@@ -213,12 +260,20 @@ def _identity(user: User) -> Identity:
 def _tapped(update: Update) -> Tapped:
     query = update.callback_query
     assert query is not None
+    message = query.message
+    place = None
+    if isinstance(message, Message):
+        place = _place(message, private=message.chat.type == Chat.PRIVATE)
+    elif message is not None:  # too old for Telegram to say more than where it is
+        place = Place(
+            channel=Channel.TELEGRAM, external_id=str(message.chat.id), private=message.chat.type == Chat.PRIVATE
+        )
     return Tapped(
         query_id=query.id,
         sender=_identity(query.from_user),
         tap=read_tap(query.data or ""),
-        chat_id=query.message.chat.id if query.message else None,
-        message_id=query.message.message_id if query.message else None,
+        place=place,
+        message_id=message.message_id if message else None,
     )
 
 

@@ -42,6 +42,7 @@ def approval_card(row: Mapping[str, Any]) -> Card:
         buttons=buttons_of(row),
         more=more_of(row),
         expires_at=row["expires_at"] if pending and not unknown else None,
+        decided="" if pending else _decided(row),
         path=f"/approvals/{row['id']}",
     )
 
@@ -184,6 +185,14 @@ def _became(row: Mapping[str, Any]) -> list[str]:
     if row["status"] in ("approved", "consumed") and row["step_approval_id"] is not None:
         lines.append(_outcome(row))
     return lines
+
+
+def _decided(row: Mapping[str, Any]) -> str:
+    """`Approved by Ann, 14:32 UTC`."""
+    if not row["decided_at"] or not row["decider"]:
+        return STATUS[row["status"]].partition(":")[0].capitalize()
+    did = "Answered" if row["kind"] == "unknown" else DID.get(row["status"], "Decided")
+    return f"{did} by {visible(row['decider'])}, {clock_text(row['decided_at'])}"
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

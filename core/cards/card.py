@@ -39,8 +39,8 @@ class Card(Frozen):
 
     `subject_id` is the approval's id or the task's. `headline` is verb + object + place. `lines` are short facts in
     order of weight. `exact` is everything that will run, whole: where a sender can't show all of it, it sends
-    `card.without_yes()`. `more` are answers that few need, to be offered with less weight. `path` is where
-    the web shows the same.
+    `card.without_yes()`. `more` are answers that few need, to be offered with less weight. `decided` says in a few words
+    what became of an approval, for the place of its buttons. `path` is where the web shows the same.
     """
 
     subject: Literal["task", "approval"]
@@ -57,6 +57,7 @@ class Card(Frozen):
     buttons: tuple[Button, ...] = ()
     more: tuple[Button, ...] = ()
     expires_at: datetime | None = None
+    decided: str = ""
     path: str = "/"
 
     @property
@@ -73,6 +74,7 @@ class Card(Frozen):
                 "quote": mask(self.quote),
                 "exact": mask(self.exact),
                 "answer": mask(self.answer),
+                "decided": mask(self.decided),
                 "buttons": tuple(b.model_copy(update={"confirm": mask(b.confirm)}) for b in self.buttons),
                 "more": tuple(b.model_copy(update={"confirm": mask(b.confirm)}) for b in self.more),
                 "steps": tuple(s.model_copy(update={"title": mask(s.title), "note": mask(s.note)}) for s in self.steps),

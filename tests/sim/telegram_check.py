@@ -23,6 +23,7 @@ BUTTON_ACTIONS = (
     "callback_data",
     "callback_game",
     "copy_text",
+    "disabled",
     "login_url",
     "pay",
     "switch_inline_query",
@@ -169,8 +170,9 @@ def formatted(args: Body, too_long: str = "message is too long") -> tuple[str, l
     return text, entities
 
 
-def keyboard(markup: Body | None) -> Body | None:
-    """The inline keyboard as Telegram keeps it (none when it is empty); other markups pass unseen."""
+def keyboard(markup: Body | None, *, newest: bool = True) -> Body | None:
+    """The inline keyboard as Telegram keeps it (none when it is empty); other markups pass unseen. Not `newest`: of a server
+    that knows nothing after Bot API 10.2."""
     if markup is None or "inline_keyboard" not in markup:
         return markup
     rows = markup["inline_keyboard"]
@@ -178,17 +180,19 @@ def keyboard(markup: Body | None) -> Body | None:
         raise Refused("can't parse inline keyboard: expected an Array of Arrays", is_fault=True)
     if sum(len(row) for row in rows) > KEYBOARD_BUTTONS or any(len(row) > ROW_BUTTONS for row in rows):
         raise Refused("REPLY_MARKUP_TOO_LONG", is_fault=True)
-    kept = [[_button(button) for button in row] for row in rows if row]
+    kept = [[_button(button, newest) for button in row] for row in rows if row]
     return {"inline_keyboard": kept} if kept else None
 
 
-def _button(button: Any) -> Body:
+def _button(button: Any, newest: bool) -> Body:
     if not isinstance(button, dict) or not isinstance(button.get("text"), str) or not button["text"].strip():
         raise Refused("can't parse inline keyboard button: Can't find field \"text\"", is_fault=True)
-    actions = [name for name in BUTTON_ACTIONS if name in button]
+    actions = [name for name in BUTTON_ACTIONS if name in button and (newest or name != "disabled")]
     if not actions:
+        # Of an older server it is no fault to ask for what it does not know yet.
         raise Refused(
-            "can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard", is_fault=True
+            "can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard",
+            is_fault="disabled" not in button,
         )
     if len(actions) > 1:
         raise Refused("BUTTON_TYPE_INVALID", is_fault=True)

@@ -83,7 +83,7 @@ def _to_write(world: TgWorld, args: Body) -> tuple[TgChat, int | None]:
 def send_message(world: TgWorld, args: Body) -> Body:
     chat, thread = _to_write(world, args)
     text, entities = formatted(args)
-    markup = keyboard(args.get("reply_markup"))
+    markup = keyboard(args.get("reply_markup"), newest=world.is_newest)
     reply = args.get("reply_parameters")
     answered = world.find(chat.id, reply["message_id"]) if reply else None
     if reply and answered is None and not reply.get("allow_sending_without_reply"):
@@ -101,6 +101,9 @@ def _own(world: TgWorld, args: Body, verb: str) -> TgMessage:
         raise Refused(f"message to {verb} not found")
     if message.sender is not world.bot:
         raise Refused(f"message can't be {PARTICIPLE[verb]}")
+    if verb == "edit" and message.reply_markup is not None and "inline_keyboard" not in message.reply_markup:
+        # https://core.telegram.org/bots/api#updating-messages: without a keyboard, or with an inline one, only
+        raise Refused("message can't be edited", is_fault=True)
     return message
 
 
@@ -117,12 +120,12 @@ def edit_text(world: TgWorld, args: Body) -> Body:
     message = _own(world, args, "edit")
     text, entities = formatted(args, "MESSAGE_TOO_LONG")
     # An edit without a keyboard takes the keyboard away.
-    return _replace(message, text, entities, keyboard(args.get("reply_markup")))
+    return _replace(message, text, entities, keyboard(args.get("reply_markup"), newest=world.is_newest))
 
 
 def edit_markup(world: TgWorld, args: Body) -> Body:
     message = _own(world, args, "edit")
-    return _replace(message, message.text, message.entities, keyboard(args.get("reply_markup")))
+    return _replace(message, message.text, message.entities, keyboard(args.get("reply_markup"), newest=world.is_newest))
 
 
 def delete_message(world: TgWorld, args: Body) -> bool:

@@ -98,6 +98,9 @@ def _opened(name: str, attributes: str, start: int, offset: int) -> _Open:
     given = {one[1] or one[5]: one[2] or one[3] or one[4] or "" for one in ATTRIBUTE.finditer(attributes)}
     if name == "a":
         url = given.get("href", "")
+        if mentioned := re.fullmatch(r"tg://user\?id=(\d+)", url):
+            user = {"id": int(mentioned[1]), "is_bot": False, "first_name": "?"}
+            return _Open(name, {"type": "text_mention", "user": user}, start, offset)
         return _Open(name, {"type": "text_link", "url": url} if url else None, start, offset)
     if name == "span":
         if given.get("class") != "tg-spoiler":

@@ -124,6 +124,7 @@ class CallbackAnswer:
 @dataclass
 class TgWorld:
     bot: TgUser
+    is_newest: bool = True
     users: dict[int, TgUser] = field(default_factory=dict)
     chats: dict[int, TgChat] = field(default_factory=dict)
     posted: list[TgMessage] = field(default_factory=list)

@@ -1,0 +1,58 @@
+"""What the Bot API has learned since the library was written, and how to go without where a server has not.
+
+The library speaks Bot API 10.0; what is newer goes through its open doors (`api_kwargs`, `do_api_request`) here and nowhere
+else. A server that refuses one of these once is not asked for it again, and each has an older form that says the same.
+https://core.telegram.org/bots/api-changelog
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from telegram import InlineKeyboardButton, InlineKeyboardMarkup
+from telegram.error import BadRequest
+
+T = TypeVar("T")
+
+# What a server says of a button that it takes for one without an action.
+_NO_SUCH_BUTTON: Final = ("inline keyboard button", "button_type_invalid", "text buttons are unallowed")
+
+
+def disabled_button(label: str) -> InlineKeyboardButton:
+    """A button that only says something (Bot API 10.3)."""
+    return InlineKeyboardButton(label, api_kwargs={"disabled": {}})
+
+
+class Server:
+    """What the Bot API server at the other end was seen to lack."""
+
+    def __init__(self) -> None:
+        self._has_disabled_buttons = True
+
+    async def sent(
+        self, markup: InlineKeyboardMarkup | None, call: Callable[[InlineKeyboardMarkup | None], Awaitable[T]]
+    ) -> T:
+        """Call with the keyboard; once more in its older form when the server knows no button that only says something."""
+        shown = self._known(markup)
+        try:
+            return await call(shown)
+        except BadRequest as error:
+            is_newer = shown is not None and shown != _without_disabled(shown)
+            if not is_newer or not any(words in error.message.lower() for words in _NO_SUCH_BUTTON):
+                raise
+            self._has_disabled_buttons = False
+        return await call(self._known(markup))
+
+    def _known(self, markup: InlineKeyboardMarkup | None) -> InlineKeyboardMarkup | None:
+        return markup if markup is None or self._has_disabled_buttons else _without_disabled(markup)
+
+
+def _without_disabled(markup: InlineKeyboardMarkup) -> InlineKeyboardMarkup | None:
+    rows = [row for row in markup.inline_keyboard if not any(_is_disabled(button) for button in row)]
+    return InlineKeyboardMarkup(rows) if rows else None
+
+
+def _is_disabled(button: InlineKeyboardButton) -> bool:
+    kwargs: Any = button.api_kwargs
+    return "disabled" in kwargs
