@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -68,7 +69,7 @@ class SlackAdapter:
     def __init__(self, deps: Deps, intake: Intake = core_intake) -> None:
         self._deps, self._intake = deps, intake
         self._settings = deps.settings
-        self.sender = SlackSender(self._settings)
+        self.sender = SlackSender(self._settings, partial(people.requester_in, deps.db, "slack"))
         self.forms = Forms(deps, self.sender, self._tell)
         self.own: Own | None = None
         self._telling: set[asyncio.Task[None]] = set()

@@ -1,4 +1,5 @@
 """Slack's outgoing side: posts and edits messages, finds one whose answer was lost, and names errors for the courier.
+Answers that are being written are shown by `bot.slack.drafts`.
 
 A post is sent once: a second one after a lost answer would be a second message, so only what may be repeated is. What
 Slack says is sorted here into certainly not sent (again later, or never) and perhaps sent.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -18,6 +20,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sending import MaybeSent, NotSent
 from bot.slack.blocks import Message, card_message, words_message
+from bot.slack.drafts import Recipient, SlackDrafts
 from core.cards import Card
 from core.models import Channel
 from core.settings import Settings
@@ -72,36 +75,60 @@ def web_client(settings: Settings, *, may_repeat: bool) -> AsyncWebClient:
 class SlackSender:
     channel = Channel.SLACK.value
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, recipient: Recipient | None = None) -> None:
+        """`recipient`: see `bot.slack.drafts`; without it answers are not streamed in channels."""
         self._base_url = settings.base_url()
         self._has_links = settings.public_base_url is not None
         self.once = web_client(settings, may_repeat=False)
         self.again = web_client(settings, may_repeat=True)
         self._opened: dict[str, str] = {}
         self._simple_until: dict[str, float] = {}
+        self._drafts = SlackDrafts(self, self._base_url, recipient or _nobody)
 
     async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
         """Answers the message's ts."""
-        channel = await self._channel(conversation)
+        return await self._post(conversation, content, str(message))
+
+    async def _post(self, conversation: Conversation, content: Card | str, mark: str) -> str:
         more: dict[str, Any] = {
-            "channel": channel,
+            "channel": await self.channel_of(conversation),
             "unfurl_links": False,
             "unfurl_media": False,
             "mrkdwn": False,
-            "metadata": {"event_type": EVENT_TYPE, "event_payload": {"id": str(message)}},
+            "metadata": _metadata(mark),
         }
         if conversation.thread:
             more["thread_ts"] = conversation.thread
         answer = await self._shown(content, self.once.chat_postMessage, more)
         return str(answer["ts"])
 
+    async def post_once(self, conversation: Conversation, words: str, mark: str) -> str:
+        """As `post`, by a mark of its own, and looked for at once when its answer is lost."""
+        try:
+            return await self._post(conversation, words, mark)
+        except MaybeSent:
+            found = await self.find_where(conversation, lambda message: _is_marked(message, mark))
+            if found is None:
+                raise
+            return found
+
+    async def draft(self, conversation: Conversation, task: int, text: str, live: str | None) -> str | None:
+        return await self._drafts.draft(conversation, task, text, live)
+
+    async def finish(self, conversation: Conversation, live: str, content: str, message: int) -> str:
+        return await self._drafts.finish(conversation, live, content, _metadata(str(message)))
+
     async def edit(self, conversation: Conversation, ref: str, card: Card) -> None:
-        channel = await self._channel(conversation)
+        channel = await self.channel_of(conversation)
         await self._shown(card, self.again.chat_update, {"channel": channel, "ts": ref, "parse": "none"})
 
     async def find(self, conversation: Conversation, message: int) -> str | None:
         """Looks through the newest messages of the place for our metadata."""
-        channel = await self._channel(conversation)
+        return await self.find_where(conversation, lambda found: _is_marked(found, str(message)))
+
+    async def find_where(self, conversation: Conversation, is_it: Callable[[dict[str, Any]], bool]) -> str | None:
+        """The first message among the newest ones of the place of which it is true."""
+        channel = await self.channel_of(conversation)
         cursor = ""
         for _ in range(FIND_PAGES):
             args: dict[str, Any] = {"channel": channel, "limit": FIND_PAGE, "include_all_metadata": True}
@@ -109,15 +136,15 @@ class SlackSender:
                 args["cursor"] = cursor
             try:
                 if conversation.thread:
-                    page = await self._called(self.again.conversations_replies, ts=conversation.thread, **args)
+                    page = await self.called(self.again.conversations_replies, ts=conversation.thread, **args)
                 else:
-                    page = await self._called(self.again.conversations_history, **args)
+                    page = await self.called(self.again.conversations_history, **args)
             except NotSent as error:
                 if error.retry_s is None:
                     return None
                 raise
             for one in page.get("messages") or []:
-                if _is_message(one, message):
+                if is_it(one):
                     return str(one["ts"])
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
             if not cursor:
@@ -129,11 +156,11 @@ class SlackSender:
         subject = content.subject if isinstance(content, Card) else "words"
         simple = time.monotonic() < self._simple_until.get(subject, 0.0)
         try:
-            return await self._called(call, **args, **_fields(self._message(content, simple=simple)))
+            return await self.called(call, **args, **_fields(self._message(content, simple=simple)))
         except NotSent as error:
             if simple or subject == "words" or error.why.partition(":")[0] not in _BLOCKS_REFUSED:
                 raise
-        answer = await self._called(call, **args, **_fields(self._message(content, simple=True)))
+        answer = await self.called(call, **args, **_fields(self._message(content, simple=True)))
         log.warning("Slack refuses the newest blocks of a card; cards go in the simple form for %d s", SIMPLE_S)
         self._simple_until[subject] = time.monotonic() + SIMPLE_S
         return answer
@@ -143,19 +170,19 @@ class SlackSender:
             return words_message(content, self._base_url)
         return card_message(content, self._base_url, has_links=self._has_links, simple=simple)
 
-    async def _channel(self, conversation: Conversation) -> str:
+    async def channel_of(self, conversation: Conversation) -> str:
         """The channel's id; for a person the id of our direct conversation with them."""
         target = conversation.external_id.rpartition("/")[2]
         if not target.startswith(("U", "W")):
             return target
         if target not in self._opened:
-            answer = await self._called(self.again.conversations_open, users=[target])
+            answer = await self.called(self.again.conversations_open, users=[target])
             if len(self._opened) >= OPENED_MOST:
                 self._opened.clear()
             self._opened[target] = str(answer["channel"]["id"])
         return self._opened[target]
 
-    async def _called(self, call: Any, **args: Any) -> Any:
+    async def called(self, call: Any, **args: Any) -> Any:
         """Slack's answer; raises `NotSent` or `MaybeSent`."""
         try:
             return await call(**args)
@@ -191,7 +218,15 @@ def _fields(message: Message) -> dict[str, Any]:
     return {"text": message.text, "blocks": message.blocks}
 
 
-def _is_message(found: Any, message: int) -> bool:
+def _metadata(mark: str) -> dict[str, Any]:
+    return {"event_type": EVENT_TYPE, "event_payload": {"id": mark}}
+
+
+def _is_marked(found: dict[str, Any], mark: str) -> bool:
     metadata = found.get("metadata") or {}
     payload = metadata.get("event_payload") or {}
-    return metadata.get("event_type") == EVENT_TYPE and payload.get("id") == str(message)
+    return metadata.get("event_type") == EVENT_TYPE and payload.get("id") == mark
+
+
+async def _nobody(task: int, home: str) -> None:
+    """Who a task is for is not known."""

@@ -64,6 +64,16 @@ async def by_id(db: Db, principal: int) -> Principal | None:
     return _principal(row) if row else None
 
 
+async def requester_in(db: Db, channel: str, task: int, home: str) -> str | None:
+    """The requester of a task as that chat knows them in that workspace (`home/id`)."""
+    found: str | None = await db.fetchval(
+        "select i.external_id from tasks t join identities i on i.principal_id in (t.requester_id, person_of(t.requester_id))"
+        " where t.id = $1 and i.channel = $2 and starts_with(i.external_id, $3 || '/') order by i.linked_at limit 1",
+        task, channel, home,
+    )  # fmt: skip
+    return found
+
+
 async def by_key(db: Db, key: str) -> Principal | None:
     row = await db.fetchrow(f"select {_COLUMNS} from principals p where p.key = $1 and p.is_active", key)
     return _principal(row) if row else None

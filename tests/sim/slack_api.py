@@ -14,6 +14,7 @@ from aiohttp import web
 from tests.sim.faults import Kind
 from tests.sim.slack_check import argument_problems, block_problems, decode, fixture
 from tests.sim.slack_methods import EFFECTS, Refused, with_ids
+from tests.sim.slack_streams import STREAMS
 from tests.sim.slack_world import RESPONSE_URL_LIFE_S, RESPONSE_URL_USES, Body, Message
 from tests.sim.violation import Violation
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 REQUEST_FAULTS = {
     "invalid_arguments",
     "invalid_blocks",
+    "invalid_chunks",
+    "missing_recipient_team_id",
+    "missing_recipient_user_id",
+    "streaming_state_conflict",
     "invalid_metadata_format",
     "markdown_text_conflict",
     "metadata_too_large",
@@ -128,7 +133,7 @@ class SlackApi:
                 world.uploads[file_id] = {"name": args["filename"], "length": args["length"]}
                 return {"upload_url": f"{self.sim.base_url}/upload/{file_id}", "file_id": file_id}
             case _:
-                return EFFECTS[method](world, args)
+                return (EFFECTS | STREAMS)[method](world, args)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         upload = self.sim.world.uploads.get(request.match_info["id"])

@@ -96,6 +96,11 @@ def _channel(world: World, name: str, to_post: bool = False) -> Channel:
     return channel
 
 
+def postable(world: World, name: str) -> Channel:
+    """The channel, where the app may post; a user id stands for their DM."""
+    return _channel(world, name, to_post=True)
+
+
 def _content(args: Body, most: int) -> tuple[str, list[Body]]:
     text, blocks = args.get("text") or "", args.get("blocks") or []
     markdown = args.get("markdown_text")
@@ -128,7 +133,7 @@ def post_message(world: World, args: Body) -> Body:
     return {"channel": channel.id, "ts": message.ts, "message": wire(world, message)}
 
 
-def _own(world: World, args: Body, refusal: str) -> Message:
+def own_message(world: World, args: Body, refusal: str) -> Message:
     # Here, unlike in chat.postMessage, a user id does not stand for the DM.
     if args["channel"] not in world.channels:
         raise Refused("channel_not_found")
@@ -141,7 +146,9 @@ def _own(world: World, args: Body, refusal: str) -> Message:
 
 
 def update(world: World, args: Body) -> Body:
-    message = _own(world, args, "cant_update_message")
+    message = own_message(world, args, "cant_update_message")
+    if message.is_streaming():
+        raise Refused("streaming_state_conflict")
     text, blocks = _content(args, UPDATE_TEXT_CHARS)
     # Blocks that are not sent stay, and hide the new text; an empty list takes them away.
     message.replace(text, with_ids(world, blocks) if args.get("blocks") is not None else message.blocks)
@@ -151,7 +158,7 @@ def update(world: World, args: Body) -> Body:
 
 
 def delete(world: World, args: Body) -> Body:
-    message = _own(world, args, "cant_delete_message")
+    message = own_message(world, args, "cant_delete_message")
     message.deleted = True
     return {"channel": message.channel, "ts": message.ts}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TRIGGER_LIFE_S = 3.0
+STREAM_LIFE_S = 300.0
 RESPONSE_URL_LIFE_S = 1800.0
 RESPONSE_URL_USES = 5
 
@@ -52,6 +53,10 @@ class Message:
     deleted: bool = False
     ephemeral_to: str | None = None
     extra: Body = field(default_factory=dict)
+    streaming_until: float | None = None
+
+    def is_streaming(self) -> bool:
+        return self.streaming_until is not None and time.monotonic() < self.streaming_until
 
     def replace(self, text: str, blocks: list[Body]) -> None:
         self.edits.append(Version(self.text, self.blocks, time.time()))
@@ -124,6 +129,7 @@ class World:
     statuses: list[Body] = field(default_factory=list)
     uploads: dict[str, Body] = field(default_factory=dict)
     trigger_life_s: float = TRIGGER_LIFE_S
+    stream_life_s: float = STREAM_LIFE_S
     _counter: "itertools.count[int]" = field(default_factory=itertools.count)
     _last_us: int = 0
 
