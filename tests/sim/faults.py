@@ -1,13 +1,17 @@
-"""Planned mishaps of a stand-in: the next n calls of a method answer late, wrongly, or not at all.
+"""Planned mishaps, one vocabulary for every vendor and both directions.
 
-A fault says only what the caller sees; whether the effect took place follows from its kind. A fault that was never
-met means that the test did not test what it says: ask `unmet()` at the end.
+A leg is a direction and a method, named as in the journal: "in" is what the app calls at the vendor, "out" what the vendor
+delivers to the app. A fault says what goes wrong on the line; whether the effect took place follows from its kind. A fault
+that was never met means that the test did not test what it says: ask `unmet()` at the end.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-FaultName = Literal["status", "delay", "drop_before", "done_but_answer_lost"]
+FaultName = Literal[
+    "status", "delay", "drop_before", "done_but_answer_lost", "duplicate", "reorder", "disconnect"
+]  # fmt: skip
+Leg = Literal["in", "out"]
 
 
 @dataclass(frozen=True)
@@ -19,14 +23,17 @@ class Kind:
     retry_after_s: int | None = None
     delay_s: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.code}" if self.name == "status" else self.name.replace("_", " ")
+
 
 def status(code: int, retry_after_s: int | None = None) -> Kind:
-    """The vendor refuses with this HTTP status, with no effect."""
+    """Refused with this HTTP status and no effect: by the vendor, or by a proxy in front of the app."""
     return Kind("status", code, retry_after_s)
 
 
 def delay(seconds: float) -> Kind:
-    """The answer (and the effect) comes this much later."""
+    """The request (so also its effect and its answer) comes this much later."""
     return Kind("delay", delay_s=seconds)
 
 
@@ -34,6 +41,15 @@ DROP_BEFORE = Kind("drop_before")
 """The connection closes before anything happened."""
 DONE_BUT_ANSWER_LOST = Kind("done_but_answer_lost")
 """The effect took place, then the connection closes without an answer."""
+DISCONNECT = Kind("disconnect")
+"""A call: the effect took place, the answer breaks off in the middle. A delivery: the line is cut first (a socket closes)."""
+DUPLICATE = Kind("duplicate")
+"""A delivery arrives twice at the same moment."""
+REORDER = Kind("reorder")
+"""A delivery is overtaken by the one after it."""
+
+# A vendor is called once for each request that leaves us; only what it delivers can be doubled or overtaken on the way.
+ONLY_OUT = ("duplicate", "reorder")
 
 
 @dataclass
@@ -41,27 +57,30 @@ class _Planned:
     method: str
     kind: Kind
     left: int
+    leg: Leg
 
 
 class Faults:
-    """The faults planned for one stand-in, met in the order in which they were added."""
+    """The faults planned for one vendor, met in the order in which they were added."""
 
     def __init__(self) -> None:
         self._planned: list[_Planned] = []
 
-    def add(self, method: str, times: int, kind: Kind) -> None:
-        """Let the next `times` calls of `method` ("*": of any method) go wrong in this way."""
-        self._planned.append(_Planned(method, kind, times))
+    def add(self, method: str, times: int, kind: Kind, leg: Leg = "in") -> None:
+        """Let the next `times` requests of `method` ("*": of any method) go wrong in this way."""
+        assert leg == "out" or kind.name not in ONLY_OUT, f"{kind.name} happens to deliveries only"
+        self._planned.append(_Planned(method, kind, times, leg))
 
-    def meet(self, method: str) -> Kind | None:
+    def meet(self, method: str, leg: Leg = "in") -> Kind | None:
         for planned in self._planned:
-            if planned.left > 0 and planned.method in (method, "*"):
+            if planned.left > 0 and planned.leg == leg and planned.method in (method, "*"):
                 planned.left -= 1
                 return planned.kind
         return None
 
     def unmet(self) -> list[str]:
-        return [f"{one.method}: {one.kind.name} × {one.left}" for one in self._planned if one.left > 0]
+        arrows = {"in": "", "out": "delivery of "}
+        return [f"{arrows[one.leg]}{one.method}: {one.kind.name} × {one.left}" for one in self._planned if one.left > 0]
 
     def clear(self) -> None:
         self._planned.clear()

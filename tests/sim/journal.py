@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tests.sim.clock import Clock
+
 DEFAULT_WAIT_S = 10.0
 DUMP_BODY_CHARS = 300
 
@@ -42,14 +44,17 @@ class Entry:
 class Journal:
     """All entries of one or several stand-ins; give two stand-ins the same journal to see their common order."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self.entries: list[Entry] = []
         self._grew = asyncio.Event()
 
     def write(
         self, vendor: str, direction: Direction, method: str, body: dict[str, Any], status: int = 200, note: str = ""
     ) -> Entry:
-        entry = Entry(len(self.entries) + 1, time.time(), vendor, direction, method, copy.deepcopy(body), status, note)
+        entry = Entry(
+            len(self.entries) + 1, self.clock.time(), vendor, direction, method, copy.deepcopy(body), status, note
+        )
         self.entries.append(entry)
         # Replaced, not cleared: whoever waits on the old event wakes exactly once and looks again.
         self._grew.set()

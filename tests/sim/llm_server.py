@@ -9,16 +9,19 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import ClassVar, Self
 
 from aiohttp import web
 
-from tests.sim.faults import DROP_BEFORE, Faults
+from tests.sim.clock import Clock
+from tests.sim.faults import Kind
 from tests.sim.journal import Journal
+from tests.sim.line import Line, Site, cut
 from tests.sim.llm_script import Asked, Body, Reply, Script, by_hand
 
+ANSWER_DEADLINE_S = 10.0
 KEY = "sk-sim-0123456789abcdef0123456789abcdef"
 
 
@@ -39,15 +42,18 @@ class ModelServer(ABC):
     vendor: ClassVar[str]
     models: set[str]
 
-    def __init__(self, script: Script | None = None, *, journal: Journal | None = None, key: str = KEY) -> None:
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        journal: Journal | None = None,
+        clock: Clock | None = None,
+        key: str = KEY,
+    ) -> None:
         self.script = script if script is not None else Script()
-        self.journal = journal if journal is not None else Journal()
-        self.faults = Faults()
+        self.line = Line(self.vendor, journal, clock, ANSWER_DEADLINE_S)
+        self.journal, self.faults = self.line.journal, self.line.faults
         self.key = key
-        self.port = 0
-        self.app = web.Application(client_max_size=32 * 2**20)
-        self.add_routes(self.app)
-        self._runner: web.AppRunner | None = None
         self._answers = 0
 
     @property
@@ -80,16 +86,11 @@ class ModelServer(ABC):
     @abstractmethod
     def stream_error(self) -> str: ...
 
-    async def start(self, port: int = 0) -> None:
-        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+    async def start(self, port: int = 0, site: Site | None = None) -> None:
+        await self.line.open(self.add_routes, site, port)
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.line.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -114,12 +115,8 @@ class ModelServer(ABC):
             self.check_access(request)
             body = await read_json(request)
             fault = self.faults.meet(method)
-            if fault == DROP_BEFORE:
-                return self._drop(request, method, body, "dropped before it was read")
-            if fault is not None and fault.name == "delay":
-                await asyncio.sleep(fault.delay_s)
-            if fault is not None and fault.name == "status":
-                raise Refusal(fault.code, "a planned fault", retry_after_s=fault.retry_after_s)
+            if (early := await self.line.before(fault, request, method, body, self._planned_refusal)) is not None:
+                return early
             self.check_body(body)
             if body["model"] not in self.models:
                 raise Refusal(404, f"The model `{body['model']}` does not exist", "model_not_found", "model")
@@ -129,14 +126,16 @@ class ModelServer(ABC):
         except Refusal as refusal:
             return self._refuse(method, body, refusal)
         self._answers += 1
-        if fault is not None and fault.name == "done_but_answer_lost":
-            return self._drop(request, method, body, "answered, but the answer was lost")
         self.journal.write(self.vendor, "in", method, body, 200, "streamed" if body.get("stream") else "")
         if reply.pause_s:
             await asyncio.sleep(reply.pause_s)
-        if body.get("stream"):
-            return await self._stream(request, body, reply)
-        return web.json_response(self.whole(body, reply, self._answers))
+        if not body.get("stream"):
+            return await self.line.after(fault, request, web.json_response(self.whole(body, reply, self._answers)))
+        if fault is not None and fault.name == "done_but_answer_lost":
+            return cut(request)
+        if fault is not None and fault.name == "disconnect":
+            reply = replace(reply, breaks_after=1)
+        return await self._stream(request, body, reply)
 
     async def _stream(self, request: web.Request, body: Body, reply: Reply) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
@@ -146,7 +145,7 @@ class ModelServer(ABC):
             if reply.held is not None and sent == reply.held_after:
                 await reply.held.wait()
             if sent == reply.breaks_after:
-                self._cut(request)
+                cut(request)
                 return response
             if sent == reply.fails_after:
                 await response.write(self.stream_error().encode())
@@ -158,17 +157,14 @@ class ModelServer(ABC):
 
     def _refuse(self, method: str, body: Body, refusal: Refusal) -> web.Response:
         self.journal.write(self.vendor, "in", method, body, refusal.status, refusal.message)
+        return self._worded(refusal)
+
+    def _worded(self, refusal: Refusal) -> web.Response:
         headers = {"retry-after": str(refusal.retry_after_s)} if refusal.retry_after_s is not None else {}
         return web.json_response(self.error(refusal), status=refusal.status, headers=headers)
 
-    def _drop(self, request: web.Request, method: str, body: Body, note: str) -> web.Response:
-        self.journal.write(self.vendor, "in", method, body, 0, note)
-        self._cut(request)
-        return web.Response()
-
-    def _cut(self, request: web.Request) -> None:
-        if request.transport is not None:
-            request.transport.abort()
+    def _planned_refusal(self, fault: Kind) -> web.Response:
+        return self._worded(Refusal(fault.code, "a planned fault", retry_after_s=fault.retry_after_s))
 
 
 async def read_json(request: web.Request) -> Body:

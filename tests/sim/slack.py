@@ -15,22 +15,24 @@ from typing import Literal
 from aiohttp import web
 
 from tests.sim import slack_payloads as payloads
-from tests.sim.faults import Faults
+from tests.sim.clock import Clock
 from tests.sim.journal import Journal
+from tests.sim.line import Line, Site
 from tests.sim.slack_api import SlackApi
 from tests.sim.slack_people import Person
 from tests.sim.slack_transport import ACK_DEADLINE_S, Delivery, HttpTransport, Kind, SocketTransport
 from tests.sim.slack_world import Body, Channel, Member, Message, View, World
-from tests.sim.violation import Violation
 
-HOST = "127.0.0.1"
 TEAM, CHANNEL = "T0ACME", "C0OPS"
+# What was not acknowledged is delivered again at once, after a minute and after five.
+REDELIVERED_AFTER_S = (0, 60, 300)
 
 
 class SlackSim:
     """One workspace with one installed app. Give `deliver_to` (the app's base URL) for HTTP; it may be set later.
 
-    `echo` sends the app its own posts back as events, as Slack does to an app that reads the channel.
+    `echo` sends the app its own posts back as events, as Slack does to an app that reads the channel. `redelivers`: over HTTP
+    an event that was not acknowledged comes again by itself, on the clock; over a socket it always does.
     """
 
     def __init__(
@@ -43,44 +45,32 @@ class SlackSim:
         app_token: str = "xapp-sim",
         enterprise: str | None = None,
         echo: bool = False,
+        redelivers: bool = False,
         journal: Journal | None = None,
+        clock: Clock | None = None,
         ack_deadline_s: float = ACK_DEADLINE_S,
     ) -> None:
         self.mode, self.deliver_to, self.signing_secret = mode, deliver_to, signing_secret
         self.bot_token, self.app_token = bot_token, app_token
-        self.echo, self.ack_deadline_s = echo, ack_deadline_s
-        self.journal = journal or Journal()
-        self.faults = Faults()
-        self.violations: list[Violation] = []
-        self.world = World(TEAM, "acme", enterprise, "U0SAYSO", "B0SAYSO", "A0SAYSO")
+        self.echo, self.redelivers, self.ack_deadline_s = echo, redelivers, ack_deadline_s
+        self.line = Line("slack", journal, clock, ack_deadline_s)
+        self.journal, self.faults, self.violations = self.line.journal, self.line.faults, self.line.violations
+        self.world = World(TEAM, "acme", enterprise, "U0SAYSO", "B0SAYSO", "A0SAYSO", self.line.clock)
         self.world.members["U0SAYSO"] = Member("U0SAYSO", "sayso", TEAM, is_bot=True)
         self.channel(CHANNEL, "ops")
         self.http, self.socket = HttpTransport(self), SocketTransport(self)
         self._api = SlackApi(self)
-        self._runner: web.AppRunner | None = None
-        self._port = 0
         self._tickets: set[str] = set()
-        self._echoes: set[asyncio.Task[Delivery]] = set()
 
-    async def start(self, port: int = 0) -> "SlackSim":
-        app = web.Application(client_max_size=32 * 2**20)
-        app.add_routes([*self._api.routes(), web.get("/link", self.socket.link)])
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, port)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
-        await self.http.start()
+    async def start(self, port: int = 0, site: Site | None = None) -> "SlackSim":
+        routes = [*self._api.routes(), web.get("/link", self.socket.link)]
+        await self.line.open(lambda app: app.add_routes(routes), site, port)
         await self.socket.start()
         return self
 
     async def stop(self) -> None:
-        for task in self._echoes:
-            task.cancel()
         await self.socket.stop()
-        await self.http.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.line.close()
 
     async def __aenter__(self) -> "SlackSim":
         return await self.start()
@@ -90,7 +80,7 @@ class SlackSim:
 
     @property
     def base_url(self) -> str:
-        return f"http://{HOST}:{self._port}"
+        return self.line.url
 
     @property
     def api_url(self) -> str:
@@ -101,7 +91,7 @@ class SlackSim:
         """A single-use address, as apps.connections.open gives out."""
         ticket = secrets.token_hex(8)
         self._tickets.add(ticket)
-        return f"ws://{HOST}:{self._port}/link?ticket={ticket}&app_id={self.world.app}"
+        return f"ws{self.base_url.removeprefix('http')}/link?ticket={ticket}&app_id={self.world.app}"
 
     def spend_ticket(self, ticket: str) -> bool:
         known = ticket in self._tickets
@@ -139,18 +129,34 @@ class SlackSim:
 
     async def deliver(self, kind: Kind, payload: Body, retry_num: int = 0, reason: str = "http_timeout") -> Delivery:
         """Sends one payload by the transport in use and writes down what came back."""
-        if self.mode == "http":
-            delivery = await self.http.deliver(kind, payload, retry_num, reason)
-        else:
-            delivery = await self.socket.deliver(kind, payload, retry_num, "timeout")
-        self.note_delivery(delivery, f"retry {retry_num}" if retry_num else "")
+
+        async def send() -> Delivery:
+            if self.mode == "http":
+                sent = await self.http.deliver(kind, payload, retry_num, reason)
+            else:
+                sent = await self.socket.deliver(kind, payload, retry_num, "timeout")
+            self.note_delivery(sent, f"retry {retry_num}" if retry_num else "")
+            return sent
+
+        delivery = await self.line.deliver(
+            name_of(payload),
+            payload,
+            send,
+            lambda status: Delivery(kind, payload, status),
+            self.socket.drop_connections if self.mode == "socket" else None,
+        )
+        if self.redelivers and self.mode == "http" and kind == "events_api" and not retry_num and not delivery.acked:
+            self.line.later(self._redeliver(payload))
         return delivery
 
+    async def _redeliver(self, payload: Body) -> None:
+        for number, pause_s in enumerate(REDELIVERED_AFTER_S, start=1):
+            await self.line.clock.sleep(pause_s)
+            if (await self.deliver("events_api", payload, number)).acked:
+                return
+
     def note_delivery(self, delivery: Delivery, note: str = "") -> None:
-        payload = delivery.payload
-        inner = payload.get("event", {})
-        name = inner.get("type") or payload.get("type") or payload.get("command", "")
-        self.journal.write("slack", "out", name, payload, delivery.status, note)
+        self.journal.write("slack", "out", name_of(delivery.payload), delivery.payload, delivery.status, note)
 
     async def redeliver(self, delivery: Delivery, retry_num: int = 1, reason: str = "http_timeout") -> Delivery:
         """The same event once more, as Slack sends it when it saw no answer. Presses and commands come only once."""
@@ -164,9 +170,12 @@ class SlackSim:
         message = self.world.find(channel.id, answer["ts"])
         assert message is not None
         event = payloads.said(self.world, message, self.world.members[self.world.bot_user], channel)
-        task = asyncio.create_task(self.deliver("events_api", payloads.event_callback(self.world, event, channel)))
-        self._echoes.add(task)
-        task.add_done_callback(self._echoes.discard)
+        self.line.later(self.deliver("events_api", payloads.event_callback(self.world, event, channel)))
+
+
+def name_of(payload: Body) -> str:
+    """What a payload is called in the journal: the event's type, the interaction's, or the command."""
+    return str(payload.get("event", {}).get("type") or payload.get("type") or payload.get("command", ""))
 
 
 async def serve(mode: Literal["http", "socket"], deliver_to: str, port: int) -> None:

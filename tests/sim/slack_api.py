@@ -4,9 +4,7 @@ Order of judging: planned fault, method, token, arguments, effect (slack_methods
 app should not have sent is also collected as a violation, with the answer that Slack would give.
 """
 
-import asyncio
 import json
-import time
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -59,30 +57,14 @@ class SlackApi:
         token = header.removeprefix("Bearer ") if header else args.pop("token", "")
         args.pop("token", None)
         args = decode(method, args)
-        fault = self.sim.faults.meet(method)
-        if fault is not None:
-            if fault.delay_s:
-                await asyncio.sleep(fault.delay_s)
-            if (early := self._fails_before(fault, method, args, request)) is not None:
-                return early
+        return await self.sim.line.call(request, method, args, lambda: self._carry_out(method, token, args), _refusal)
+
+    async def _carry_out(self, method: str, token: str, args: Body) -> web.Response:
         answer = self._answer(method, token, args)
         self.sim.journal.write("slack", "in", method, args, 200, answer.get("error", ""))
         if answer["ok"]:
             self.sim.after_call(method, answer)
-        if fault is not None and fault.name == "done_but_answer_lost":
-            return _dropped(request)
         return web.json_response(answer, headers={"x-oauth-scopes": "chat:write,commands,im:history,users:read"})
-
-    def _fails_before(self, fault: Kind, method: str, args: Body, request: web.Request) -> web.StreamResponse | None:
-        if fault.name == "drop_before":
-            self.sim.journal.write("slack", "in", method, args, 0, "fault: dropped before effect")
-            return _dropped(request)
-        if fault.name != "status":
-            return None
-        self.sim.journal.write("slack", "in", method, args, fault.code, "fault")
-        headers = {"Retry-After": str(fault.retry_after_s)} if fault.retry_after_s is not None else {}
-        error = "ratelimited" if fault.code == 429 else "internal_error"
-        return web.json_response({"ok": False, "error": error}, status=fault.code, headers=headers)
 
     def _answer(self, method: str, token: str, args: Body) -> Body:
         try:
@@ -144,11 +126,15 @@ class SlackApi:
         return web.Response(text=f"OK - {len(upload['content'])}")
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """A response_url: five uses in thirty minutes; writes to one person unless told otherwise."""
-        world, address = self.sim.world, self.sim.world.response_urls.get(request.match_info["id"])
         body: Body = await request.json()
+        key = request.match_info["id"]
+        return await self.sim.line.call(request, "response_url", body, lambda: self._responded(key, body), _refusal)
+
+    async def _responded(self, key: str, body: Body) -> web.Response:
+        """A response_url: five uses in thirty minutes; writes to one person unless told otherwise."""
+        world, address = self.sim.world, self.sim.world.response_urls.get(key)
         note = ""
-        if address is None or time.monotonic() - address.at > RESPONSE_URL_LIFE_S:
+        if address is None or world.clock.monotonic() - address.at > RESPONSE_URL_LIFE_S:
             note = "expired_url"
         elif address.uses >= RESPONSE_URL_USES:
             note = "used_url"
@@ -184,7 +170,7 @@ async def _arguments(request: web.Request) -> Body:
     return args | {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
 
 
-def _dropped(request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()
+def _refusal(fault: Kind) -> web.Response:
+    headers = {"Retry-After": str(fault.retry_after_s)} if fault.retry_after_s is not None else {}
+    error = "ratelimited" if fault.code == 429 else "internal_error"
+    return web.json_response({"ok": False, "error": error}, status=fault.code, headers=headers)

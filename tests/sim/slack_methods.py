@@ -5,7 +5,6 @@ does the channel exist, is the message ours, is the trigger still good. A refusa
 """
 
 import copy
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -250,7 +249,7 @@ def user_info(world: World, args: Body) -> Body:
 def _new_view(world: World, body: Body, user: str, root: str | None, previous: str | None) -> View:
     view_id = f"V{world.number():08d}"
     given = body | {"blocks": with_ids(world, body.get("blocks", []))}
-    view = View(view_id, given, f"{time.time():.0f}.{world.number():06x}", user, root or view_id, previous)
+    view = View(view_id, given, f"{world.clock.time():.0f}.{world.number():06x}", user, root or view_id, previous)
     world.views[view_id] = view
     return view
 
@@ -271,7 +270,7 @@ def _spent_trigger(world: World, trigger_id: str) -> str:
         raise Refused("invalid_trigger_id")
     if trigger.used:
         raise Refused("exchanged_trigger_id")
-    if time.monotonic() - trigger.at > world.trigger_life_s:
+    if world.clock.monotonic() - trigger.at > world.trigger_life_s:
         raise Refused("expired_trigger_id")
     trigger.used = True
     return trigger.user
@@ -302,7 +301,7 @@ def update_view(world: World, args: Body) -> Body:
     if args.get("hash") not in (None, view.hash):
         raise Refused("hash_conflict")
     view.body = body | {"blocks": with_ids(world, body.get("blocks", []))}
-    view.hash = f"{time.time():.0f}.{world.number():06x}"
+    view.hash = f"{world.clock.time():.0f}.{world.number():06x}"
     return {"view": view_wire(world, view)}
 
 

@@ -5,7 +5,6 @@ the distilled schema before they leave; a stand-in that sends what Slack never s
 """
 
 import re
-import time
 import uuid
 from typing import Any
 
@@ -50,7 +49,7 @@ def event_callback(world: World, event: Body, channel: Channel | None, team: str
         "event": event,
         "type": "event_callback",
         "event_id": f"Ev{world.number():010d}",
-        "event_time": int(time.time()),
+        "event_time": int(world.clock.time()),
         "authorizations": [
             {
                 "enterprise_id": world.enterprise,

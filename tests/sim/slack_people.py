@@ -5,7 +5,6 @@ answered within three seconds. A verb that a person could not carry out (no such
 """
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from tests.sim import slack_payloads as payloads
@@ -111,7 +110,7 @@ class Person:
 
     def _response_url(self, channel: str, message_ts: str | None) -> str:
         key = f"r{self.sim.world.number():06d}"
-        self.sim.world.response_urls[key] = ResponseUrl(channel, message_ts, self.id, time.monotonic())
+        self.sim.world.response_urls[key] = ResponseUrl(channel, message_ts, self.id, self.sim.world.clock.monotonic())
         return f"{self.sim.base_url}/response/{key}"
 
     def _find(self, ts: str, channel: str | None) -> Message:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
-import aiohttp
 from aiohttp import WSMsgType, web
 
 from tests.sim.slack_world import Body
@@ -79,14 +78,6 @@ class HttpTransport:
 
     def __init__(self, sim: "SlackSim") -> None:
         self.sim = sim
-        self._session: aiohttp.ClientSession | None = None
-
-    async def start(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.sim.ack_deadline_s))
-
-    async def stop(self) -> None:
-        if self._session is not None:
-            await self._session.close()
 
     async def deliver(self, kind: Kind, payload: Body, retry_num: int = 0, reason: str = "http_timeout") -> Delivery:
         body, content_type = encode(kind, payload)
@@ -105,7 +96,6 @@ class HttpTransport:
         without: Iterable[str] = (),
     ) -> tuple[int, str, float]:
         """(status, text, seconds); sign with another secret, shift the clock, replace or leave out headers."""
-        assert self._session is not None, "start the stand-in first"
         timestamp = str(int(time.time() + timestamp_offset_s))
         sent = {
             "Content-Type": content_type,
@@ -116,13 +106,7 @@ class HttpTransport:
         }
         for name in without:
             sent.pop(name)
-        begun = time.monotonic()
-        try:
-            url = f"{self.sim.deliver_to.rstrip('/')}/slack/events"
-            async with self._session.post(url, data=body, headers=sent) as response:
-                return response.status, await response.text(), time.monotonic() - begun
-        except (TimeoutError, aiohttp.ClientError) as error:
-            return 0, f"{type(error).__name__}: {error}", time.monotonic() - begun
+        return await self.sim.line.post(f"{self.sim.deliver_to.rstrip('/')}/slack/events", sent, data=body)
 
 
 @dataclass

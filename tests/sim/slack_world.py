@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.sim.clock import Clock
+
 TRIGGER_LIFE_S = 3.0
 STREAM_LIFE_S = 300.0
 RESPONSE_URL_LIFE_S = 1800.0
@@ -117,6 +119,7 @@ class World:
     bot_user: str
     bot_id: str
     app: str
+    clock: Clock = field(default_factory=Clock)
     members: dict[str, Member] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     posted: list[Message] = field(default_factory=list)
@@ -138,7 +141,7 @@ class World:
 
     def ts(self) -> str:
         """A Slack timestamp, strictly growing, so that it names one message."""
-        self._last_us = max(self._last_us + 1, time.time_ns() // 1000)
+        self._last_us = max(self._last_us + 1, int(self.clock.time() * 1_000_000))
         return f"{self._last_us // 1_000_000}.{self._last_us % 1_000_000:06d}"
 
     def im(self, user: str) -> Channel:
@@ -157,7 +160,7 @@ class World:
 
     def trigger(self, user: str) -> str:
         trigger_id = f"{self.number() + 1000}.{self.team}.{user}"
-        self.triggers[trigger_id] = Trigger(user, time.monotonic())
+        self.triggers[trigger_id] = Trigger(user, self.clock.monotonic())
         return trigger_id
 
 

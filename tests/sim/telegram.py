@@ -10,17 +10,13 @@ import asyncio
 import contextlib
 import time
 
-import aiohttp
-from aiohttp import web
-
-from tests.sim.faults import Faults
+from tests.sim.clock import Clock
 from tests.sim.journal import Journal
+from tests.sim.line import Line, Site
 from tests.sim.telegram_api import TelegramApi
 from tests.sim.telegram_people import TgDelivery, TgPerson
 from tests.sim.telegram_world import Body, CallbackAnswer, TgChat, TgMessage, TgUser, TgWorld
-from tests.sim.violation import Violation
 
-HOST = "127.0.0.1"
 TOKEN = "424242:sim-token-of-no-worth-at-all-0123456789"
 SECRET = "sim-webhook-secret"
 ANSWER_DEADLINE_S = 10.0
@@ -30,7 +26,8 @@ PUSHES_AFTER_SET = 25
 
 class TelegramSim:
     """One bot. With `deliver_to` (the app's base URL) updates go to its /telegram/webhook with `secret`, even where the
-    app sets no webhook; an address given by setWebhook wins. `privacy` is the bot's privacy mode in groups."""
+    app sets no webhook; an address given by setWebhook wins. `privacy` is the bot's privacy mode in groups. `redelivers`: what
+    the webhook did not take is pushed again by itself."""
 
     def __init__(
         self,
@@ -40,40 +37,26 @@ class TelegramSim:
         token: str = TOKEN,
         username: str = "sayso_bot",
         privacy: bool = True,
+        redelivers: bool = False,
         journal: Journal | None = None,
+        clock: Clock | None = None,
         answer_deadline_s: float = ANSWER_DEADLINE_S,
     ) -> None:
         self.deliver_to, self.secret, self.token = deliver_to, secret, token
-        self.privacy, self.answer_deadline_s = privacy, answer_deadline_s
-        self.journal = journal or Journal()
-        self.faults = Faults()
-        self.violations: list[Violation] = []
+        self.privacy, self.redelivers = privacy, redelivers
+        self.line = Line("telegram", journal, clock, answer_deadline_s)
+        self.journal, self.faults, self.violations = self.line.journal, self.line.faults, self.line.violations
         self.files: dict[str, bytes] = {}
         self.world = TgWorld(TgUser(int(token.partition(":")[0]), "Sayso", username, is_bot=True))
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._port = 0
-        self._pushes: set[asyncio.Task[None]] = set()
 
-    async def start(self, port: int = 0) -> "TelegramSim":
-        app = web.Application(client_max_size=32 * 2**20)
-        app.add_routes(TelegramApi(self).routes())
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, port).start()
-        self._port = self._runner.addresses[0][1]
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.answer_deadline_s))
+    async def start(self, port: int = 0, site: Site | None = None) -> "TelegramSim":
+        await self.line.open(lambda app: app.add_routes(TelegramApi(self).routes()), site, port)
         return self
 
     async def stop(self) -> None:
-        for task in self._pushes:
-            task.cancel()
         if self.world.poll is not None and not self.world.poll.done():
             self.world.poll.set_result(None)
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.line.close()
 
     async def __aenter__(self) -> "TelegramSim":
         return await self.start()
@@ -84,7 +67,7 @@ class TelegramSim:
     @property
     def api_url(self) -> str:
         """What TELEGRAM_API_URL is to be; the library's base_url is this plus "/bot"."""
-        return f"http://{HOST}:{self._port}"
+        return self.line.url
 
     @property
     def answers(self) -> list[CallbackAnswer]:
@@ -125,15 +108,21 @@ class TelegramSim:
             self.world.queue(update)
             self.journal.write("telegram", "out", kind, update, 0, note or "waits for getUpdates")
             return TgDelivery(update)
-        secret = self.world.webhook.get("secret_token") or self.secret
-        headers = {"X-Telegram-Bot-Api-Secret-Token": secret}
-        status, text, elapsed_s = await self.post(update, headers)
-        self.journal.write("telegram", "out", kind, update, status, note)
+
+        async def send() -> TgDelivery:
+            secret = self.world.webhook.get("secret_token") or self.secret
+            status, text, elapsed_s = await self.post(update, {"X-Telegram-Bot-Api-Secret-Token": secret})
+            self.journal.write("telegram", "out", kind, update, status, note)
+            return TgDelivery(update, status, elapsed_s, text)
+
+        delivery = await self.line.deliver(kind, update, send, lambda status: TgDelivery(update, status))
         self.world.pending = [one for one in self.world.pending if one["update_id"] != update["update_id"]]
-        if not 200 <= status < 300:
+        if not delivery.acked:
             # It stays Telegram's: for push_pending, or for getUpdates once the webhook is gone.
             self.world.pending = sorted([*self.world.pending, update], key=lambda one: int(one["update_id"]))
-        return TgDelivery(update, status, elapsed_s, text)
+            if self.redelivers and not note:
+                self.line.later(self.push_pending(passes=PUSHES_AFTER_SET))
+        return delivery
 
     async def redeliver(self, delivery: TgDelivery) -> TgDelivery:
         """The same update again, as Telegram sends it until it sees 2xx."""
@@ -153,22 +142,13 @@ class TelegramSim:
     def after_call(self, method: str) -> None:
         """A webhook that is set gets what has waited."""
         if method == "setWebhook" and self.world.pending:
-            task = asyncio.create_task(self.push_pending(passes=PUSHES_AFTER_SET))
-            self._pushes.add(task)
-            task.add_done_callback(self._pushes.discard)
+            self.line.later(self.push_pending(passes=PUSHES_AFTER_SET))
 
     async def post(self, body: Body | bytes, headers: dict[str, str]) -> tuple[int, str, float]:
         """A raw POST to the webhook: (status, text, seconds), status 0 when nothing answered. For wrong secrets too."""
-        assert self._session is not None, "start the stand-in first"
-        begun = time.monotonic()
-        content = {"data": body, "headers": {"Content-Type": "application/json", **headers}}
         if isinstance(body, dict):
-            content = {"json": body, "headers": headers}
-        try:
-            async with self._session.post(self.webhook_url, **content) as response:  # type: ignore[arg-type]  # a union
-                return response.status, await response.text(), time.monotonic() - begun
-        except (TimeoutError, aiohttp.ClientError) as error:
-            return 0, f"{type(error).__name__}: {error}", time.monotonic() - begun
+            return await self.line.post(self.webhook_url, headers, json=body)
+        return await self.line.post(self.webhook_url, {"Content-Type": "application/json", **headers}, data=body)
 
     async def wait_polled(self, timeout_s: float = 10.0) -> None:
         """Until a getUpdates is waiting here."""

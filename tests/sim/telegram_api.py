@@ -40,14 +40,14 @@ class TelegramApi:
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         method, given = request.match_info["method"], await _parameters(request)
-        fault = self.sim.faults.meet(method)
-        if fault is not None:
-            if fault.delay_s:
-                await asyncio.sleep(fault.delay_s)
-            if (early := self._fails_before(fault, method, given, request)) is not None:
-                return early
+        token = request.match_info["token"]
+        return await self.sim.line.call(
+            request, method, given, lambda: self._carry_out(token, method, given), _planned_refusal
+        )
+
+    async def _carry_out(self, token: str, method: str, given: Body) -> web.Response:
         try:
-            result = await self._result(request.match_info["token"], method, given)
+            result = await self._result(token, method, given)
         except Refused as refusal:
             if refusal.is_fault:
                 self.sim.violations.append(Violation("telegram", method, refusal.description, given))
@@ -55,21 +55,7 @@ class TelegramApi:
             return _refusal(refusal.code, refusal.description, refusal.parameters)
         self.sim.journal.write("telegram", "in", method, given)
         self.sim.after_call(method)
-        if fault is not None and fault.name == "done_but_answer_lost":
-            return _dropped(request)
         return web.json_response({"ok": True, "result": result})
-
-    def _fails_before(self, fault: Kind, method: str, given: Body, request: web.Request) -> web.StreamResponse | None:
-        if fault.name == "drop_before":
-            self.sim.journal.write("telegram", "in", method, given, 0, "fault: dropped before effect")
-            return _dropped(request)
-        if fault.name != "status":
-            return None
-        self.sim.journal.write("telegram", "in", method, given, fault.code, "fault")
-        if fault.code == 429:
-            after = fault.retry_after_s or 0
-            return _refusal(429, f"Too Many Requests: retry after {after}", {"retry_after": after})
-        return _refusal(fault.code, "Internal Server Error" if fault.code >= 500 else "Bad Request", {})
 
     async def _result(self, token: str, method: str, given: Body) -> Any:
         if token != self.sim.token:
@@ -147,7 +133,8 @@ def _refusal(code: int, description: str, parameters: Body) -> web.Response:
     return web.json_response(body | ({"parameters": parameters} if parameters else {}), status=code)
 
 
-def _dropped(request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()
+def _planned_refusal(fault: Kind) -> web.Response:
+    if fault.code == 429:
+        after = fault.retry_after_s or 0
+        return _refusal(429, f"Too Many Requests: retry after {after}", {"retry_after": after})
+    return _refusal(fault.code, "Internal Server Error" if fault.code >= 500 else "Bad Request", {})

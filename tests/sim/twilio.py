@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import aiohttp
 from aiohttp import web
 
-from tests.sim.faults import Faults, Kind
+from tests.sim.clock import Clock
+from tests.sim.faults import Kind
 from tests.sim.journal import Journal
+from tests.sim.line import Line, Site
 from tests.sim.violation import Violation
 
-HOST = "127.0.0.1"
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 TOKEN = "sim-auth-token-of-no-worth-0123456789"
 SERVICE = "MG" + "fedcba9876543210" * 2
@@ -144,34 +144,23 @@ class TwilioSim:
         token: str = TOKEN,
         shared_key: str = "",
         journal: Journal | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.deliver_to, self.token, self.shared_key = deliver_to.rstrip("/"), token, shared_key
         self.account, self.number, self.service = ACCOUNT, NUMBER, SERVICE
-        self.journal = journal or Journal()
-        self.faults = Faults()
-        self.violations: list[Violation] = []
+        self.line = Line("twilio", journal, clock, ANSWER_DEADLINE_S)
+        self.journal, self.faults, self.violations = self.line.journal, self.line.faults, self.line.violations
         self.sent: list[Sms] = []
         self.unreachable: dict[str, int] = {}
         self._phones: dict[str, Phone] = {}
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._port = 0
 
-    async def start(self, port: int = 0) -> "TwilioSim":
-        app = web.Application()
-        app.router.add_post(f"/{API_VERSION}/Accounts/{{account}}/Messages.json", self._create)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, port).start()
-        self._port = self._runner.addresses[0][1]
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_DEADLINE_S))
+    async def start(self, port: int = 0, site: Site | None = None) -> "TwilioSim":
+        path = f"/{API_VERSION}/Accounts/{{account}}/Messages.json"
+        await self.line.open(lambda app: app.router.add_post(path, self._create), site, port)
         return self
 
     async def stop(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.line.close()
 
     async def __aenter__(self) -> "TwilioSim":
         return await self.start()
@@ -182,7 +171,7 @@ class TwilioSim:
     @property
     def api_url(self) -> str:
         """What TWILIO_API_URL is to be."""
-        return f"http://{HOST}:{self._port}"
+        return self.line.url
 
     def phone(self, number: str) -> Phone:
         return self._phones.setdefault(number, Phone(self, number))
@@ -195,11 +184,11 @@ class TwilioSim:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         given = dict(parse_qsl(await request.text(), keep_blank_values=True))
-        fault = self.faults.meet("messages.create")
-        if fault is not None and fault.delay_s:
-            await asyncio.sleep(fault.delay_s)
-        if fault is not None and (early := self._fails_before(fault, given, request)) is not None:
-            return early
+        return await self.line.call(
+            request, "messages.create", given, lambda: self._carry_out(request, given), _planned_refusal
+        )
+
+    async def _carry_out(self, request: web.Request, given: dict[str, str]) -> web.Response:
         try:
             sms = self._take(request, given)
         except Refused as refused:
@@ -211,20 +200,7 @@ class TwilioSim:
             return _error(refused.status, refused.code, refused.message)
         self.sent.append(sms)
         self.journal.write("twilio", "in", "messages.create", given, 201, sms.sid)
-        if fault is not None and fault.name == "done_but_answer_lost":
-            return _dropped(request)
         return web.json_response(self._resource(sms), status=201)
-
-    def _fails_before(self, fault: Kind, given: dict[str, str], request: web.Request) -> web.StreamResponse | None:
-        if fault.name == "drop_before":
-            self.journal.write("twilio", "in", "messages.create", given, 0, "fault: dropped before effect")
-            return _dropped(request)
-        if fault.name != "status":
-            return None
-        self.journal.write("twilio", "in", "messages.create", given, fault.code, "fault")
-        return _error(
-            fault.code, 20429 if fault.code == 429 else 20500, "Too Many Requests" if fault.code == 429 else "Server"
-        )
 
     def _take(self, request: web.Request, given: dict[str, str]) -> Sms:
         if request.headers.get("Authorization", "") != _basic(self.account, self.token):
@@ -320,9 +296,12 @@ class TwilioSim:
         return await self._deliver("redelivered", delivery.url, delivery.form)
 
     async def _deliver(self, kind: str, url: str, form: list[tuple[str, str]]) -> SmsDelivery:
-        status, text, elapsed_s = await self.post(url, urlencode(form).encode(), self.signed(url, form))
-        self.journal.write("twilio", "out", kind, dict(form), status)
-        return SmsDelivery(url, form, status, text, elapsed_s)
+        async def send() -> SmsDelivery:
+            status, text, elapsed_s = await self.post(url, urlencode(form).encode(), self.signed(url, form))
+            self.journal.write("twilio", "out", kind, dict(form), status)
+            return SmsDelivery(url, form, status, text, elapsed_s)
+
+        return await self.line.deliver(kind, dict(form), send, lambda status: SmsDelivery(url, form, status))
 
     def signed(
         self, url: str, form: list[tuple[str, str]], key: str = "", algorithm: Literal["", "sha1", "sha256"] = ""
@@ -339,14 +318,8 @@ class TwilioSim:
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, float]:
         """A raw POST to the app: (status, text, seconds), status 0 when nothing answered."""
-        assert self._session is not None, "start the stand-in first"
-        begun = time.monotonic()
-        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8", **headers}
-        try:
-            async with self._session.post(url, data=body, headers=headers) as response:
-                return response.status, await response.text(), time.monotonic() - begun
-        except (TimeoutError, aiohttp.ClientError) as error:
-            return 0, f"{type(error).__name__}: {error}", time.monotonic() - begun
+        form = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
+        return await self.line.post(url, form | headers, data=body)
 
 
 def segments(text: str) -> int:
@@ -372,10 +345,10 @@ def _error(status: int, code: int, message: str) -> web.Response:
     return web.json_response(body, status=status)
 
 
-def _dropped(request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()
+def _planned_refusal(fault: Kind) -> web.Response:
+    if fault.code == 429:
+        return _error(429, 20429, "Too Many Requests")
+    return _error(fault.code, 20500, "Server")
 
 
 async def serve(deliver_to: str, port: int) -> None:
