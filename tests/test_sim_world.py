@@ -186,7 +186,8 @@ async def test_everything_of_all_vendors_stands_in_one_journal_in_its_order(worl
 async def test_a_trigger_is_good_for_three_seconds_of_the_world_s_clock(world: World, ann: Human) -> None:
     trigger = world.slack.world.trigger("U01ANN")
     await world.clock.step(4)
-    view = {"type": "modal", "title": {"type": "plain_text", "text": "Why"}, "blocks": []}
+    said = {"type": "section", "text": {"type": "plain_text", "text": "Why?"}}
+    view = {"type": "modal", "title": {"type": "plain_text", "text": "Why"}, "blocks": [said]}
     headers = {"Authorization": f"Bearer {world.slack.bot_token}"}
     async with aiohttp.ClientSession(headers=headers) as client:
         call = {"trigger_id": trigger, "view": view}
