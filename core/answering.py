@@ -11,6 +11,7 @@ from typing import Any, assert_never
 from core import branching, cards, commands, config, provenance, spoken, steering, texting
 from core.db import Connection
 from core.deps import Deps
+from core.following import IS_HERE, NOT_HERE, Following, following
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, runbook_steps, sees_all, sees_conversation
 from core.store import approvals, children, conversations, events, grants, memories, people, signals, skills, tasks
@@ -58,6 +59,8 @@ async def answer(
             return await turn.start(text, "run", distrust(steps, text, filled_in), within_s)
         case commands.OnTask(verb, task):
             return await turn.on_task(verb, task)
+        case commands.Follow(task):
+            return await turn.follow(task)
         case commands.Fork(task, step, words):
             return await turn.fork(task, step, words)
         case commands.RollBack(task, version):
@@ -65,6 +68,8 @@ async def answer(
         case commands.OnCard():
             said, task = await spoken.on_card(tx, deps, person, command, inbound)
             await conversations.say(tx, conversation, said)
+            if task is not None:
+                await turn.bring_along(task)
             return Received(inbound, task, "steered" if task else "answered")
         case commands.Revoke(grant):
             done = await grants.revoke(tx, grant, person.id, is_owner="owner" in person.roles)
@@ -228,7 +233,40 @@ class _Turn:
             return await self.say(cards.ARCHIVED)
         said, started = await lay_hand(self.tx, self.deps, self.person, verb, task, inbound=self.inbound)
         await conversations.say(self.tx, self.conversation, said)
+        if started is None:
+            await self.bring_along(task)
         return Received(self.inbound, started or task, "task" if started else "steered")
+
+    async def follow(self, task: int) -> Received:
+        """Its cards are the answer, unless they are here already."""
+        shown = await self._seen(task)
+        if shown is None:
+            return await self.say(steering.NO_TASK)
+        match await self._joined(shown):
+            case "joins":
+                return Received(self.inbound, task, "steered")
+            case "is_over":
+                return await self.say(cards.status_text(shown))
+            case "is_here":
+                return await self.say(IS_HERE.format(task=task))
+            case "not_here":
+                return await self.say(NOT_HERE.format(task=task))
+
+    async def bring_along(self, task: int) -> None:
+        """Whoever lays a hand on a task from elsewhere sees there what comes of it."""
+        shown = await self._seen(task)
+        if shown is not None:
+            await self._joined(shown)
+
+    async def _joined(self, shown: dict[str, Any]) -> Following:
+        here = await conversations.by_id(self.tx, self.conversation)
+        assert here is not None, "it holds the message that is being answered"
+        task = int(shown["id"])
+        home = await conversations.by_id(self.tx, await tasks.conversation_of(self.tx, task) or 0)
+        came = following(shown, here.place, home.place if home else None)
+        if came == "joins" and not await tasks.follow(self.tx, task, here.id, self.person.id):
+            return "is_here"
+        return came
 
     async def _seen(self, task: int) -> dict[str, Any] | None:
         """The task, if the person may see it."""
@@ -277,6 +315,8 @@ class _Turn:
             self.tx, self.deps, self.person, task, words, priority=priority, inbound=self.inbound
         )
         await conversations.say(self.tx, self.conversation, said)
+        if sent.kind == "sent":
+            await self.bring_along(task)
         return Received(
             self.inbound, task if sent.kind == "sent" else None, "steered" if sent.kind == "sent" else "answered"
         )
@@ -295,6 +335,7 @@ class _Turn:
             return await self.say(cards.NOT_YOURS)
         status = await children.set_priority(self.tx, task, config.PRIORITIES.index(level), self.person.actor)
         await conversations.say(self.tx, self.conversation, cards.prioritised_text(task, level, status))
+        await self.bring_along(task)
         return Received(self.inbound, task, "steered")
 
     async def _meant(self, verb: commands.TaskVerb) -> int | None:

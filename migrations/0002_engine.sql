@@ -91,8 +91,8 @@ end $$;
 create function say_answers(p_tasks bigint[]) returns void language plpgsql as $$
 begin
     insert into outbox (conversation_id, kind, body, dedup)
-    select c.id, 'text', jsonb_build_object('task', t.id), 'answer:' || t.id || ':' || t.version
-      from tasks t join conversations c on c.id = t.conversation_id
+    select c.id, 'text', jsonb_build_object('task', t.id), 'answer:' || t.id || ':' || t.version || ':' || c.id
+      from tasks t join cards k on k.task_id = t.id and k.subject = 'task' join conversations c on c.id = k.conversation_id
      where t.id = any (p_tasks) and t.kind = 'plan' and t.parent_id is null and t.status <> 'cancelled'
        and c.channel in ('slack', 'telegram')
     on conflict (dedup) do nothing;

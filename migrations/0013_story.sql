@@ -49,3 +49,50 @@ begin
                        and o.status in ('pending', 'sending', 'unknown') and (o.body ->> 'task')::bigint = d.task_id)
     returning d.task_id, d.conversation_id, d.provider_ref;
 end $$;
+
+-- ---------------------------------------------------------------- further places of a task
+
+-- Where else than at home a task is shown: its run card, its answer, and those of its approvals that this person may see.
+create table followers (
+    task_id         bigint not null references tasks on delete cascade,
+    conversation_id bigint not null references conversations,
+    principal_id    bigint not null references principals,
+    since           timestamptz not null default now(),
+    primary key (task_id, conversation_id)
+);
+create index followers_conversation on followers (conversation_id, task_id);
+
+create function may_follow_approval(p_principal bigint, p_a approvals) returns boolean language plpgsql stable as $$
+begin
+    return person_of(p_a.requester_id) = person_of(p_principal) or seat_of(p_principal, p_a) is not null;
+end $$;
+
+-- Whether it is new there. Whether it may be is core/following.py's.
+create function follow_task_v1(p_task bigint, p_conversation bigint, p_principal bigint) returns boolean language plpgsql as $$
+declare
+    a   approvals;
+begin
+    perform from tasks where id = p_task for update;
+    insert into followers (task_id, conversation_id, principal_id) values (p_task, p_conversation, p_principal) on conflict do nothing;
+    if not found then return false; end if;
+    perform place_card('task', p_task, null, p_conversation);
+    for a in select * from approvals x where x.task_id = p_task and x.status = 'pending' and x.merged_into is null order by x.created_at loop
+        if may_follow_approval(p_principal, a) then
+            perform place_card('approval', p_task, a.id, p_conversation);
+        end if;
+    end loop;
+    return true;
+end $$;
+
+create function show_to_followers() returns trigger language plpgsql as $$
+declare
+    f   followers;
+begin
+    for f in select * from followers x where x.task_id = new.task_id order by x.conversation_id loop
+        if may_follow_approval(f.principal_id, new) then
+            perform place_card('approval', new.task_id, new.id, f.conversation_id);
+        end if;
+    end loop;
+    return null;
+end $$;
+create trigger show_to_followers after insert on approvals for each row execute function show_to_followers();

@@ -24,6 +24,7 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "run <runbook> name=value: run a runbook",
         "tasks, status [number], why [number]: what is going on, and why",
         "stop, pause, resume, retry, undo [number]: a hand on a task",
+        "follow <number>: show a task here too, with its cards and its answer",
         "fork <task> <step> name=value: go on from a step in a task of your own; rollback <task> <version>: put a plan back",
         "steer <number> <text>: tell a running task something; interrupt <number> <text>: at once",
         "priority <number> urgent|high|normal|low",

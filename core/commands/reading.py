@@ -91,6 +91,13 @@ class Prioritise:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """Show the task here too."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class Show:
     what: Literal["tasks", "approvals", "grants", "help"]
 
@@ -170,6 +177,7 @@ Command = (
     | Prioritise
     | Fork
     | RollBack
+    | Follow
     | Show
     | Remember
     | Recall
@@ -227,6 +235,8 @@ def _short(word: str, rest: str) -> Command | None:
     number = _TASK.fullmatch(rest)
     if word in TASK_VERBS and number:
         return OnTask(word, int(number.group(1)) if number.group(1) else None)
+    if word == "follow" and number and number.group(1):
+        return Follow(int(number.group(1)))
     if rest:
         return None
     match word:

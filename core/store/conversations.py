@@ -9,7 +9,7 @@ from typing import Any
 
 from core import config
 from core.db import Db
-from core.models import Inbound, Place
+from core.models import Channel, Inbound, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,12 @@ class Conversation:
     external_id: str
     thread: str
     is_private: bool
+
+    @property
+    def place(self) -> Place:
+        return Place(
+            channel=Channel(self.channel), external_id=self.external_id, thread=self.thread, private=self.is_private
+        )
 
 
 async def ensure(db: Db, place: Place) -> int:

@@ -31,7 +31,7 @@ async def places(db: Db, task: int, channels: Sequence[str]) -> list[Conversatio
     """Where the answer of a task will be a message of its own: a draft shows there what that message will say."""
     rows = await db.fetch(
         "select c.id, c.channel, c.external_id, c.thread, c.is_private from tasks t"
-        " join conversations c on c.id = t.conversation_id"
+        " join cards k on k.task_id = t.id and k.subject = 'task' join conversations c on c.id = k.conversation_id"
         " where t.id = $1 and t.kind = 'plan' and t.parent_id is null and c.channel = any ($2)",
         task,
         list(channels),

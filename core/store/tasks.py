@@ -191,9 +191,10 @@ async def steps_of(db: Db, asked: Collection[int]) -> dict[int, list[dict[str, A
 async def newest_in(db: Db, conversation: int, requester: int, *, only_open: bool) -> int | None:
     """The person's newest task in a conversation, else in another thread of the same place: what `stop` alone means."""
     found: int | None = await db.fetchval(
-        "select t.id from tasks t join conversations c on c.id = t.conversation_id join conversations h on h.id = $1"
-        " where c.channel = h.channel and c.external_id = h.external_id and t.requester_id = $2"
-        " and (not $3 or t.finished_at is null) order by (c.id = h.id) desc, t.id desc limit 1",
+        "select t.id from tasks t join conversations h on h.id = $1 join conversations c on c.channel = h.channel"
+        " and c.external_id = h.external_id and (c.id = t.conversation_id or exists (select from followers f"
+        "   where f.task_id = t.id and f.conversation_id = c.id))"
+        " where t.requester_id = $2 and (not $3 or t.finished_at is null) order by (c.id = h.id) desc, t.id desc limit 1",
         conversation, requester, only_open,
     )  # fmt: skip
     return found
@@ -202,6 +203,12 @@ async def newest_in(db: Db, conversation: int, requester: int, *, only_open: boo
 async def conversation_of(db: Db, task: int) -> int | None:
     found: int | None = await db.fetchval("select conversation_id from tasks where id = $1", task)
     return found
+
+
+async def follow(db: Db, task: int, conversation: int, person: int) -> bool:
+    """Show the task in this conversation too; whether it was not shown there yet."""
+    is_new: bool = await db.fetchval("select follow_task_v1($1, $2, $3)", task, conversation, person)
+    return is_new
 
 
 async def owns_thread(db: Db, conversation: int) -> bool:
@@ -220,8 +227,9 @@ async def listening(db: Db, conversation: int, person: int, answers_to: str) -> 
         "   where c.task_id = t.id and c.provider_ref = $3 and v.channel = h.channel"
         "   and v.external_id = h.external_id) as answered) a"
         " where t.finished_at is null and t.status <> 'cancelling' and t.parent_id is null and (t.kind = 'plan' or w.waits)"
-        " and (a.answered or t.conversation_id = h.id and (h.channel = 'slack' and h.thread <> ''"
-        "   or w.waits and t.requester_id = $2))"
+        " and (a.answered or t.conversation_id = h.id and h.channel = 'slack' and h.thread <> ''"
+        "   or w.waits and t.requester_id = $2 and (t.conversation_id = h.id or exists (select from followers f"
+        "     where f.task_id = t.id and f.conversation_id = h.id)))"
         " order by a.answered desc, t.id desc limit 1",
         conversation, person, answers_to or None,
     )  # fmt: skip
