@@ -1,7 +1,8 @@
 -- The courier's moves: messages leave per conversation in order of their id, one at a time.
 --
 -- A message is claimed ('sending', under a lease), then sent, put back with a backoff, given up, or left unknown when the
--- answer was lost. Only the oldest open message of a conversation may be claimed: order is kept, other places go on.
+-- answer was lost. Only the oldest open message of a conversation may be claimed: order is kept, other places go on. The edit
+-- of a card that waits for its time holds nothing up: it changes its own place, and a question must not wait for progress.
 
 create function claim_messages_v1(p_channels text[], p_limit integer, p_lease_s real)
 returns table (id bigint, kind text, body jsonb, attempts integer, status text, conversation_id bigint, channel text, external_id text,
@@ -12,7 +13,10 @@ declare
 begin
     with heads as materialized (
         select distinct on (o.conversation_id) o.id, o.status, o.next_at
-          from outbox o where o.status in ('pending', 'sending', 'unknown') order by o.conversation_id, o.id),
+          from outbox o where o.status in ('pending', 'sending', 'unknown')
+           and not (o.status = 'pending' and o.next_at > now() and o.card_id is not null
+                    and exists (select from cards k where k.id = o.card_id and k.provider_ref is not null))
+         order by o.conversation_id, o.id),
     pick as materialized (
         select o.id from outbox o join heads h on h.id = o.id join conversations c on c.id = o.conversation_id
          where h.status = 'pending' and h.next_at <= now() and c.channel = any (p_channels) and o.status = 'pending'

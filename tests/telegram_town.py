@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from bot.app import create_app
 from bot.courier import Courier
 from bot.telegram.adapter import TelegramAdapter
+from bot.telegram.sender import TelegramSender
 from core import intake
 from core.db import Pool
 from core.deps import Deps
@@ -93,15 +94,15 @@ class Town:
     # ------------------------------------------------------------ a person's verbs
 
     async def say(self, text: str, who: int = 1001, **more: Any) -> TgDelivery:
-        return await self._until_taken(await self.sim.user(who).say(text, **more))
+        return await self.until_taken(await self.sim.user(who).say(text, **more))
 
     async def press(self, card: TgMessage, button: str, who: int = 1001) -> TgDelivery:
-        return await self._until_taken(await self.sim.user(who).press(card, button))
+        return await self.until_taken(await self.sim.user(who).press(card, button))
 
     async def press_data(self, card: TgMessage, data: str) -> TgDelivery:
-        return await self._until_taken(await self.sim.user(1001).press_data(card, data))
+        return await self.until_taken(await self.sim.user(1001).press_data(card, data))
 
-    async def _until_taken(self, delivery: TgDelivery) -> TgDelivery:
+    async def until_taken(self, delivery: TgDelivery) -> TgDelivery:
         if delivery.update is None or self.polls:
             return delivery
         while True:
@@ -130,6 +131,11 @@ class Town:
     async def status(self, approval: str) -> str:
         found: str = await self.db.fetchval("select status from approvals where id = $1", approval)
         return found
+
+    def sender(self) -> TelegramSender:
+        """The outgoing side of the bot."""
+        assert self.adapter is not None
+        return self.adapter.sender
 
     async def answer(self, count: int = 1) -> CallbackAnswer:
         """What the presser of the so-manieth press was shown."""

@@ -50,6 +50,28 @@ async def test_a_card_that_changes_after_its_message_was_taken_gets_another(hous
     assert again.wanted > message.wanted
 
 
+async def test_a_question_overtakes_an_edit_that_waits_and_keeps_its_place_behind_what_is_new(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    task = await house.task(ann)
+    [posted] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    place = posted.conversation.id
+    await conversations.say(house.db, place, "first")
+    await conversations.not_sent(house.db, posted.id, "too early", 60.0, charged=False)
+    assert await conversations.claim_messages(house.db, ["web"], 10, LEASE_S) == [], "the card itself is not there yet"
+
+    await house.db.execute("update outbox set next_at = now()")
+    [posted] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    await conversations.sent(house.db, posted.id, "ref", posted.wanted)
+    await touch(house.db, task)  # type: ignore[arg-type]  # a pool serves as well
+    [first] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    await conversations.sent(house.db, first.id, "ref 2", 0)
+    [edit] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    await conversations.not_sent(house.db, edit.id, "too early", 60.0, charged=False)
+    await conversations.say(house.db, place, "may I?")
+    [question] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
+    assert question.body == {"text": "may I?"}
+
+
 async def test_many_changes_and_a_courier_at_once_leave_the_last_one_shown(house: House) -> None:
     ann = await house.person("ann", "owner")
     task = await house.task(ann)

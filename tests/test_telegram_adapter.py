@@ -10,7 +10,7 @@ import pytest
 
 from bot.telegram.adapter import NOT_SAVED
 from core.db import Pool
-from core.store import tasks
+from core.store import conversations, tasks
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, status
 from tests.telegram_town import GROUP, MODES, SECRET, Town, eventually, open_town
 
@@ -55,7 +55,9 @@ async def test_a_message_becomes_a_task_and_a_press_decides_it(town: Town) -> No
 async def test_telegram_is_told_who_we_are_and_where_to_send_updates(town: Town) -> None:
     await eventually(lambda: town.sim.world.commands)
     assert {command["command"] for command in town.sim.world.commands} >= {"help", "tasks", "stop"}
-    await eventually(lambda: town.sim.world.allowed_updates == ["message", "callback_query"])
+    await eventually(
+        lambda: town.sim.world.allowed_updates == ["message", "callback_query", "stopped_message_generation"]
+    )
     base = town.deps.settings.base_url()
     hook = {"url": ""} if town.polls else {"url": f"{base}/telegram/webhook", "secret_token": SECRET}
     assert town.sim.world.webhook == hook
@@ -179,6 +181,37 @@ async def test_a_button_that_leads_nowhere_is_answered(town: Town) -> None:
         await town.press_data(message, data)
         answer = await town.answer(count)
         assert (answer.show_alert, bool(answer.text)) == (True, True), data
+
+
+async def test_an_answer_is_shown_while_it_is_written_and_stop_stops_its_task(town: Town) -> None:
+    await town.say(DELETE)
+    await town.inbound(1)
+    task = await town.db.fetchval("select max(id) from tasks")
+    here = await conversations.by_id(town.db, await conversations.find(town.db, "telegram", "1001") or 0)
+    assert here is not None
+    assert await town.sender().draft(here, task, "The logs take 3 GB", None) is None
+    [shown] = town.sim.world.drafts
+    assert (shown["text"], shown["draft_id"], shown["can_stop"]) == ("The logs take 3 GB", task, True)
+    stopped = await town.until_taken(await town.sim.user(1001).stop_draft())
+    await eventually(lambda: stopped.acked or not town.sim.world.pending)
+    assert await town.db.fetchval("select status from tasks where id = $1", task) == "cancelled"
+
+
+async def test_a_stop_of_a_draft_counts_for_its_reader_alone(town: Town) -> None:
+    await town.say(DELETE)
+    await town.inbound(1)
+    task = await town.db.fetchval("select max(id) from tasks")
+    for who in (1002, 6666):
+        town.sim.user(who)
+        town.sim.world.drafts.append({"chat_id": who, "draft_id": task, "can_stop": True})
+        await town.until_taken(await town.sim.user(who).stop_draft())
+    group = {"id": GROUP, "type": "supergroup", "title": "Ops"}
+    update = town.sim.world.update("stopped_message_generation", {"chat": group, "draft_id": task})
+    assert update is not None
+    await town.until_taken(await town.sim.deliver(update))
+    await town.say("tasks")
+    await town.inbound(2)
+    assert await town.db.fetchval("select status from tasks where id = $1", task) != "cancelled"
 
 
 # ---------------------------------------------------------------- groups

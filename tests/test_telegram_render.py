@@ -73,6 +73,16 @@ def test_an_approval_card_shows_headline_facts_exact_action_and_buttons() -> Non
     ]
 
 
+def test_progress_leaves_room_for_what_people_wait_for() -> None:
+    spacing, group = Spacing(), -7
+    shown = 0
+    for second in range(60):
+        shown += spacing.wait_s(group, float(second), is_progress=True) == 0
+    assert shown == 10
+    assert spacing.wait_s(group, 59.5, is_progress=True) > 0
+    assert [spacing.wait_s(group, 59.5 + n) for n in range(5)] == [0.0] * 5
+
+
 def test_the_question_before_a_dangerous_press_names_the_verb() -> None:
     [row] = confirmation(approval(), APPROVE).inline_keyboard
     key = uuid.UUID(KEY).hex

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bot.sending import MaybeSent, NotSent
+from bot.sending import DraftGone, Drafting, MaybeSent, NotSent
 from bot.telegram.client import Client, open_client
 from bot.telegram.render import TEXT_UNITS, units
 from bot.telegram.sender import TelegramSender
@@ -124,6 +124,24 @@ async def test_who_blocked_us_or_never_came_is_given_up(sim: TelegramSim, to_sim
         with pytest.raises(NotSent) as refused:
             await to_sim.post(Conversation(5, "telegram", chat, "", True), "hello", 1)
         assert refused.value.retry_s is None
+
+
+async def test_drafts_are_for_private_chats_and_show_the_end_of_a_long_text(sim: TelegramSim, client: Client) -> None:
+    to_sim = client_of(sim.api_url, sim.token)
+    sender = TelegramSender(to_sim, BASE, Spacing())
+    assert isinstance(sender, Drafting)
+    with pytest.raises(NotSent) as refused:
+        await sender.draft(TOPIC, 7, "hello", None)
+    assert refused.value.retry_s is None
+    await sender.draft(DM, 7, "x" * 5000 + "😀", None)
+    [shown] = sim.world.drafts
+    assert (shown["text"][0], shown["text"][-1], units(shown["text"])) == ("…", "😀", TEXT_UNITS)
+    await sender.draft(DM, 7, "too soon", None)
+    await sender.draft(DM, 7, "", None)
+    assert len(sim.world.drafts) == 1
+    with pytest.raises(DraftGone):
+        await sender.finish(DM, "1", "hello", 1)
+    await to_sim.close_connections()
 
 
 # ---------------------------------------------------------------- when something is wrong

@@ -23,7 +23,7 @@ from bot.telegram.client import open_client
 from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue
 from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
 from bot.telegram.sender import TelegramSender
-from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Me, Replied, Tapped, Wanted, translate
+from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Halted, Me, Replied, Tapped, Wanted, translate
 from bot.telegram.webhook import PATH, secret_of, webhook_router
 from core import cards, intake
 from core.deps import Deps
@@ -120,6 +120,8 @@ class TelegramAdapter:
                 await self._answer(tapped)
             case Replied() as replied:
                 self._soon(await self._dialogue.take(replied))
+            case Halted() as halted:
+                await self._stop(halted)
             case Wanted() as wanted:
                 self._soon(await self._dialogue.begin(wanted))
 
@@ -190,6 +192,16 @@ class TelegramAdapter:
         except intake.NotVisible:
             return Answer(NO_TASK, alert=True)
         return Answer(said, alert=False)
+
+    async def _stop(self, halted: Halted) -> None:
+        """The run card tells what came of it; of a stranger's or a foreign task nothing is said."""
+        person = await people.behind(self._deps.db, halted.sender)
+        try:
+            if person is not None:
+                delivery = (Channel.TELEGRAM, halted.delivery_id)
+                await self._intake.control(self._deps, person, halted.task_id, "stop", delivery=delivery)
+        except intake.NotVisible:
+            log.info("a draft is stopped whose task its reader may not see")
 
     async def _card(self, tap: Tap) -> cards.Card | None:
         """The card as it is now, with the buttons that fit this chat."""

@@ -7,13 +7,19 @@ https://core.telegram.org/bots/api-changelog
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from telegram import InlineKeyboardButton, InlineKeyboardMarkup
+from telegram import Chat, InlineKeyboardButton, InlineKeyboardMarkup, Update
 from telegram.error import BadRequest
 
 T = TypeVar("T")
+
+# Bot API 10.3: a draft with a Stop button, and the update that a press of it makes. It is delivered to who asks for it by
+# name, and names no user, so it says who pressed only where nobody else can be: in a private chat.
+WITH_STOP: Final[Mapping[str, Any]] = {"can_stop": True}
+STOPPED: Final = "stopped_message_generation"
 
 # What a server says of a button that it takes for one without an action.
 _NO_SUCH_BUTTON: Final = ("inline keyboard button", "button_type_invalid", "text buttons are unallowed")
@@ -22,6 +28,22 @@ _NO_SUCH_BUTTON: Final = ("inline keyboard button", "button_type_invalid", "text
 def disabled_button(label: str) -> InlineKeyboardButton:
     """A button that only says something (Bot API 10.3)."""
     return InlineKeyboardButton(label, api_kwargs={"disabled": {}})
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedDraft:
+    """Somebody pressed Stop on a draft in this private chat."""
+
+    chat: int
+    draft: int
+
+
+def stopped_draft(update: Update) -> StoppedDraft | None:
+    """What the library passes through unread. Raises `KeyError` and `TypeError` for what is not as documented."""
+    stopped = update.api_kwargs.get(STOPPED)
+    if stopped is None or stopped["chat"]["type"] != Chat.PRIVATE:
+        return None
+    return StoppedDraft(int(stopped["chat"]["id"]), int(stopped["draft_id"]))
 
 
 class Server:

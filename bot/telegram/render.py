@@ -268,6 +268,13 @@ def split(text: str, most: int = TEXT_UNITS) -> list[str]:
     return [*parts, rest] if rest else parts
 
 
+def newest(text: str, most: int = TEXT_UNITS) -> str:
+    """The end of a text that grows, as far as it fits."""
+    if units(text) <= most:
+        return text
+    return "…" + text.encode("utf-16-le", "surrogatepass")[-(most - 1) * 2 :].decode("utf-16-le", "ignore")
+
+
 def _head(text: str, most: int) -> str:
     """The first so many units of a text, never half a character."""
     return text.encode("utf-16-le", "surrogatepass")[: most * 2].decode("utf-16-le", "ignore")

@@ -16,9 +16,10 @@ from telegram import InlineKeyboardMarkup, LinkPreviewOptions, Message
 from telegram.constants import ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from bot.sending import MaybeSent, NotSent
+from bot.sending import DraftGone, MaybeSent, NotSent
+from bot.telegram import newer
 from bot.telegram.client import Client, pause_asked_s
-from bot.telegram.render import Rendered, rendered, split
+from bot.telegram.render import Rendered, newest, rendered, split
 from bot.telegram.spacing import Spacing
 from core import config
 from core.cards import Card
@@ -70,7 +71,7 @@ class TelegramSender:
                 link_preview_options=NO_PREVIEW,
             )  # fmt: skip
 
-        await self._turn(chat)
+        await self._turn(chat, is_progress=card.subject == "task" and card.tone == "busy")
         try:
             await self._accepted(change, drawn.html, drawn)
         except BadRequest as error:
@@ -82,6 +83,27 @@ class TelegramSender:
     async def find(self, conversation: Conversation, message: int) -> str | None:
         """The Bot API can't look messages up."""
         return None
+
+    # ------------------------------------------------------------ an answer while it is written
+
+    async def draft(self, conversation: Conversation, task: int, text: str, live: str | None) -> str | None:
+        """A preview that vanishes by itself, in private chats: Telegram has none elsewhere. Its Stop stops the task."""
+        if not conversation.is_private:
+            raise NotSent("Telegram shows drafts in private chats only", None)
+        chat, topic = self._chat(conversation), int(conversation.thread) if conversation.thread else None
+        if not text or self._spacing.wait_s(chat, time.monotonic(), is_progress=True) > 0:
+            return None
+        try:
+            await self._client.send_message_draft(
+                chat, task, newest(text), message_thread_id=topic, api_kwargs=dict(newer.WITH_STOP)
+            )
+        except TelegramError as error:
+            raise meaning(error, self._client.hushed(error)) from None
+        return None
+
+    async def finish(self, conversation: Conversation, live: str, content: str, message: int) -> str:
+        """There is never a message to be finished: the real answer, posted as any other, takes the draft's place."""
+        raise DraftGone
 
     # ------------------------------------------------------------ one message
 
@@ -131,9 +153,9 @@ class TelegramSender:
                 raise
         return await server.sent(drawn.keyboard, lambda buttons: call(drawn.plain, None, buttons))
 
-    async def _turn(self, chat: int) -> None:
+    async def _turn(self, chat: int, *, is_progress: bool = False) -> None:
         """Keep the vendor's spacing: wait a little here, much in the outbox."""
-        while (wait_s := self._spacing.wait_s(chat, time.monotonic())) > 0:
+        while (wait_s := self._spacing.wait_s(chat, time.monotonic(), is_progress=is_progress)) > 0:
             if wait_s > WAIT_HERE_S:
                 raise NotSent("this chat has had as many messages as Telegram allows for now", wait_s, charged=False)
             await asyncio.sleep(wait_s)

@@ -2,7 +2,8 @@
 
 Pure but for its memory of the last sends; the clock comes in. https://core.telegram.org/bots/faq#my-bot-is-hitting-limits
 A send that is too early is told how long to wait; the library's own rate limiter is not used, since it halts every
-chat when one is refused and sleeps inside the call.
+chat when one is refused and sleeps inside the call. Progress gets a part of what a chat takes: a question, an answer or an
+end always finds the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ Limits = tuple[tuple[int, float], ...]
 # (sends, within seconds): one a second with a short burst; in groups also twenty a minute.
 PRIVATE: Final[Limits] = ((5, 5.0),)
 GROUP: Final[Limits] = ((5, 5.0), (20, 60.0))
+# What progress may take of it, all sends counted: the rest stays free for what people wait for.
+PRIVATE_PROGRESS: Final[Limits] = ((1, 1.0), (3, 5.0))
+GROUP_PROGRESS: Final[Limits] = ((1, 3.0), (3, 5.0), (10, 60.0))
 CHATS_REMEMBERED: Final = 5_000
 
 
@@ -23,10 +27,12 @@ class Spacing:
         self._private, self._group = private, group
         self._sends: OrderedDict[int, deque[float]] = OrderedDict()
 
-    def wait_s(self, chat: int, now: float) -> float:
+    def wait_s(self, chat: int, now: float, *, is_progress: bool = False) -> float:
         """Seconds until one more send to this chat is in order; 0.0 takes the turn."""
         limits = self._group if chat < 0 else self._private  # groups have negative ids
         sends = self._sends.setdefault(chat, deque(maxlen=max(count for count, _ in limits)))
+        if is_progress:
+            limits = (*limits, *(GROUP_PROGRESS if chat < 0 else PRIVATE_PROGRESS))
         self._sends.move_to_end(chat)
         while len(self._sends) > CHATS_REMEMBERED:
             self._sends.popitem(last=False)

@@ -16,10 +16,11 @@ from typing import Any, Final
 from telegram import Chat, Message, MessageEntity, Update, User
 
 from bot.telegram.buttons import Tap, read_tap
+from bot.telegram.newer import STOPPED, stopped_draft
 from bot.telegram.prompts import Prompt, read_link, read_payload
 from core.models import Channel, Identity, Inbound, Place
 
-ALLOWED_UPDATES: Final = ("message", "callback_query")
+ALLOWED_UPDATES: Final = ("message", "callback_query", STOPPED)
 GROUPS: Final = (Chat.GROUP, Chat.SUPERGROUP)
 
 # The commands that Telegram offers while one types; `start` is what its Start button and pairing links send.
@@ -98,11 +99,20 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Halted:
+    """Somebody pressed Stop while the answer of a task was written in their private chat."""
+
+    delivery_id: str
+    sender: Identity
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     why: str
 
 
-Translated = Inbound | Tapped | Replied | Wanted | Dropped
+Translated = Inbound | Tapped | Replied | Wanted | Halted | Dropped
 
 
 def translate(raw: Any, me: Me) -> Translated:
@@ -114,6 +124,9 @@ def translate(raw: Any, me: Me) -> Translated:
             return _tapped(update)
         if update.message is not None:
             return _said(update.message, number, me)
+        if (stopped := stopped_draft(update)) is not None:
+            who = Identity(channel=Channel.TELEGRAM, external_id=str(stopped.chat))
+            return Halted(f"update:{number}", who, stopped.draft)
     except Exception as error:
         # The library raises whatever it stumbles over; none of it may stop the updates behind this one.
         raise Malformed(f"update {number} cannot be read: {type(error).__name__}") from error

@@ -102,6 +102,8 @@ PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
         "text": ("string",),
         "parse_mode": ("string",),
         "entities": ("array",),
+        "can_stop": ("boolean",),
+        "keep_on_stop": ("boolean",),
     },
 }
 

@@ -104,6 +104,14 @@ class TgPerson:
         }
         return await self._send("callback_query", body, message)
 
+    async def stop_draft(self) -> TgDelivery:
+        """Presses Stop on the draft that is shown in the private chat."""
+        shown = [one for one in self.sim.world.drafts if one["chat_id"] == self.id and one.get("can_stop")]
+        assert shown, "no draft with a Stop button is shown"
+        body = {"chat": self._chat(None).wire(), "draft_id": shown[-1]["draft_id"]}
+        update = self.sim.world.update("stopped_message_generation", body)
+        return await self.sim.deliver(update) if update is not None else TgDelivery(None)
+
     def block(self) -> None:
         """From here on the bot is answered 403 in the private chat."""
         self.user.has_blocked = True

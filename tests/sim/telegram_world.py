@@ -11,7 +11,7 @@ from typing import Any
 
 Body = dict[str, Any]
 # Not sent unless the bot asks for them by name.
-ONLY_BY_NAME = ("chat_member", "message_reaction", "message_reaction_count")
+ONLY_BY_NAME = ("chat_member", "message_reaction", "message_reaction_count", "stopped_message_generation")
 
 
 @dataclass
