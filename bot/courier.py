@@ -151,7 +151,7 @@ class Courier:
     async def _render(self, message: Outgoing) -> cards.Card | None:
         if message.subject == "approval" and message.approval_id:
             approval = await approvals.whole(self._db, message.approval_id)
-            return cards.approval_card(approval) if approval else None
+            return cards.approval_card(approval, is_shared=not message.conversation.is_private) if approval else None
         task = await tasks.whole(self._db, message.task_id or 0)
         if task is None:
             return None

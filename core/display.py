@@ -150,6 +150,18 @@ def mask_secrets(value: Any, secrets: Mapping[str, str], key: bytes) -> Any:
     return walk(value)
 
 
+def names_secret(value: Any) -> bool:
+    """Whether words stand under a secret's name anywhere in a JSON value."""
+    if isinstance(value, Mapping):
+        return any((_SECRET_NAME.search(str(k)) and _holds_words(v)) or names_secret(v) for k, v in value.items())
+    return isinstance(value, list | tuple) and any(names_secret(part) for part in value)
+
+
+def _holds_words(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return (isinstance(value, str) and value != "") or any(_holds_words(part) for part in parts)
+
+
 # ---------------------------------------------------------------- parts
 
 

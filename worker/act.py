@@ -16,6 +16,7 @@ from core import config, digest, policy, predicate, provenance, templates
 from core.cards import action_title
 from core.db import DATABASE_AWAY
 from core.deps import Deps
+from core.display import names_secret
 from core.models import (
     Action,
     ArgumentOrigin,
@@ -213,20 +214,20 @@ class Actor:
                 "ladder": ask.ladder,
                 "expires_in_s": ask.expires_in_s,
             },
-            places=await self._places(step, ask.approvers.model_dump(mode="json")),
+            places=await self._places(step, ask.approvers.model_dump(mode="json"), names_secret(frozen.action.args)),
             why=asked.why,
         )
 
-    async def _places(self, step: Claimed, approvers: Mapping[str, Any]) -> tuple[int, ...]:
-        """The task's conversation; and where only the requester reads that, who may not decide, the direct messages of those
-        who may. The ladder asks on from there."""
+    async def _places(self, step: Claimed, approvers: Mapping[str, Any], is_private: bool) -> tuple[int, ...]:
+        """The task's conversation; and where only the requester reads that, who may not decide, or what is asked about is not
+        for everybody there, the direct messages of those who may. The ladder asks on from there."""
         db = self.deps.db
         places = [step.conversation_id] if step.conversation_id is not None else []
         here = await conversations.by_id(db, step.conversation_id) if step.conversation_id is not None else None
-        if here is not None and not here.is_private:
+        if here is not None and not here.is_private and not is_private:
             return tuple(places)
         deciders = await approvals.deciders(db, approvers, step.requester_id)
-        if all(person["id"] != step.requester_id for person in deciders):
+        if (is_private and not (here and here.is_private)) or all(p["id"] != step.requester_id for p in deciders):
             for person in deciders:
                 for channel, external_id in person["identities"].items():
                     if channel in ("slack", "telegram"):

@@ -20,11 +20,10 @@ from bot.slack import words
 from bot.slack.sender import SlackSender
 from bot.slack.translate import ReasonWanted, Reply
 from bot.slack.views import edit_view, loading_view, reason_view, said_view, words_view
-from core import config, editing, organisation
+from core import config, deciding, editing
 from core.db import DATABASE_AWAY
 from core.deps import Deps
-from core.models import SkillManifest
-from core.store import approvals, people, skills
+from core.store import approvals, people
 
 log = logging.getLogger(__name__)
 
@@ -65,28 +64,20 @@ class Forms:
     async def _fields(self, wanted: ReasonWanted) -> tuple[editing.Field, ...]:
         """Empty where there is nothing that this person may see and edit."""
         person = await people.behind(self._deps.db, wanted.sender)
-        if person is None:
+        row = await approvals.whole(self._deps.db, wanted.approval_id)
+        if person is None or row is None or row["status"] != "pending":
             return ()
-        sees_all = organisation.sees_all(self._deps.organisation, person.roles)
-        if not await approvals.is_visible(self._deps.db, wanted.approval_id, person.id, sees_all=sees_all):
-            return ()
-        row, manifest = await self._asked(wanted.approval_id)
-        if row is None or manifest is None or row["status"] != "pending":
-            return ()
-        return editing.form(row["items"][0]["action"]["args"], manifest)
+        found = await deciding.editable(self._deps, row) if await deciding.may_answer(self._deps, person, row) else None
+        return editing.form(*found) if found else ()
 
     async def changes(self, approval_id: str, given: Mapping[str, str]) -> dict[str, Any]:
         """What a filled-in form changes. Raises `editing.BadEdit`."""
-        row, manifest = await self._asked(approval_id)
-        if row is None or manifest is None:
-            raise editing.BadEdit("this can't be edited any more")
-        return editing.changes(row["items"][0]["action"]["args"], given, manifest)
-
-    async def _asked(self, approval_id: str) -> tuple[dict[str, Any] | None, SkillManifest | None]:
         row = await approvals.whole(self._deps.db, approval_id)
-        if row is None or row["kind"] != "action":
-            return None, None
-        return row, (await skills.manifests(self._deps.db)).get(row["items"][0]["action"]["skill"])
+        found = await deciding.editable(self._deps, row) if row else None
+        if found is None:
+            raise editing.BadEdit("this can't be edited any more")
+        args, manifest = found
+        return editing.changes(args, given, manifest)
 
 
 def _first(wanted: ReasonWanted) -> dict[str, Any]:

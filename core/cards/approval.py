@@ -10,21 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.cards.answers import DID, STATUS, buttons_of, clock_text, more_of
-from core.cards.card import Card, Tone
-from core.display import visible
+from core.cards.card import YES, Card, Tone
+from core.display import names_secret, visible
 
 _DIGEST_SHOWN = 12
 _LINE_CHARS = 90
 _LATE_SHOWN = 3
 _ANSWER_CHARS = 500
 _SEVERAL = 2
+PRIVATE = "What would run is private: those who may decide have it in their direct messages and on the web."
 YES_VOTES = frozenset({"approve", "approve_similar", "grant", "answer"})
 VOTES = YES_VOTES | {"deny", "happened", "not_happened", "abandon", "stop"}
 ENDURING = {"approve_similar": "and the same again in this task", "grant": "and the same from now on"}
 
 
-def approval_card(row: Mapping[str, Any]) -> Card:
-    """`row` is what `store.approvals.whole` answers."""
+def approval_card(row: Mapping[str, Any], *, is_shared: bool = False) -> Card:
+    """`row` is what `store.approvals.whole` answers. `is_shared`: others read along where it stands."""
+    if is_shared and is_private(row):
+        return _neutral(row)
     card, status = row["card"], row["status"]
     unknown = row["kind"] == "unknown"
     title = visible(card.get("title") or row["skill"])
@@ -42,6 +45,30 @@ def approval_card(row: Mapping[str, Any]) -> Card:
         buttons=buttons_of(row),
         more=more_of(row),
         expires_at=row["expires_at"] if pending and not unknown else None,
+        decided="" if pending else _decided(row),
+        path=f"/approvals/{row['id']}",
+    )
+
+
+def is_private(row: Mapping[str, Any]) -> bool:
+    """Whether what would run is for those who decide alone: an argument of it has a secret's name."""
+    return any(names_secret(item.get("action", {}).get("args")) for item in row["items"])
+
+
+def _neutral(row: Mapping[str, Any]) -> Card:
+    """That something is asked, of whom, and what they said; no argument, no word of anybody's, and no yes."""
+    pending = row["status"] == "pending"
+    said = _who(row) if pending else [f"{_decided(row)}."]
+    return Card(
+        subject="approval",
+        subject_id=row["id"],
+        task_id=str(row["task_id"]),
+        tone=_tone(row),
+        headline=f"{'Did it happen?' if row['kind'] == 'unknown' else 'Asked about:'} {visible(row['skill'], technical=True)}",
+        status=_status(row),
+        lines=(PRIVATE, *said),
+        buttons=tuple(b for b in buttons_of(row) if row["kind"] == "unknown" and b.verb not in YES),
+        expires_at=row["expires_at"] if pending and row["kind"] != "unknown" else None,
         decided="" if pending else _decided(row),
         path=f"/approvals/{row['id']}",
     )
