@@ -17,6 +17,9 @@ HAND_BACK_AFTER_S: Final = 1.5
 STEP_ATTEMPTS: Final = 3
 RETRY_FIRST_S: Final = 1.0
 RETRY_MOST_S: Final = 300.0
+QUICK_STEP_S: Final = 0.005
+AHEAD_MOST: Final = 64
+AHEAD_S: Final = 0.1
 PROBE_HOLD_S: Final = 30.0
 PROBE_BATCH: Final = 20
 STEP_TIMEOUT_S: Final = 30.0
@@ -41,6 +44,7 @@ EVENTS_KEPT_S: Final = 7 * 24 * 3600
 
 # ---------------------------------------------------------------- rings
 RING_CAP_S: Final = 0.25
+RING_GAP_S: Final = 0.01
 BELL_POLL_S: Final = 0.5
 RING_JOB_EXPIRES_MS: Final = 60_000
 REDIS_TIMEOUT_S: Final = 3.0

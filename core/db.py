@@ -49,8 +49,12 @@ class MigrationError(Exception):
 JSONB_VERSION = b"\x01"
 
 
+# Made once: `json.dumps` makes an encoder for every value that is not written its own way.
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _dump(value: Any) -> bytes:
-    return JSONB_VERSION + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return JSONB_VERSION + _COMPACT(value).encode()
 
 
 def _load(data: bytes) -> Any:

@@ -74,7 +74,7 @@ def schema_hash(schema: Mapping[str, Any]) -> str:
 
 def plain_json(value: Any) -> str:
     """Compact JSON, for measuring and storing; not for hashing."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return _COMPACT(value)
 
 
 def _fields(action: Action) -> dict[str, Any]:
@@ -91,6 +91,9 @@ def _fields(action: Action) -> dict[str, Any]:
 
 # For values of a kind that all writers of JSON write alike (five times as fast as the library, whose text it equals).
 _PLAIN: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False).encode
+
+
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:

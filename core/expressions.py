@@ -43,13 +43,14 @@ class Expression:
     def __init__(self, source: str, variables: frozenset[str] = VARIABLES) -> None:
         if len(source) > SOURCE_CHARS_MOST:
             raise BadExpression(f"it is longer than {SOURCE_CHARS_MOST:,} characters")
-        self._program = _compiled(source, variables)
+        self._program, self._names = _compiled(source, variables)
         self.source = source
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
         """Raises `BadExpression` when it cannot be evaluated or is not true or false."""
         try:
-            answer = self._program.execute(dict(variables))
+            # Only what it names: each variable is translated for the library, which takes longer than the evaluation.
+            answer = self._program.execute({name: variables[name] for name in self._names if name in variables})
         except Exception as error:  # the library raises KeyError, TypeError, RuntimeError and others of its own
             raise BadExpression(_in_words(error)) from error
         if not isinstance(answer, bool):
@@ -58,7 +59,7 @@ class Expression:
 
 
 @lru_cache(maxsize=COMPILED_KEPT)
-def _compiled(source: str, variables: frozenset[str]) -> Any:
+def _compiled(source: str, variables: frozenset[str]) -> tuple[Any, tuple[str, ...]]:
     try:
         program = cel.compile(source)
     except ValueError as error:
@@ -69,7 +70,7 @@ def _compiled(source: str, variables: frozenset[str]) -> Any:
     for name, field in _FIELD.findall(bare):
         if variables is VARIABLES and field not in FIELDS[name]:
             raise BadExpression(f"{name} has no {field!r}; {_nearest(field, FIELDS[name])}")
-    return program
+    return program, tuple(variables.intersection(program.variables()))
 
 
 def _syntax(message: str) -> str:

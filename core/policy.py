@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import partial
 from typing import Any, Final
 
 from core import config, predicate
@@ -84,10 +84,7 @@ def classify(
     if refusal is not None:
         return refusal
 
-    @cache
-    def variables() -> Mapping[str, Any]:
-        return variables_of(action, skill, provenance, requester, organisation, now, conversation, task)
-
+    variables = partial(variables_of, action, skill, provenance, requester, organisation, now, conversation, task)
     found = _judge(organisation, skill, variables)
     if found.forbids is not None:
         return Deny(reasons=(_said(found.forbids),), rule=found.forbids.name)
@@ -227,11 +224,12 @@ class _Judged:
 def _judge(organisation: Organisation, skill: SkillManifest, variables: Callable[[], Mapping[str, Any]]) -> _Judged:
     """Rules that forbid, and rules that want four eyes or are of the top tier, count wherever they stand."""
     rules = [r for r in organisation.policy.rules if fnmatchcase(skill.name, r.skill)]
-    forbids, doubt = _first([r for r in rules if r.then == "deny"], variables)
+    known = variables() if any(r.when for r in rules) else {}
+    forbids, doubt = _first([r for r in rules if r.then == "deny"], known)
     if forbids is not None:
         return _Judged(forbids=forbids)
-    strict, doubt_strict = _first([r for r in rules if _is_strict(r, organisation)], variables)
-    first, doubt_first = _first([r for r in rules if r.then != "deny"], variables)
+    strict, doubt_strict = _first([r for r in rules if _is_strict(r, organisation)], known)
+    first, doubt_first = _first([r for r in rules if r.then != "deny"], known)
     broken = doubt_strict or doubt_first or doubt
     asking = strict or (first if first and first.then == "ask" else None)
     if asking is None and broken and broken.rule.then == "ask":
@@ -245,12 +243,12 @@ class _Broken:
     said: str
 
 
-def _first(rules: Sequence[Rule], variables: Callable[[], Mapping[str, Any]]) -> tuple[Rule | None, _Broken | None]:
+def _first(rules: Sequence[Rule], variables: Mapping[str, Any]) -> tuple[Rule | None, _Broken | None]:
     """The first rule that applies; and the first before it that could not be evaluated."""
     broken = None
     for rule in rules:
         try:
-            if rule.when is None or Expression(rule.when).holds(variables()):
+            if rule.when is None or Expression(rule.when).holds(variables):
                 return rule, broken
         except BadExpression as error:
             broken = broken or _Broken(rule, f"The rule {rule.name!r} could not be evaluated: {error}.")
@@ -258,7 +256,10 @@ def _first(rules: Sequence[Rule], variables: Callable[[], Mapping[str, Any]]) ->
 
 
 def _is_strict(rule: Rule, organisation: Organisation) -> bool:
-    return rule.then == "ask" and (rule.risk == "critical" or _group(rule, organisation).four_eyes)
+    if rule.then != "ask":
+        return False
+    group = organisation.approvers.get(rule.approvers or "default")
+    return rule.risk == "critical" or (OWNERS if group is None else group).four_eyes
 
 
 def _by_rule(found: _Judged, skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:

@@ -83,6 +83,7 @@ class Ring:
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
         self._pending: set[asyncio.Task[None]] = set()
+        self._must_tell = self._tells = False
 
     @classmethod
     def open(cls, url: str) -> Ring:
@@ -94,7 +95,10 @@ class Ring:
 
     def outbox(self) -> None:
         """Have the courier look at the outbox and open pages at the events."""
-        self._soon(self._publish(OUTBOX_BELL, EVENTS_BELL))
+        self._must_tell = True
+        if not self._tells:
+            self._tells = True
+            self._soon(self._tell())
 
     def draft(self, said: dict[str, Any]) -> None:
         """Let whoever shows answers while they are written have the next piece of one."""
@@ -112,9 +116,17 @@ class Ring:
         keys = (job_key_prefix + job, result_key_prefix + job, queue_name(lane))
         await self._redis.eval(_ENQUEUE, len(keys), *keys, *arguments)  # type: ignore[misc]  # typed as possibly synchronous
 
-    async def _publish(self, *bells: str) -> None:
-        for bell in bells:
-            await self._redis.publish(bell, "")
+    async def _tell(self) -> None:
+        """The first at once, then one for all that came meanwhile: a busy worker would ring for each commit."""
+        self._must_tell = False
+        try:
+            for bell in (OUTBOX_BELL, EVENTS_BELL):
+                await self._redis.publish(bell, "")
+            await asyncio.sleep(config.RING_GAP_S)
+        finally:
+            self._tells = False
+            if self._must_tell:
+                self.outbox()
 
     def _soon(self, ringing: Any) -> None:
         ring = asyncio.create_task(self._capped(ringing))

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -29,7 +30,11 @@ _AMOUNTS: Final = ("amount", "usd", "eur", "gbp", "total", "price", "cost")
 
 def asks_of_the_past(organisation: Organisation) -> frozenset[str]:
     """Which of `spent`, `new_target` and `rate` some rule speaks of: only these are looked up before an action."""
-    text = " ".join(rule.when or "" for rule in organisation.policy.rules)
+    return _named_past(" ".join(rule.when or "" for rule in organisation.policy.rules))
+
+
+@lru_cache(maxsize=8)
+def _named_past(text: str) -> frozenset[str]:
     return frozenset(name for name in ("spent", "new_target", "rate") if re.search(rf"\b{name}\b", text))
 
 

@@ -239,9 +239,9 @@ begin
                       'roles', case when e.is_active then to_jsonb(e.roles) else '[]' end))
                  from principals e where e.id = any (s.editors || t.steered_by) and e.id <> p.id) end,
            v_now, case when isfinite(s.ready_at) then extract(epoch from v_now - s.ready_at)::float8 end
-      from unnest(p_tasks, p_ns) k (task_id, n) join steps s on s.task_id = k.task_id and s.n = k.n
+      from unnest(p_tasks, p_ns) with ordinality k (task_id, n, i) join steps s on s.task_id = k.task_id and s.n = k.n
       join tasks t on t.id = s.task_id join principals p on p.id = t.requester_id
-      left join conversations c on c.id = t.conversation_id;
+      left join conversations c on c.id = t.conversation_id order by k.i;
 end $$;
 
 -- Ready steps of the lanes, the more urgent lane first, at most `p_rooms[i]` of the i-th and `p_rooms[1]` in all.

@@ -81,6 +81,9 @@ class Actor:
     handles: Handles
     classify: Callable[..., Classified] = policy.classify
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "handles", self.handles.guarded(self.lease.is_good))
+
     async def act(self, hold: Hold) -> StepOutcome:
         """Carry out the step. Raises only `CancelledError`."""
         step = hold.step

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.db import Pool
 from core.models import Claimed
 from core.store import memories, steps
 from core.store.people import Principal
-from worker.skills.context import SkillContext
+from worker.skills.context import Handles, SkillContext
 from worker.skills.errors import BadArguments, NotDone
 from worker.skills.run import Skill
 
@@ -27,18 +27,13 @@ def effect_key(step: Claimed) -> str:
 
 async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Principal) -> SkillContext:
     """Raises `BadArguments` when an undo names a step that this person did not have done."""
-    db = actor.deps.db
+    db, handles = actor.deps.db, actor.handles
     return SkillContext(
         key=effect_key(step),
         task_id=str(step.task_id),
         step=step.n,
         requester_key=requester.key,
-        handles=replace(
-            actor.handles,
-            http=actor.handles.http and actor.handles.http.guarded(actor.lease.is_good),
-            mail=actor.handles.mail and actor.handles.mail.guarded(actor.lease.is_good),
-            notes=StoredNotes(db, requester.id, step.conversation_id),
-        ),
+        handles=Handles(handles.files, handles.http, handles.mail, StoredNotes(db, requester.id, step.conversation_id)),
         deadline=time.monotonic() + step.timeout_s,
         undo_of=await _undo_of(db, step, requester) if step.skill.endswith(UNDO) else None,
         settings=actor.registry.settings_of(skill.manifest.name),

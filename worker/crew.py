@@ -43,6 +43,8 @@ from worker.waiting import Waiter
 
 log = logging.getLogger(__name__)
 
+STOPPED = Failed(error="The task was stopped.", outcome=Outcome.CANCELLED)
+
 
 class Crew:
     def __init__(
@@ -95,14 +97,11 @@ class Crew:
         if (waited_s := hold.step.row.get("waited_s")) is not None:  # none for a step claimed with the one before it
             self._deps.measures.observe("claim_seconds", waited_s, hold.step.lane)
         try:
-            came = await self._perform(hold)
+            came = STOPPED if hold.cancel_asked else await self._perform(hold)
         except asyncio.CancelledError:
             if hold.is_dropped:
                 raise
-            if hold.cancel_asked:
-                came = Failed(error="The task was stopped.", outcome=Outcome.CANCELLED)
-            else:
-                came = Released(why="the worker is shutting down")
+            came = STOPPED if hold.cancel_asked else Released(why="the worker is shutting down")
         except DATABASE_AWAY:
             raise
         except Exception as error:

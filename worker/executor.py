@@ -2,14 +2,16 @@
 
 It is woken by rings and polls every second without them. It knows nothing of skills or models: `carry` does the work
 and answers the step that was claimed with the outcome, if any. Pure steps that succeeded are acknowledged together, by
-the same statement that claims the next ones. Cancelling is cooperative: a step says through `Hold` whether it may be
-interrupted.
+the same statement that claims the next ones; while they end quickly a few more are claimed ahead, so that neither side
+waits for the other, and given back when they do not get their turn at once. Cancelling is cooperative: a step says
+through `Hold` whether it may be interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,10 +39,13 @@ class Hold:
     model is being asked: an event may take the step away from us then.
 
     When it is interrupted, `cancel_asked` says that people want it stopped, `is_dropped` that the lease is lost; else
-    the worker is shutting down.
+    the worker is shutting down. `since` is when it was claimed and then when it began, on the loop's clock; without a
+    slot it was claimed ahead or has ended.
     """
 
     step: Claimed
+    since: float = 0.0
+    has_slot: bool = False
     may_interrupt: bool = True
     is_thinking: bool = False
     cancel_asked: bool = False
@@ -60,7 +65,10 @@ class Executor:
         self._holds: dict[tuple[int, int], Hold] = {}
         self._seen_unknown: set[tuple[int, int, int]] = set()
         self._adopting: set[asyncio.Task[None]] = set()
+        self._ahead: dict[str, deque[Hold]] = {lane: deque() for lane in config.LANES}
+        self._taken: Counter[str] = Counter()  # slots by lane
         self._successes: list[Success] = []
+        self._quick = 0
         self._wake = asyncio.Event()
         self._may_be_more, self._look_at = True, 0.0
         self._stopping = False
@@ -110,6 +118,8 @@ class Executor:
         """The lease is lost: nothing here goes on. A call in flight may tell for a moment what came of it: evidence."""
         for hold in list(self._holds.values()):
             hold.is_dropped = True
+        for waiting in self._ahead.values():
+            waiting.clear()
         for within_s in (0.0, config.EVIDENCE_WITHIN_S):
             if within_s:
                 await self._ended(within_s)
@@ -127,10 +137,15 @@ class Executor:
     async def acknowledge(self, step: Claimed, result: dict[str, Any]) -> bool:
         """Have a pure step's success written with the next commit; False when it has to be written on its own.
 
-        The first goes at once; what ends during its round trip shares the next commit.
+        The first goes at once; what ends during its round trip shares the next commit. Its slot is free already.
         """
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._successes.append((step, result, written))
+        hold = self._holds.get((step.task_id, step.n))
+        if hold is not None and hold.has_slot:
+            self._quick += self._now() - hold.since < config.QUICK_STEP_S
+            self._free_slot(hold)
+            self._fill_slots()
         self._wake.set()
         return await written
 
@@ -141,8 +156,10 @@ class Executor:
             took = 0
             try:
                 await self._lease.show_sign()
+                if self._may_be_stuck() <= self._now():
+                    await self._give_back()
                 batch, self._successes = self._successes, []
-                rooms = self._rooms(batch)
+                rooms = self._rooms()
                 looks = rooms[0] > 0 and (self._may_be_more or self._now() >= self._look_at)
                 if looks:
                     self._may_be_more, self._look_at = False, self._now() + config.IDLE_POLL_S
@@ -156,14 +173,17 @@ class Executor:
             if not took and not self._successes:
                 await self._rest()
 
-    def _rooms(self, batch: Sequence[Success]) -> list[int]:
-        """Free slots for each lane once the batch is written; some are kept for the first lane, the urgent one."""
+    def _rooms(self) -> list[int]:
+        """How many steps of each lane to claim; some slots are kept for the first lane, the urgent one.
+
+        Beyond the free slots there is room for twice as many as have just ended quickly: they will be wanted within the next
+        round trip. Steps that take their time are never claimed ahead.
+        """
+        ahead, self._quick = min(2 * self._quick, config.AHEAD_MOST), 0
         if self._stopping or not self._lease.is_good():
             return [0 for _ in config.LANES]
-        over = {(step.task_id, step.n) for step, _, _ in batch}
-        lanes = [hold.step.lane for key, hold in self._holds.items() if key not in over]
-        free = self._slots - len(lanes)
-        kept = max(0, self._kept - lanes.count(config.LANES[0]))
+        free = self._slots + ahead - sum(self._taken.values()) - sum(map(len, self._ahead.values()))
+        kept = max(0, self._kept - self._taken[config.LANES[0]])
         return [max(0, free if lane == config.LANES[0] else free - kept) for lane in config.LANES]
 
     async def _claim(self, rooms: list[int]) -> list[Claimed]:
@@ -202,7 +222,7 @@ class Executor:
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout_at(self._look_at):
+            async with asyncio.timeout_at(min(self._look_at, self._may_be_stuck())):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -212,12 +232,56 @@ class Executor:
         return asyncio.get_running_loop().time()
 
     def _start(self, step: Claimed) -> None:
-        hold = Hold(step)
+        hold = Hold(step, self._now())
         before = self._holds.get((step.task_id, step.n))
         if before is not None:  # it was taken away from us and claimed again
-            _drop(before)
+            self._drop(before)
         self._holds[step.task_id, step.n] = hold
-        hold.running = asyncio.create_task(self._carry_chain(hold))
+        self._ahead[step.lane].append(hold)
+        self._fill_slots()
+
+    def _fill_slots(self) -> None:
+        """Give free slots to what was claimed, urgent steps first."""
+        for lane in config.LANES:
+            waiting = self._ahead[lane]
+            while waiting and self._has_room(lane):
+                hold = waiting.popleft()
+                hold.since, hold.has_slot = self._now(), True
+                self._taken[lane] += 1
+                hold.running = asyncio.create_task(self._carry_chain(hold))
+
+    def _has_room(self, lane: str) -> bool:
+        urgent = config.LANES[0]
+        kept = 0 if lane == urgent else max(0, self._kept - self._taken[urgent])
+        return sum(self._taken.values()) + kept < self._slots
+
+    def _free_slot(self, hold: Hold) -> None:
+        if hold.has_slot:
+            hold.has_slot = False
+            self._taken[hold.step.lane] -= 1
+
+    def _may_be_stuck(self) -> float:
+        """When what was claimed ahead has waited too long for a slot; at once when no more is to begin here."""
+        first = [waiting[0].since for waiting in self._ahead.values() if waiting]
+        if not first:
+            return float("inf")
+        return 0.0 if self._stopping else min(first) + config.AHEAD_S
+
+    async def _give_back(self) -> None:
+        """What was claimed ahead did not get its turn: another worker may have a slot for it."""
+        for waiting in self._ahead.values():
+            while waiting:
+                hold = waiting.popleft()
+                step = hold.step
+                try:
+                    await steps.release(
+                        self._db, self._lease.worker, step, "it was claimed ahead and did not get its turn"
+                    )
+                except BaseException:
+                    waiting.appendleft(hold)
+                    raise
+                self._forget(hold)
+                self._ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
 
     async def _carry_chain(self, hold: Hold) -> None:
         """The step, then the one claimed with its outcome, and so on."""
@@ -228,16 +292,18 @@ class Executor:
                 if following is None:
                     self._may_be_more |= hold.step.kind in PLANNING  # its steps are ready; no ring needs to tell us
                     return
-                running = hold.running
-                hold = Hold(following, running=running)
+                hold = Hold(following, self._now(), has_slot=True, running=hold.running)
+                self._taken[following.lane] += 1
                 self._holds[following.task_id, following.n] = hold
         except Exception:
             log.exception("step %s.%s could not be carried; the sweeper will find it", hold.step.task_id, hold.step.n)
         finally:
             self._forget(hold)
+            self._fill_slots()
             self._wake.set()
 
     def _forget(self, hold: Hold) -> None:
+        self._free_slot(hold)
         if self._holds.get((hold.step.task_id, hold.step.n)) is hold:
             del self._holds[hold.step.task_id, hold.step.n]
 
@@ -260,7 +326,7 @@ class Executor:
         ours = {(row.task_id, row.n, row.fence) for row in rows}
         for hold in thinking:
             if hold.is_thinking and (hold.step.task_id, hold.step.n, hold.step.fence) not in ours:
-                _drop(hold)
+                self._drop(hold)
 
     def _heed(self, rows: list[Running]) -> None:
         unknown = set()
@@ -285,9 +351,10 @@ class Executor:
             log.info("adopted step %s.%s", task, n)
             self._start(step)
 
-
-def _drop(hold: Hold) -> None:
-    """What it comes to will not be written: the step is another's by now. Once: it may still be writing its account."""
-    if not hold.is_dropped and hold.running:
-        hold.is_dropped = True
-        hold.running.cancel()
+    def _drop(self, hold: Hold) -> None:
+        """What it comes to will not be written: the step is another's by now. Once: it may still be writing its account."""
+        if hold in self._ahead[hold.step.lane]:
+            self._ahead[hold.step.lane].remove(hold)
+        if not hold.is_dropped and hold.running:
+            hold.is_dropped = True
+            hold.running.cancel()

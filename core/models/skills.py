@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -90,7 +91,7 @@ class SkillManifest(Frozen):
     has_undo: bool = False
     names_files: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def permission(self) -> Permission:
         """The heaviest permission it needs."""
         return max((p.permission for p in self.permissions), key=WEIGHT.__getitem__, default=Permission.ADMIN)

@@ -7,7 +7,7 @@ A skill that declares `("delete", "files:{paths}")` gets the `files` handle and 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -65,6 +65,14 @@ class Handles:
     http: HttpClient | None = None
     mail: Mailer | None = None
     notes: Notes | None = None
+
+    def guarded(self, may_call: Callable[[], bool]) -> Handles:
+        """The same, those that reach out asking in the last moment whether they may."""
+        return replace(
+            self,
+            http=self.http and self.http.guarded(may_call),
+            mail=self.mail and self.mail.guarded(may_call),
+        )
 
     def narrowed(self, may: Mapping[str, frozenset[Permission]]) -> Handles:
         """Only the handles named, each able to do only what its permissions say."""

@@ -37,10 +37,16 @@ class Skill:
     model: type[BaseModel]
     call: Call
     parts: Mapping[str, Call] = field(default_factory=dict)
+    _may: Mapping[str, frozenset[Permission]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_may", declared(self.manifest))
 
     def validate(self, args: dict[str, Any]) -> dict[str, Any]:
         """The arguments with defaults filled in, as canonical JSON can hold them; else BadArguments."""
-        return jsonable(self._checked(args))
+        checked = self._checked(args)
+        refuse_unspeakable(self.manifest.name, checked)
+        return jsonable(checked)
 
     def target(self, args: dict[str, Any]) -> str:
         """What is acted on, in words: the resource of the heaviest permission with the arguments filled in."""
@@ -94,17 +100,15 @@ class Skill:
 
     def _checked(self, args: dict[str, Any]) -> BaseModel:
         try:
-            checked = self.model.model_validate(args)
+            return self.model.model_validate(args)
         except ValidationError as error:
             raise BadArguments(in_words(self.manifest.name, error, tuple(self.manifest.roles))) from error
-        refuse_unspeakable(self.manifest.name, checked)
-        return checked
 
     def _mine(self, ctx: SkillContext) -> SkillContext:
-        return ctx.narrowed(declared(self.manifest))
+        return ctx.narrowed(self._may)
 
     def _looking(self, ctx: SkillContext, key: str | None = None) -> SkillContext:
-        return ctx.narrowed(dict.fromkeys(declared(self.manifest), LOOK_MAY), key)
+        return ctx.narrowed(dict.fromkeys(self._may, LOOK_MAY), key)
 
 
 def undo_skill(of: Skill) -> Skill:
