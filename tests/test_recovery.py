@@ -240,17 +240,19 @@ async def test_a_worker_whose_sign_was_cut_hangs_it_out_again(plant: Plant) -> N
     """Without it every sweep would take its reading steps for a dead worker's."""
     address = plant.sink()
     worker = await plant.worker()
-    cut = await plant.db.fetchval(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
-        f"sayso worker {worker.number}",
-    )
-    assert cut
 
-    async def is_out() -> bool:
-        held = "select exists (select from pg_locks where locktype = 'advisory' and classid = $1::bigint::oid and objid = $2)"
-        return bool(await plant.db.fetchval(held, config.WORKER_LOCK, worker.number))
+    async def holder() -> int | None:
+        held = "select pid from pg_locks where locktype = 'advisory' and granted and classid = $1::bigint::oid and objid = $2"
+        found: int | None = await plant.db.fetchval(held, config.WORKER_LOCK, worker.number)
+        return found
 
-    await until(is_out, "the sign hangs out again")
+    first = await until(holder, "the sign hangs out")
+    await plant.db.execute("select pg_terminate_backend($1)", first)
+
+    async def is_out_again() -> bool:
+        return await holder() not in (None, first)
+
+    await until(is_out_again, "the sign hangs out again")
     task = await plant.say(f"do http.get url={address}/hold")
     await until(lambda: some(bool(sink.calls(plant.ledger, method="GET"))), "the page is asked for")
     assert await steps.silent_workers(plant.db, config.WORKER_LOCK) == []
