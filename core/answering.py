@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, provenance, spoken, steering, texting
+from core import branching, cards, commands, config, plans, provenance, spoken, steering, texting
 from core.db import Connection
 from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
-from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, Received, SkillManifest
-from core.organisation import BadInputs, runbook_steps, sees_all, sees_conversation
+from core.models import ArgumentOrigin, Origin, PlanFirst, PlannedStep, Received, SkillManifest
+from core.organisation import BadInputs, sees_all, sees_conversation
 from core.store import approvals, children, conversations, events, grants, memories, people, signals, skills, tasks
 from core.store.people import Principal
 
@@ -48,15 +48,10 @@ async def answer(
     command = commands.parse(text, manifests, deps.organisation.runbooks)
     turn = _Turn(tx, deps, person, inbound, conversation, manifests)
     match command:
-        case commands.Do(skill, args):
-            return await turn.start(text, "do", distrust((act_step(manifests[skill], args),), text, filled_in))
-        case commands.Run(runbook, inputs):
-            try:
-                steps = runbook_steps(deps.organisation, runbook, inputs, manifests)
-            except BadInputs as error:
-                return await turn.say(str(error))
-            within_s = deps.organisation.runbooks[runbook].within
-            return await turn.start(text, "run", distrust(steps, text, filled_in), within_s)
+        case commands.Do() | commands.Run():
+            return await turn.begin(text, command, filled_in, "never")
+        case commands.PlanFirst(inner):
+            return await turn.begin(text, inner, filled_in, "always")
         case commands.OnTask(verb, task):
             return await turn.on_task(verb, task)
         case commands.Follow(task):
@@ -80,7 +75,7 @@ async def answer(
             return await turn.say(await turn.shown(what))
         case commands.Remember(note):
             if "note.remember" in manifests:
-                return await turn.start(text, "do", (act_step(manifests["note.remember"], {"text": note}),))
+                return await turn.start(text, "do", (plans.act_step(manifests["note.remember"], {"text": note}),))
             return await turn.say("No worker here can keep notes.")
         case commands.Recall(words):
             return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED, conversation)))
@@ -98,9 +93,7 @@ async def answer(
             heard = await turn.overhear(text, answers_to, addressed) if not filled_in else None
             if heard is not None:
                 return heard
-            if not deps.settings.has_model(deps.organisation.models):
-                return await turn.say(NO_MODEL)
-            return await turn.start(text, "plan", (plan_step(),))
+            return await turn.begin(text, command, filled_in, "never")
         case _:
             assert_never(command)
 
@@ -121,27 +114,6 @@ def _origins(step: PlannedStep, own: frozenset[str]) -> dict[str, ArgumentOrigin
         name: untrusted if o.origin is Origin.REQUESTER and not provenance.is_own(step.args.get(name), own) else o
         for name, o in step.origins.items()
     }
-
-
-def act_step(manifest: SkillManifest, args: dict[str, object]) -> PlannedStep:
-    """One call that a person spelled out."""
-    return PlannedStep(
-        n=1,
-        kind="act",
-        skill=manifest.name,
-        args=args,
-        origins={name: ArgumentOrigin(origin=Origin.REQUESTER) for name in args},
-        title=cards.action_title(manifest.card, args) or manifest.name,
-        effect_class=manifest.effect_class,
-        timeout_s=manifest.timeout_s,
-        max_attempts=config.STEP_ATTEMPTS,
-    )
-
-
-def plan_step() -> PlannedStep:
-    return PlannedStep(
-        n=1, kind="plan", title="Work out what to do", effect_class=EffectClass.PURE, timeout_s=config.TURN_TIMEOUT_S
-    )
 
 
 async def lay_hand(
@@ -174,7 +146,7 @@ async def _undo(tx: Connection, person: Principal, task: int, inbound: int | Non
     skill = next(s["skill"] for s in shown["steps"] if s["n"] == n) + ".undo"
     if skill not in manifests:
         return "No worker here can undo that.", None
-    step = act_step(manifests[skill], {"task": str(task), "step": n})
+    step = plans.act_step(manifests[skill], {"task": str(task), "step": n})
     conversation = await tasks.conversation_of(tx, task)
     started = await tasks.create(
         tx, requester=person.id, goal=f"undo {task}", kind="do", steps=(step,), actor=person.actor, inbound=inbound,
@@ -201,6 +173,31 @@ class _Turn:
     async def say(self, text: str) -> Received:
         await conversations.say(self.tx, self.conversation, text)
         return Received(self.inbound, None, "answered")
+
+    async def begin(
+        self,
+        text: str,
+        asked: commands.Do | commands.Run | commands.PlainText,
+        filled_in: tuple[str, ...],
+        way: PlanFirst,
+    ) -> Received:
+        """A task of its own; `way` says whether its plan is approved before any of it runs."""
+        organisation = self.deps.organisation
+        match asked:
+            case commands.Do(skill, args):
+                steps = plans.asked_first(way, lambda n: (plans.act_step(self.manifests[skill], args, n),), 1)
+                return await self.start(text, "do", distrust(steps, text, filled_in))
+            case commands.Run(runbook, inputs):
+                try:
+                    steps = plans.runbook_plan(organisation, runbook, inputs, self.manifests, way)
+                except BadInputs as error:
+                    return await self.say(str(error))
+                within_s = organisation.runbooks[runbook].within
+                return await self.start(text, "run", distrust(steps, text, filled_in), within_s)
+            case commands.PlainText():
+                if not self.deps.settings.has_model(organisation.models):
+                    return await self.say(NO_MODEL)
+                return await self.start(text, "plan", (plans.plan_step(way),))
 
     async def start(
         self, goal: str, kind: str, steps: tuple[PlannedStep, ...], within_s: float | None = None

@@ -230,7 +230,7 @@ begin
               from grants g join principals o on o.id = g.owner_id and o.is_active
              where g.holder_id = p.id and g.skill = s.skill and (g.task_id is null or g.task_id = t.id)
                and g.revoked_at is null and g.expires_at > v_now and coalesce(g.uses_left, 1) > 0),
-           (select jsonb_build_object('id', a.id, 'kind', a.kind, 'status', a.status, 'items', a.items, 'approvers', a.approvers, 'card', a.card,
+           (select jsonb_build_object('id', a.id, 'kind', a.kind, 'status', a.status, 'items', a.items, 'approvers', a.approvers, 'card', a.card, 'ladder', a.ladder,
                    'is_expired', a.expires_at <= v_now, 'decided_ago_s', extract(epoch from v_now - a.decided_at))
               from approvals a where a.id = s.approval_id),
            -- Others whose rights count too: who changed the call, and who told the task what to do.

@@ -6,7 +6,7 @@
 
 -- `p_ask` = {kind, items, digest, action_hash, card, approvers, ladder, expires_in_s}, each item of an action with a `card` of
 -- its own; `p_places` are the conversations whose card is written now. An older approval of the step is superseded, and
--- what the task asks of the same people meanwhile stands on one card. Answers the approval's id, null when the fence is
+-- what the task asks of the same people meanwhile stands on one card. The items of a plan are steps that come after this one. Answers the approval's id, null when the fence is
 -- lost or the task is being stopped, which ends the step.
 create function park_v1(p_worker bigint, p_task bigint, p_n integer, p_fence bigint, p_ask jsonb, p_places bigint[], p_why text)
 returns uuid language plpgsql as $$
@@ -62,7 +62,7 @@ begin
                 or x.status = 'pending' and x.kind in ('action', 'batch', 'plan') and p_ask ->> 'kind' in ('action', 'batch', 'plan')
                    and not exists (select from jsonb_array_elements(x.items) e where e ->> 'task' <> p_task::text)
                    and (x.items @> jsonb_build_array(jsonb_build_object('step', p_n))
-                        or x.approvers - 'editors' = asks and x.ladder = p_ask ->> 'ladder'
+                        or x.kind <> 'plan' and x.approvers - 'editors' = asks and x.ladder = p_ask ->> 'ladder'
                            and x.items -> 0 ? 'card' and mine ? 'card'
                            and jsonb_array_length(x.items) + jsonb_array_length(v_items) <= 20
                            and not exists (select from decisions d where d.approval_id = x.id)))
@@ -79,13 +79,16 @@ begin
         end if;
     end loop;
     select jsonb_agg(e order by (e ->> 'step')::integer) into v_items from jsonb_array_elements(v_items) e;
-    select coalesce(v_editors, '[]') || coalesce(jsonb_agg(p.key), '[]') into v_editors from principals p where p.id = any (s.editors);
+    select coalesce(v_editors, '[]') || coalesce(jsonb_agg(p.key), '[]') into v_editors from principals p
+     where p.id = any (s.editors) or p_ask ->> 'kind' = 'plan' and exists (
+        select from steps x where x.task_id = p_task and p.id = any (x.editors)
+           and x.n in (select (e ->> 'step')::integer from jsonb_array_elements(v_items) e));
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status, expires_at)
     values (case when jsonb_array_length(v_items) = 1 or p_ask ->> 'kind' = 'plan' then p_ask ->> 'kind' else 'batch' end,
             p_task, (v_items -> 0 ->> 'step')::integer, s.gen, v_items,
             case when jsonb_array_length(v_items) = 1 then p_ask ->> 'digest' else digest_of(v_items) end,
             case when jsonb_array_length(v_items) = 1 then p_ask ->> 'action_hash' else '' end,
-            case when jsonb_array_length(v_items) = 1 then p_ask -> 'card' else card_of(v_items) end,
+            case when jsonb_array_length(v_items) = 1 or p_ask ->> 'kind' = 'plan' then p_ask -> 'card' else card_of(v_items) end,
             asks || case when v_editors = '[]' then '{}' else jsonb_build_object('editors', v_editors) end,
             t.requester_id, p_ask ->> 'ladder', 'pending', until)
     returning id into made;

@@ -219,7 +219,7 @@ begin
     select array_agg(distinct coalesce(e ->> 'action_hash', '')) into hashes from jsonb_array_elements(p_items) e;
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status,
                            expires_at, held_until, created_at)
-    select case when jsonb_array_length(p_items) = 1 then 'action' else p_kind end, p_old.task_id, min((e ->> 'step')::integer),
+    select case when jsonb_array_length(p_items) = 1 and p_kind <> 'plan' then 'action' else p_kind end, p_old.task_id, min((e ->> 'step')::integer),
            p_old.gen, p_items, digest_of(p_items), case when array_length(hashes, 1) = 1 then hashes[1] else '' end,
            card_of(p_items), p_old.approvers, p_old.requester_id, p_old.ladder, 'pending', p_old.expires_at, p_old.held_until,
            p_old.created_at
@@ -260,6 +260,8 @@ begin
      where f.merged_into = p_a.id and f.status = 'pending' and p_digests ? f.digest;
     if rest is not null then
         left_ := reissue(p_a, rest, p_a.kind);
+        update steps set status = status, approval_id = left_      -- the step that asks for a plan goes on asking for the rest
+         where task_id = p_a.task_id and approval_id = p_a.id and status = 'awaiting_approval' and kind = 'ask';
         for place in select k.conversation_id from cards k join conversations v on v.id = k.conversation_id
                       where k.approval_id = p_a.id and v.channel <> 'sms' order by k.id loop
             perform place_card('approval', p_a.task_id, left_, place);
@@ -346,7 +348,8 @@ declare
     v_n integer;
 begin
     for v_n in select n from steps where task_id = p_a.task_id and approval_id = p_a.id
-                  and (status in ('awaiting_approval', 'unknown') or p_a.kind = 'plan' and status in ('blocked', 'ready')) order by n
+                  and (status in ('awaiting_approval', 'unknown') or p_a.kind = 'plan' and status in ('blocked', 'ready'))
+                order by kind = 'ask', n desc       -- a step is denied, not left out for the sake of one before it
     loop
         perform end_parked_step(p_a.task_id, v_n, p_status, p_outcome, p_error, p_paused);
     end loop;
@@ -364,7 +367,7 @@ begin
     else
         update steps set status = 'ready', waits_for = null,
                ready_at = case when p_t.status = 'paused' then 'infinity' else sayso_now() end
-         where task_id = p_a.task_id and status = 'awaiting_approval' and approval_id = p_a.id;
+         where task_id = p_a.task_id and status = 'awaiting_approval' and (approval_id = p_a.id or n = plan_step_of(p_a));
         get diagnostics woken = row_count;
         if woken = 0 and p_a.kind <> 'plan' then
             raise exception 'approval % is pending but its step does not wait for it', p_a.id;
@@ -430,7 +433,10 @@ begin
     end if;
     why := refusal_of(a, t, me, seat, p_verdict, p_more);
     if why is not null then return invalid(why); end if;
-    if p_more ? 'items' and p_verdict in ('approve', 'deny', 'edit') then
+    if p_verdict = 'edit' and a.kind = 'plan' and p_more ? 'items' then      -- the whole plan is asked about anew after it
+        select coalesce(jsonb_agg(e), '[]') into a.items from jsonb_array_elements(a.items) e where p_more -> 'items' ? (e ->> 'digest');
+        if a.items = '[]' then return invalid('choose among the items of this card'); end if;
+    elsif p_more ? 'items' and p_verdict in ('approve', 'deny', 'edit') then
         p_approval := split_v1(a, p_more -> 'items');
         if p_approval is null then return invalid('choose among the items of this card'); end if;
         select * into a from approvals where id = p_approval for update;
@@ -663,13 +669,14 @@ begin
             jsonb_build_object('step', v_n, 'digest', p_a.digest, 'before', was, 'after', p_more -> 'args'));
     update approvals set status = 'superseded', reason = 'edited by ' || (select coalesce(nullif(name, ''), key) from principals where id = p_me)
      where id = p_a.id;
-    update steps set status = 'ready', waits_for = null, approval_id = null, args = p_more -> 'args', origins = p_more -> 'origins',
-           title = coalesce(p_more ->> 'title', title), editors = array_append(array_remove(editors, p_me), p_me),
-           ready_at = case when p_t.status = 'paused' then 'infinity' else sayso_now() end
-     where task_id = p_a.task_id and n = v_n and status = 'awaiting_approval' and approval_id = p_a.id;
+    update steps set args = p_more -> 'args', origins = p_more -> 'origins', title = coalesce(p_more ->> 'title', title),
+           editors = array_append(array_remove(editors, p_me), p_me)
+     where task_id = p_a.task_id and n = v_n and approval_id = p_a.id
+       and (status = 'awaiting_approval' or p_a.kind = 'plan' and status = 'blocked');
     if not found then
         raise exception 'approval % is pending but step % does not wait for it', p_a.id, v_n;
     end if;
+    perform ask_anew(p_a, p_t);
     perform settle(p_a.task_id);
 end $$;
 

@@ -21,11 +21,32 @@ declare
 begin
     if p_a.kind not in ('action', 'batch', 'plan') or not skills_drifted(p_a.items) then return false; end if;
     update approvals set status = 'superseded', reason = why where id = p_a.id;
-    update steps set status = 'ready', waits_for = null, approval_id = null,
-           ready_at = case when p_t.status = 'paused' then 'infinity' else sayso_now() end
-     where task_id = p_a.task_id and approval_id = p_a.id and status = 'awaiting_approval';
+    perform ask_anew(p_a, p_t);
     insert into audit (kind, actor, task_id, approval_id, data)
     values ('void', setting('sayso.actor'), p_a.task_id, p_a.id, jsonb_build_object('why', why));
     perform settle(p_a.task_id);
     return true;
+end $$;
+
+-- ---------------------------------------------------------------- a new card
+
+-- The steps that waited for a void approval go through the gate again; those of a plan whose turn has not come forget it.
+create function ask_anew(p_a approvals, p_t tasks) returns void language plpgsql as $$
+begin
+    update steps set approval_id = null where task_id = p_a.task_id and approval_id = p_a.id and status = 'blocked';
+    update steps set status = 'ready', waits_for = null, approval_id = null,
+           ready_at = case when p_t.status = 'paused' then 'infinity' else sayso_now() end
+     where task_id = p_a.task_id and approval_id = p_a.id and status = 'awaiting_approval';
+end $$;
+
+-- ---------------------------------------------------------------- a plan approved before any of it runs
+
+-- The step that asks for the plan that these items are of, while it waits; it goes on with the first of them that is approved.
+create function plan_step_of(p_a approvals) returns integer language plpgsql stable as $$
+begin
+    if p_a.kind <> 'plan' then return null; end if;
+    return (
+        select g.n from steps g where g.task_id = p_a.task_id and g.kind = 'ask' and g.status = 'awaiting_approval'
+           and exists (select from steps s join jsonb_array_elements(p_a.items) i on s.n = (i ->> 'step')::integer
+                        where s.task_id = p_a.task_id and g.n = any (s.needs)) limit 1);
 end $$;

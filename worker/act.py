@@ -20,6 +20,7 @@ from core.display import names_secret
 from core.models import (
     Action,
     ArgumentOrigin,
+    Ask,
     Claimed,
     Classified,
     Dropped,
@@ -33,6 +34,7 @@ from core.models import (
     Place,
     Provenance,
     Released,
+    SkillManifest,
     Succeeded,
     Unknown,
     Waiting,
@@ -187,41 +189,23 @@ class Actor:
         except NO_PREVIEW as error:
             # Nobody is asked about what would be refused anyway.
             return Failed(error=f"It would not work: {error}", retry_in_s=_retry_s(step, error))
-        card = {
-            "title": action_title(manifest.card, frozen.args) or manifest.name,
-            "reasons": list(dict.fromkeys([asked.why, *ask.reasons])),
-            "provenance": list(ask.provenance),
-            "risk": ask.risk,
-            "rule": ask.rule,
-            "destructive": manifest.permission in DESTRUCTIVE,
-            "undo": manifest.has_undo,
-            "preview": preview or "",
-            "similar": predicate.in_words(manifest.name, predicate.exactly(frozen.args, manifest)),
-        }
-        item = {
-            "task": str(step.task_id),
-            "step": step.n,
-            "digest": frozen.digest,
-            "action_hash": digest.action_hash(frozen.action),
-            "action": frozen.action.model_dump(mode="json"),
-            "card": card,
-        }
+        item = item_of(manifest, frozen, ask, asked.why, preview or "")
         return Parked(
             ask={
                 "kind": "action",
                 "items": [item],
                 "digest": frozen.digest,
                 "action_hash": item["action_hash"],
-                "card": card,
+                "card": item["card"],
                 "approvers": ask.approvers.model_dump(mode="json"),
                 "ladder": ask.ladder,
                 "expires_in_s": ask.expires_in_s,
             },
-            places=await self._places(step, ask.approvers.model_dump(mode="json"), names_secret(frozen.action.args)),
+            places=await self.places(step, ask.approvers.model_dump(mode="json"), names_secret(frozen.action.args)),
             why=asked.why,
         )
 
-    async def _places(self, step: Claimed, approvers: Mapping[str, Any], is_private: bool) -> tuple[int, ...]:
+    async def places(self, step: Claimed, approvers: Mapping[str, Any], is_private: bool) -> tuple[int, ...]:
         """The task's conversation; and where only the requester reads that, who may not decide, or what is asked about is not
         for everybody there, the direct messages of those who may. The ladder asks on from there."""
         db = self.deps.db
@@ -316,6 +300,29 @@ class Frozen:
     args: dict[str, Any]
     decided_at: float | None
     ctx: SkillContext
+
+
+def item_of(manifest: SkillManifest, frozen: Frozen, ask: Ask, why: str, preview: str) -> dict[str, Any]:
+    """An action as an approval names it, with what its card says."""
+    card = {
+        "title": action_title(manifest.card, frozen.args) or manifest.name,
+        "reasons": list(dict.fromkeys([why, *ask.reasons])),
+        "provenance": list(ask.provenance),
+        "risk": ask.risk,
+        "rule": ask.rule,
+        "destructive": manifest.permission in DESTRUCTIVE,
+        "undo": manifest.has_undo,
+        "preview": preview,
+        "similar": predicate.in_words(manifest.name, predicate.exactly(frozen.args, manifest)),
+    }
+    return {
+        "task": frozen.action.task_id,
+        "step": frozen.action.step,
+        "digest": frozen.digest,
+        "action_hash": digest.action_hash(frozen.action),
+        "action": frozen.action.model_dump(mode="json"),
+        "card": card,
+    }
 
 
 def _origins(step: Claimed) -> dict[str, ArgumentOrigin]:

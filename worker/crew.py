@@ -30,6 +30,7 @@ from worker.executor import Executor, Hold
 from worker.ladder import Climber
 from worker.lease import Lease, LeaseLost
 from worker.llm import CallRecord, Models
+from worker.planned import PlanAsker
 from worker.prompts import prompt_problems
 from worker.quarantine import flaw_of, quarantined
 from worker.skills.context import SkillContext
@@ -61,6 +62,7 @@ class Crew:
         self._deps, self._lease, self._actor, self._thinker = deps, lease, actor, thinker
         self._aside = Aside(deps, thinker.models)
         self._waiter = Waiter(actor)
+        self._asker = PlanAsker(actor)
         self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick)
@@ -143,6 +145,8 @@ class Crew:
             return await self._actor.act(hold)
         if hold.step.kind == "wait":
             return await self._waiter.wait(hold)
+        if hold.step.kind == "ask":
+            return await self._asker.ask(hold.step)
         return Failed(error=f"This worker cannot do steps of kind {hold.step.kind!r}.", outcome=Outcome.REFUSED)
 
     async def _probe(self, probing: Probing) -> tuple[bool | None, dict[str, Any]]:

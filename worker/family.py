@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from core import config
-from core.answering import plan_step
+from core import config, plans
 from core.models import ArgumentOrigin, Claimed, Dropped, Failed, Origin, PlannedStep, Succeeded
 from core.models import Outcome as Why
-from core.organisation import BadInputs, runbook_steps
+from core.organisation import BadInputs
 from core.store import children, signals, skills, tasks
 from worker.act import Actor
 from worker.context import effect_key
@@ -38,10 +37,10 @@ class Family:
     async def _spawn(self, step: Claimed, args: Mapping[str, Any], tainted: bool) -> Outcome:
         db = self.actor.deps.db
         goal, kind, words = str(args.get("goal", "")), "plan", str(args.get("goal", ""))
-        planned: tuple[PlannedStep, ...] = (plan_step(),)
+        planned: tuple[PlannedStep, ...] = (plans.plan_step(),)
         if "run" in args:
             try:
-                planned = runbook_steps(
+                planned = plans.runbook_plan(
                     self.actor.deps.organisation,
                     str(args["run"]),
                     dict(args.get("inputs", {})),

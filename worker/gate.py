@@ -48,6 +48,8 @@ def pass_gate(
 ) -> Go | AskPeople | Refuse:
     """`approval` is the one that the step has, as `store.situation` reads it; `action` is what would run now."""
     usable = _usable(approval, digest)
+    if isinstance(answer, Allow) and (planned := _as_planned(approval, action)):
+        answer = planned
     match answer:
         case Deny(reasons=reasons):
             return Refuse(why="; ".join(reasons))
@@ -60,6 +62,28 @@ def pass_gate(
             return AskPeople(ask=answer, why=stricter) if stricter else Go(approval=usable, ask=answer)
         case Ask():
             return AskPeople(ask=answer, why=_why_again(approval, digest, action) or "; ".join(answer.reasons))
+
+
+def _as_planned(approval: Mapping[str, Any] | None, action: Action) -> Ask | None:
+    """What a plan was asked about with, where the action is a part of it: it goes as approved there, or is asked about."""
+    if approval is None or approval["kind"] != "plan":
+        return None
+    item = _same_step(approval, action)
+    if item is None:
+        return None
+    return Ask(
+        reasons=("It is part of a plan that is approved before it runs.",),
+        approvers=Approvers.model_validate(approval["approvers"]).model_copy(update={"editors": ()}),
+        ladder=approval["ladder"],
+        risk=item["card"]["risk"],
+        provenance=tuple(item["card"]["provenance"]),
+    )
+
+
+def _same_step(approval: Mapping[str, Any], action: Action) -> Mapping[str, Any] | None:
+    """What the approval says of the action's step, whatever it was then."""
+    ours = (action.task_id, action.step)
+    return next((item for item in approval["items"] if (str(item["task"]), item["step"]) == ours), None)
 
 
 def _usable(approval: Mapping[str, Any] | None, digest: str) -> str | None:
@@ -91,8 +115,7 @@ def _why_again(approval: Mapping[str, Any] | None, digest: str, action: Action) 
 
 def _drifted(approval: Mapping[str, Any], action: Action) -> str:
     """In words, what is not as it was when the person said yes."""
-    same_step = (i["action"] for i in approval["items"] if (str(i["task"]), i["step"]) == (action.task_id, action.step))
-    was: Mapping[str, Any] = next(same_step, {})
+    was: Mapping[str, Any] = (_same_step(approval, action) or {}).get("action", {})
     now = action.model_dump(mode="json")
     changed = [words for field, words in DRIFT.items() if was.get(field) != now[field]]
     if was.get("args") != now["args"]:

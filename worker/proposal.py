@@ -89,14 +89,14 @@ def steps_of(
     manifests: Mapping[str, SkillManifest],
     read_untrusted: Sequence[tuple[int, str]],
     promised: Sequence[tuple[int, Promise]] = (),
-    model: str | None = None,
+    handed_on: Mapping[str, Any] | None = None,
 ) -> tuple[PlannedStep, ...]:
     """The proposal as steps numbered from `last + 1`, all of which need step `after` (the turn itself).
 
     `tasks` are calls about child tasks; a turn follows that reads what they came to. `read_untrusted` are the (step,
     skill) whose untrusted output the turn had read: it taints what the turn proposes, but for the arguments that an
-    earlier turn had `promised` before it read any. `model` is the one that a fork asked for; the turns that follow keep
-    to it. Raises `NotAPlan`.
+    earlier turn had `promised` before it read any. `handed_on` is what the turns that follow keep to: the model that a fork
+    asked for, and whether plans are approved first. Raises `NotAPlan`.
     """
     promises = list(promised)
     steps = proposal.steps if proposal else []
@@ -110,7 +110,7 @@ def steps_of(
     except ValueError as error:
         raise NotAPlan(str(error)) from error
     if tasks or (proposal and proposal.then == "continue"):
-        made.append(turn_after(last + len(made) + 1, tuple(step.n for step in made), model))
+        made.append(turn_after(last + len(made) + 1, tuple(step.n for step in made), handed_on))
     return tuple(made)
 
 
@@ -204,12 +204,12 @@ def _tainted(step: int, by: str) -> ArgumentOrigin:
     return ArgumentOrigin(origin=Origin.UNTRUSTED, step=step or None, note=by)
 
 
-def turn_after(n: int, needs: tuple[int, ...], model: str | None = None) -> PlannedStep:
+def turn_after(n: int, needs: tuple[int, ...], handed_on: Mapping[str, Any] | None = None) -> PlannedStep:
     """A turn that reads what its needs came to, however they ended."""
     return PlannedStep(
         n=n,
         kind="think",
-        args={"model": model} if model else {},
+        args=dict(handed_on or {}),
         needs=needs,
         after="settled",
         title="Read the results",

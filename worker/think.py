@@ -16,8 +16,9 @@ from typing import Any
 from core import config, digest
 from core.db import DATABASE_AWAY
 from core.deps import Deps
-from core.models import Action, Claimed, Failed, Parked, SkillManifest, Succeeded, Waiting
+from core.models import Action, Claimed, Failed, Parked, PlannedStep, SkillManifest, Succeeded, Waiting
 from core.models import Outcome as Why
+from core.plans import asked_first, strictest
 from core.store import answers, children, conversations, memories, people, signals, steps
 from core.store.people import Principal
 from core.store.signals import Said
@@ -41,7 +42,9 @@ GOAL_CHARS = 500
 OUTPUT_TOKENS = 4_000
 FOREIGN = "quoted text"
 RATE_LIMITED = "rate_limited"
-READ = ("act", "wait")
+READ = ("act", "wait", "ask")
+# What a turn tells the turns after it.
+HANDED_ON = ("model", "plan_first")
 # Of these waits nothing comes back but our own words.
 OWN_WAITS = ("timer", "clock", "condition", "spawn", "send", "kill")
 POLICY = (
@@ -169,16 +172,22 @@ class Thinker:
         try:
             proposal = read_proposal(plans[0].args) if plans else None
             last = max(step.n, await steps.last_number(self.deps.db, step.task_id))
-            added = steps_of(
-                proposal,
-                tasks=[call for call in parsed.calls if call.name in NAMES],
-                after=step.n,
-                last=last,
-                manifests=self._manifests(),
-                read_untrusted=asked.tainted_by,
-                promised=open_promises(asked.past),
-                model=step.args.get("model"),
-            )
+            handed_on = {name: step.args[name] for name in HANDED_ON if step.args.get(name)}
+
+            def numbered(first: int) -> tuple[PlannedStep, ...]:
+                return steps_of(
+                    proposal,
+                    tasks=[call for call in parsed.calls if call.name in NAMES],
+                    after=step.n,
+                    last=first - 1,
+                    manifests=self._manifests(),
+                    read_untrusted=asked.tainted_by,
+                    promised=open_promises(asked.past),
+                    handed_on=handed_on,
+                )
+
+            way = strictest(self.deps.organisation.policy.plan_first, handed_on.get("plan_first", "never"))
+            added = asked_first(way, numbered, last + 1, (step.n,))
         except NotAPlan as error:
             return Invalid(str(error))
         say = proposal.say if proposal else answer.text.strip()
@@ -278,6 +287,7 @@ def _untrusted(past: list[dict[str, Any]], manifests: dict[str, SkillManifest]) 
         for s in past
         if s["kind"] in READ
         and (s["result"] or s["error"])
+        and not (s["kind"] == "ask" and s["status"] == "succeeded")
         and not (s["kind"] == "wait" and s["args"]["for"] in OWN_WAITS)
         and not (s["kind"] == "wait" and (s["result"] or {}).get("origin") == "requester")
         and not (s["skill"] in manifests and manifests[s["skill"]].output_trusted)

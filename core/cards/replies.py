@@ -22,6 +22,7 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
     lines += [
         "do <skill> name=value: run one skill, e.g. do files.delete paths=old.log",
         "run <runbook> name=value: run a runbook",
+        "plan first: <any of these, or plain words>: approve the whole plan before any of it runs",
         "tasks, status [number], why [number]: what is going on, and why",
         "stop, pause, resume, retry, undo [number]: a hand on a task",
         "follow <number>: show a task here too, with its cards and its answer",

@@ -29,6 +29,7 @@ _BACK = re.compile(
 FORK_USAGE = "Say: fork <task> <step> name=value, e.g. fork 12 3 paths=b.log"
 
 _CARD = re.compile(r"(?:task\s+)?#?(\d{1,18})(?:\.(\d{1,6}))?\s+(\S.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
+_PLAN_FIRST = re.compile(r"first\s*[:,](.*)", re.IGNORECASE | re.DOTALL)
 _GRANT = re.compile(r"[0-9a-f-]{4,36}", re.ASCII | re.IGNORECASE)
 _PERSON = re.compile(r"[\w.@-]{1,80}")
 _AWAY = re.compile(r"until\s+(\d{4}-\d\d-\d\d)\s+to\s+([\w.@-]{1,80})", re.ASCII | re.IGNORECASE)
@@ -50,6 +51,13 @@ class Do:
 class Run:
     runbook: str
     inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFirst:
+    """What is asked for, with its whole plan approved before any of it runs."""
+
+    asked: Do | Run | PlainText
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +177,7 @@ class Wrong:
 Command = (
     Do
     | Run
+    | PlanFirst
     | OnTask
     | OnCard
     | Revoke
@@ -199,6 +208,8 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return _do(text, rest, manifests)
         case "run":
             return _run(text, rest, set(runbooks))
+        case "plan" if planned := _PLAN_FIRST.fullmatch(rest):
+            return _plan_first(planned.group(1).strip(), manifests, runbooks)
         case "remember":
             return Remember(rest) if rest else Wrong("Remember what? Say: remember the deploy key is with Ann.")
         case "recall":
@@ -281,6 +292,16 @@ def _run(text: str, rest: str, runbooks: set[str]) -> Command:
             return Wrong(f"{word.key} is given twice.")
         inputs[word.key] = word.text
     return Run(name, inputs)
+
+
+def _plan_first(rest: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[str]) -> Command:
+    asked = parse(rest, manifests, runbooks) if rest else Wrong("Plan what? Say: plan first: tidy away the old logs")
+    match asked:
+        case Do() | Run() | PlainText():
+            return PlanFirst(asked)
+        case Wrong():
+            return asked
+    return Wrong("That needs no plan. Say what is to be done: plan first: run <runbook>, or in plain words.")
 
 
 def _fork(text: str, rest: str) -> Command:

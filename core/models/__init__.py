@@ -41,7 +41,7 @@ from core.models.skills import (
     PermissionOn,
     SkillManifest,
 )
-from core.models.work import Action, Claimed, PlannedStep, StepKind
+from core.models.work import Action, Claimed, PlanFirst, PlannedStep, StepKind
 
 __all__ = [
     "WEIGHT",
@@ -77,6 +77,7 @@ __all__ = [
     "Permission",
     "PermissionOn",
     "Place",
+    "PlanFirst",
     "PlannedStep",
     "Press",
     "Provenance",

@@ -30,6 +30,8 @@ class Action(Frozen):
     step: int = 0
 
 
+# Whether a plan is approved before any of it runs: what would ask anyway, or every change in it.
+PlanFirst = Literal["never", "asks", "always"]
 StepKind = Literal["plan", "think", "act", "wait", "ask", "reflect"]
 
 

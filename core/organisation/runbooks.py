@@ -27,16 +27,21 @@ class BadInputs(ValueError):
 
 
 def runbook_steps(
-    organisation: Organisation, name: str, given: Mapping[str, Any], manifests: Mapping[str, SkillManifest]
+    organisation: Organisation,
+    name: str,
+    given: Mapping[str, Any],
+    manifests: Mapping[str, SkillManifest],
+    *,
+    first: int = 1,
 ) -> tuple[PlannedStep, ...]:
-    """Raises `BadInputs`. `{{ inputs.x }}` is put in now; `{{ find.paths }}` becomes `{{ 1.paths }}`."""
+    """Numbered from `first`. Raises `BadInputs`. `{{ inputs.x }}` is put in now; `{{ find.paths }}` becomes `{{ 1.paths }}`."""
     runbook = organisation.runbooks.get(name)
     if runbook is None:
         close = difflib.get_close_matches(name, list(organisation.runbooks), n=1)
         fix = f" Did you mean {close[0]}?" if close else f" There are: {', '.join(organisation.runbooks) or 'none'}."
         raise BadInputs(f"There is no runbook {name!r}.{fix}")
     inputs = _inputs(name, runbook, given)
-    numbers = {step.id: n for n, step in enumerate(runbook.steps, start=1)}
+    numbers = {step.id: n for n, step in enumerate(runbook.steps, start=first)}
     return tuple(_step(step, inputs, set(given), numbers, manifests) for step in runbook.steps)
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from core import config, figures
 from core.durations import Duration
 from core.expressions import BadExpression, Expression
-from core.models import Channel, Risk
+from core.models import Channel, PlanFirst, Risk
 from core.waits import Wait, event_name
 
 
@@ -142,6 +142,7 @@ class Budget(Part):
 
 class PolicyPart(Part):
     version: int = 1
+    plan_first: PlanFirst = "never"
     rules: list[Rule] = []
     budgets: dict[Literal["task", "person_day"], Budget] = {}
 
@@ -209,11 +210,12 @@ class RunbookStep(Part):
 
 
 class Runbook(Part):
-    """`within` is the deadline of the whole task."""
+    """`within` is the deadline of the whole task; `plan_first`: it is approved before any of it runs."""
 
     say: str = ""
     inputs: dict[InputName, Input] = {}
     within: Duration | None = Field(default=None, ge=1)
+    plan_first: PlanFirst = "never"
     steps: list[RunbookStep] = Field(min_length=1)
 
 

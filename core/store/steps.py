@@ -138,6 +138,17 @@ async def looked_at(db: Db, task: int) -> list[Claimed]:
     return [_claimed(r) for r in rows]
 
 
+async def behind(db: Db, task: int, n: int) -> list[Claimed]:
+    """The open steps that need step `n`, as a worker would be told of them now."""
+    rows = await db.fetch(
+        "select c.* from (select array_agg(s.task_id) as tasks, array_agg(s.n) as ns from steps s"
+        "   where s.task_id = $1 and $2 = any (s.needs) and s.outcome is null) k,"
+        " claimed_rows(k.tasks, k.ns) c order by c.n",
+        task, n,
+    )  # fmt: skip
+    return [_claimed(r) for r in rows]
+
+
 async def adopt(db: Db, worker: int, task: int, n: int, fence: int) -> Claimed | None:
     """A step that the database says is ours and we do not know: its claim's reply was lost."""
     row = await db.fetchrow("select * from adopt_v1($1, $2, $3, $4)", worker, task, n, fence)
