@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from bot.sending import DraftGone, Drafting, MaybeSent, NotSent, Sender
 from core import cards, config
@@ -74,7 +75,7 @@ class Courier:
             return
         try:
             async with asyncio.timeout(config.SEND_TIMEOUT_S):
-                ref = await self._hand_over(sender, message)
+                ref, shown_hash = await self._hand_over(sender, message)
         except NotSent as error:
             await self._put_back(message, error)
         except (MaybeSent, TimeoutError) as error:
@@ -84,14 +85,14 @@ class Courier:
             log.exception("message %s could not be sent", message.id)
             await self._put_back(message, NotSent(type(error).__name__, config.MESSAGE_RETRY_FIRST_S))
         else:
-            await self._sent(message, ref)
+            await self._sent(message, ref, shown_hash)
 
-    async def _sent(self, message: Outgoing, ref: str | None) -> None:
+    async def _sent(self, message: Outgoing, ref: str | None, shown_hash: str | None) -> None:
         """Write it down, again while the database is away and the message is ours: else its chat would be asked for it."""
         deadline = time.monotonic() + config.MESSAGE_LEASE_S
         while True:
             try:
-                await conversations.sent(self._db, message.id, ref, message.wanted)
+                await conversations.sent(self._db, message.id, ref, message.wanted, shown_hash)
                 if message.answers is not None:
                     await drafts.forget(self._db, message.answers, message.conversation.id)
                 self._count(message, "sent")
@@ -105,14 +106,19 @@ class Courier:
     def _count(self, message: Outgoing, outcome: str) -> None:
         self._measures.count("messages_total", message.conversation.channel, outcome)
 
-    async def _hand_over(self, sender: Sender, message: Outgoing) -> str | None:
+    async def _hand_over(self, sender: Sender, message: Outgoing) -> tuple[str | None, str | None]:
+        """The vendor's id of it, and of a card the hash of what is shown. An edit that would change nothing is not sent."""
         content = await self._content(message)
-        if isinstance(content, str) and message.answers is not None and isinstance(sender, Drafting):
-            return await self._hand_over_answer(sender, message, message.answers, content)
-        if isinstance(content, str) or message.card_ref is None:
-            return await sender.post(message.conversation, content, message.id)
-        await sender.edit(message.conversation, message.card_ref, content)
-        return message.card_ref
+        if isinstance(content, str):
+            if message.answers is not None and isinstance(sender, Drafting):
+                return await self._hand_over_answer(sender, message, message.answers, content), None
+            return await sender.post(message.conversation, content, message.id), None
+        shown_hash = content.fingerprint()
+        if message.card_ref is None:
+            return await sender.post(message.conversation, content, message.id), shown_hash
+        if shown_hash != message.shown_hash:
+            await sender.edit(message.conversation, message.card_ref, content)
+        return message.card_ref, shown_hash
 
     async def _hand_over_answer(self, sender: Drafting, message: Outgoing, task: int, text: str) -> str:
         """In place of the draft that shows it, if there is one."""
@@ -158,7 +164,7 @@ class Courier:
         if task["status"] == "succeeded":
             task["can_undo"] = await tasks.undoable_step(self._db, int(task["id"])) is not None
         apart = message.conversation.channel in ANSWERED_APART
-        return cards.task_card(task, answered_apart=apart and task["kind"] == "plan")
+        return cards.task_card(task, now=datetime.now(UTC), answered_apart=apart and task["kind"] == "plan")
 
     def _must_wait_s(self, message: Outgoing) -> float:
         """Seconds until this card may be edited: vendors refuse more than one edit a second of one message."""

@@ -319,9 +319,12 @@ create table cards (
     provider_ref    text,
     wanted          integer not null default 1,
     shown           integer not null default 0,
+    shown_hash      text,                   -- of what the chat shows, where that is known for certain
+    tick_at         timestamptz,            -- when it is to be shown anew though nothing has moved: time goes by
     unique nulls not distinct (subject, task_id, approval_id, conversation_id)
 ) with (fillfactor = 80);
 create index cards_task on cards (task_id);
+create index cards_tick on cards (tick_at) where tick_at is not null;
 
 -- Messages on their way out; per conversation in order of id. A card has at most one waiting message: edits coalesce.
 create table outbox (

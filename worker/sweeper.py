@@ -46,6 +46,7 @@ class Sweeper:
             ("expiries", "followers"): self._expire,
             ("probes",): self._probe_unknowns,
             ("ladders",): climb,
+            ("ticks",): self._tick,
             ("stranded", "events", "dead workers"): self._tidy,
         }
 
@@ -127,6 +128,11 @@ class Sweeper:
         for probing in await steps.due_probes(self._db, config.PROBE_HOLD_S, config.PROBE_BATCH):
             moved += await self._move(probing.task_id, self._find_out(probing))
         return moved
+
+    async def _tick(self) -> int:
+        if await conversations.tick(self._db):
+            self._ring.outbox()
+        return 0
 
     async def _tidy(self) -> int:
         await conversations.strand(self._db)

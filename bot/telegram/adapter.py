@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -210,7 +211,7 @@ class TelegramAdapter:
             card = cards.approval_card(approval) if approval else None
         else:
             task = await tasks.whole(self._deps.db, int(tap.subject_id))
-            card = cards.task_card(task) if task else None
+            card = cards.task_card(task, now=datetime.now(UTC)) if task else None
         return render.shown(card.masked(self._mask), self._base_url) if card else None
 
     # ------------------------------------------------------------ after the commit, best effort

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Form, Query, Request
@@ -173,7 +174,7 @@ async def lay_hand(
         raise HTTPException(404, "There is no such task, or you may not see it.")
     if not auth.may_steer(session.viewer, task):
         raise HTTPException(403, cards.NOT_YOURS)
-    card = task_card(task)
+    card = task_card(task, now=datetime.now(UTC))
     asked = _button(card, verb)
     if asked is not None and asked.confirm and not confirmed:
         return _confirm(request, session, card, asked, f"/tasks/{number}/{verb}", {"back": back}, back)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from bot.web import shapes
@@ -203,7 +203,7 @@ async def _waiting(deps: Deps, viewer: Viewer) -> int:
 async def _shown_task(deps: Deps, viewer: Viewer, task: Mapping[str, Any]) -> Shown:
     can_undo = task["status"] == "succeeded" and await tasks.undoable_step(deps.db, int(task["id"])) is not None
     try:
-        card = task_card({**task, "can_undo": can_undo})
+        card = task_card({**task, "can_undo": can_undo}, now=datetime.now(UTC))
     except UNSHOWABLE:
         card = damaged_card("task", task["id"], task["id"])
     if not may_steer(viewer, task):

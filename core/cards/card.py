@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -64,6 +65,10 @@ class Card(Frozen):
     def summary(self) -> str:
         """One line for notifications and screen readers."""
         return f"{self.headline} ({self.status})"
+
+    def fingerprint(self) -> str:
+        """The same for two cards that look the same."""
+        return hashlib.sha256(self.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
 
     def masked(self, mask: Callable[[str], str]) -> Card:
         """The card with known secret values taken out of every text that came from outside."""

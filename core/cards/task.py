@@ -1,9 +1,13 @@
-"""The run card: what a task is doing, how far it is, and what came of it."""
+"""The run card: what a task is doing and why, how far it is, for how long, and what came of it.
+
+Pure: `now` comes in. Times are told roughly, so that a card looks the same until there is something to say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from core.cards.card import Button, Card, StepLine, Tone
 from core.display import visible
@@ -34,32 +38,69 @@ _STEP_WORD = {
     "cancelled": "cancelled",
 }
 
+SAID_CHARS: Final = 300
+_THINKING: Final = ("plan", "think", "reflect")
+# (from how many minutes on, told in steps of so many): a card of long work is edited ever more rarely.
+_ROUGHLY: Final = ((60, 15), (10, 5), (1, 1))
+
 _WAITS = {
     "awaiting_approval": "waiting for approval",
     "unknown": "waiting for an answer: did it happen?",
 }
 
 
-def task_card(task: Mapping[str, Any], *, answered_apart: bool = False) -> Card:
+def task_card(task: Mapping[str, Any], *, now: datetime, answered_apart: bool = False) -> Card:
     """`task` is what `store.tasks.whole` answers. `answered_apart`: its answer is a message of its own in this chat."""
     steps = task["steps"]
     status = task["status"]
-    done = sum(1 for s in steps if s["status"] == "succeeded")
-    word = status_word(task)
     return Card(
         subject="task",
         subject_id=task["id"],
         task_id=task["id"],
         tone=_TONE[status],
         headline=visible(task["goal"]),
-        status=word if len(steps) < 2 else f"{word}, {done} of {len(steps)} steps done",
-        steps=tuple(
-            _line(s) for s in steps if s["kind"] not in ("plan", "think") or s["status"] in ("failed", "running")
-        ),
+        status=", ".join(part for part in (status_word(task), _how_far(steps), _how_long(task, now)) if part),
+        lines=_intention(task),
+        steps=tuple(_line(s) for s in steps if s["kind"] not in _THINKING or s["status"] in ("failed", "running")),
         answer="" if answered_apart else answer_text(task),
         buttons=_buttons(task),
         path=f"/tasks/{task['id']}",
     )
+
+
+def _how_far(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Thinking is how the work is found, and no part of it."""
+    work = [s for s in steps if s["kind"] not in _THINKING]
+    done = sum(1 for s in work if s["status"] == "succeeded")
+    return f"{done} of {len(work)} steps done" if len(work) > 1 else ""
+
+
+def _how_long(task: Mapping[str, Any], now: datetime) -> str:
+    """Of work that goes on and of work that is done; what waits for somebody says so instead."""
+    begun, over = datetime.fromisoformat(task["created_at"]), task["finished_at"]
+    if over is not None:
+        lasted = elapsed(datetime.fromisoformat(over) - begun)
+        return f"after {lasted}" if lasted else ""
+    return elapsed(now - begun) if task["status"] in ("planning", "running", "cancelling") else ""
+
+
+def elapsed(time: timedelta) -> str:
+    """`4 min`, `25 min`, `1 h 15 min`; nothing under a minute."""
+    minutes = int(time.total_seconds() // 60)
+    rough = next((step for least, step in _ROUGHLY if minutes >= least), None)
+    if rough is None:
+        return ""
+    hours, left = divmod(minutes - minutes % rough, 60)
+    return " ".join(part for part in (f"{hours} h" if hours else "", f"{left} min" if left else "") if part)
+
+
+def _intention(task: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the newest turn of an open task means to do, in its own words."""
+    if task["finished_at"] is not None:
+        return ()
+    turns = [s for s in task["steps"] if s["kind"] in _THINKING and isinstance(s["result"], Mapping)]
+    said = str(turns[-1]["result"].get("say") or "") if turns else ""
+    return (visible(said[:SAID_CHARS]),) if said.strip() else ()
 
 
 def status_word(task: Mapping[str, Any]) -> str:

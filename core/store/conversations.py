@@ -171,7 +171,8 @@ async def say(db: Db, conversation: int, text: str, *, dedup: str | None = None)
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message that this courier has claimed. `card_ref` is the vendor's id of the card once it was posted."""
+    """A message that this courier has claimed. `card_ref` is the vendor's id of the card once it was posted, `shown_hash` that
+    of what it shows there, where that is certain."""
 
     id: int
     kind: str
@@ -184,6 +185,7 @@ class Outgoing:
     approval_id: str | None
     card_ref: str | None
     wanted: int
+    shown_hash: str | None
 
     @property
     def answers(self) -> int | None:
@@ -204,6 +206,7 @@ def _outgoing(r: Mapping[str, Any]) -> Outgoing:
         approval_id=str(r["approval_id"]) if r["approval_id"] else None,
         card_ref=r["card_ref"],
         wanted=r["wanted"] or 0,
+        shown_hash=r["shown_hash"],
     )
 
 
@@ -222,8 +225,14 @@ async def claim_messages(db: Db, channels: Sequence[str], limit: int, lease_s: f
     return [_outgoing(r) for r in rows]
 
 
-async def sent(db: Db, message: int, ref: str | None, shown: int) -> None:
-    await db.execute("select message_sent_v1($1, $2, $3)", message, ref, shown)
+async def sent(db: Db, message: int, ref: str | None, shown: int, shown_hash: str | None = None) -> None:
+    await db.execute("select message_sent_v1($1, $2, $3, $4, $5)", message, ref, shown, shown_hash, config.CARD_TICK_S)
+
+
+async def tick(db: Db) -> int:
+    """Have the cards of work that goes on shown anew, now that time has gone by; answers how many."""
+    ticked: int = await db.fetchval("select tick_cards_v1($1)", config.CARDS_TICKED_MOST)
+    return ticked
 
 
 async def not_sent(db: Db, message: int, error: str, retry_s: float | None, *, charged: bool = True) -> None:
@@ -253,7 +262,7 @@ async def unknown_messages(db: Db, channels: Sequence[str]) -> list[Outgoing]:
     """Messages of which it is not known whether the chat has them."""
     rows = await db.fetch(
         "select m.id, m.kind, m.body, m.attempts, m.conversation_id, c.channel, c.external_id, c.thread, c.is_private,"
-        " m.card_id, k.subject, k.task_id, k.approval_id, k.provider_ref as card_ref, k.wanted from outbox m"
+        " m.card_id, k.subject, k.task_id, k.approval_id, k.provider_ref as card_ref, k.wanted, k.shown_hash from outbox m"
         " join conversations c on c.id = m.conversation_id left join cards k on k.id = m.card_id"
         " where m.status = 'unknown' and c.channel = any ($1) order by m.id limit $2",
         list(channels), config.MESSAGES_BATCH,

@@ -31,6 +31,7 @@ LOOKS: Final = {
     "overdue": "select from overdue_v1()",
     "audit": "select from audit where seq is null",
     "stranded": "select from outbox where status = 'sending' and lease_until < now()",
+    "ticks": "select from cards where tick_at <= now()",
     "events": f"select from signals where task_id is null and sent_at < now() - interval '{config.EVENTS_KEPT_S} seconds'",
     "dead workers": "select from workers where lease_until < now() - interval '1 hour'",
 }
