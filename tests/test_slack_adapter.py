@@ -202,16 +202,20 @@ async def test_a_card_is_looked_at_handed_on_and_asked_about(slack: SlackHouse) 
     await slack.ann.mention(DELETE, "C0OPS")
     approval, card = await slack.ask()
     await slack.ann.press(card, "I'm looking")
-    for button, words, is_wrong in (("Hand it on…", "nobody", True), ("Ask the agent…", "why this one?", False)):
-        await slack.ann.press(card, button)
-        await slack.until(slack.ann.views)
-        view = slack.ann.views()[0]
-        answer = await slack.ann.submit(view, {"reason": words})
-        if is_wrong:
-            assert answer.answer is not None and "nobody called" in answer.answer["errors"]["reason"]
-            slack.sim.world.views.clear()
-    found = await slack.db.fetch("select verdict from decisions where approval_id = $1::uuid order by id", approval)
-    assert [row["verdict"] for row in found] == ["looking", "ask"]
+    await slack.ann.press(card, "Hand it on…")
+    await slack.until(slack.ann.views)
+    [view] = slack.ann.views()
+    refused = (await slack.ann.submit(view, {"reason": "U09MAL"})).answer
+    assert refused is not None and "I don't know that person" in refused["errors"]["reason"]
+    assert (await slack.ann.submit(view, {"reason": "U01EVE"})).answer is None
+    await slack.ann.press(card, "Ask the agent…")
+    await slack.until(slack.ann.views)
+    assert (await slack.ann.submit(slack.ann.views()[0], {"reason": "why this one?"})).answer is None
+    found = await slack.db.fetch(
+        "select verdict, reason from decisions where approval_id = $1::uuid order by id", approval
+    )
+    assert [row["verdict"] for row in found] == ["looking", "delegate", "ask"]
+    assert found[1]["reason"] == "to Eve"
 
 
 async def test_the_same_delivery_twenty_times_is_one_task(slack: SlackHouse) -> None:

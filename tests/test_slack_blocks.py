@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slack_sdk.models.blocks import Block as SdkBlock
 
 from bot.slack.blocks import BLOCKS_CHARS, card_message, words_message
 from core.cards import YES, Button, Card, StepLine
@@ -109,6 +110,16 @@ def test_a_whole_cards_answers_are_a_row_a_menu_and_a_row_of_what_asks_once_more
     assert [one["value"] for one in menu["options"]] == [
         f"{verb}|{approval().subject_id}" for verb in ("deny_ask", "looking", "ask", "delegate")
     ]
+
+
+@pytest.mark.parametrize(
+    "card", [approval(more=MORE_BUTTONS), approval(exact="x" * 9000), approval(status="approved", buttons=())]
+)
+def test_slacks_own_types_take_the_card(card: Card) -> None:
+    for block in shown(card)[1]:
+        parsed = SdkBlock.parse(block)
+        assert parsed is not None
+        parsed.validate_json()
 
 
 def test_buttons_carry_only_the_subjects_id() -> None:

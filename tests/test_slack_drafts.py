@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from bot.drafts import Drafts
 from bot.sending import DraftGone, Drafting, MaybeSent, NotSent
 from bot.slack.drafts import PIECES_MOST
 from bot.slack.sender import SlackSender
@@ -22,6 +23,7 @@ from tests.sim.slack import SlackSim
 from tests.sim.slack_world import Message
 from tests.slack_house import open_slack_house
 from tests.test_slack_blocks import HOSTILE, inside
+from tests.web_house import NOWHERE
 
 TASK = 17
 FIRST = "The logs take 3 GB.\n"
@@ -283,3 +285,27 @@ async def test_the_reader_of_a_stream_is_the_requester_as_that_workspace_knows_t
         task = await db.fetchval("select max(id) from tasks")
         assert await requester_in(db, "slack", task, "T0ACME") == "T0ACME/U01ALICE"
         assert await requester_in(db, "slack", task, "T0OTHER") is None
+
+
+async def test_between_worker_and_courier_one_message_holds_the_answer(db: Pool, tmp_path: Path) -> None:
+    async with open_slack_house(db, tmp_path, "http") as slack:
+        await slack.ann.mention("do files.list", "C0OPS")
+        task, place = (await db.fetch("select id, conversation_id from tasks"))[0]
+        await db.execute("update tasks set kind = 'plan' where id = $1", task)
+        showing = Drafts(db, NOWHERE, [slack.adapter.sender], str)
+        showing.hear({"task": task, "text": FIRST})
+        await slack.until(lambda: any(one.is_streaming() for one in slack.sim.messages("C0OPS")))
+        showing.hear({"task": task, "text": WHOLE, "is_over": True})
+        await answered(db, task, place)
+        await slack.delivered(lambda: any(WHOLE in said(one) for one in slack.sim.messages("C0OPS")))
+        assert len([one for one in slack.sim.messages("C0OPS") if "The logs take" in said(one)]) == 1
+        assert not any(one.is_streaming() for one in slack.sim.messages("C0OPS"))
+
+
+async def answered(db: Pool, task: int, place: int) -> None:
+    """As the worker leaves a planned task: its answer is a message of its own."""
+    await db.execute("update tasks set status = 'running' where id = $1", task)
+    await db.execute(
+        "update tasks set status = 'succeeded', finished_at = now(), result = $2 where id = $1", task, {"text": WHOLE}
+    )
+    await db.execute("insert into outbox (conversation_id, kind, body) values ($1, 'text', $2)", place, {"task": task})

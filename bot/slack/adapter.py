@@ -183,6 +183,10 @@ class SlackAdapter:
             except editing.BadEdit as error:
                 return _in_view(pressed, str(error), error.field)
             press = press.model_copy(update={"args": args})
+        if press.verdict == "delegate":
+            if (to := await self.forms.key_of(press.to or "")) is None:
+                return _in_view(pressed, words.NOT_KNOWN, "")
+            press = press.model_copy(update={"to": to})
         decided = await self._intake.press(self._deps, press)
         if isinstance(decided, Accepted):
             return BoltResponse(status=200, body="")

@@ -23,6 +23,7 @@ from bot.slack.views import edit_view, loading_view, reason_view, said_view, wor
 from core import config, deciding, editing
 from core.db import DATABASE_AWAY
 from core.deps import Deps
+from core.models import Channel, Identity
 from core.store import approvals, people
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,11 @@ class Forms:
             return ()
         found = await deciding.editable(self._deps, row) if await deciding.may_answer(self._deps, person, row) else None
         return editing.form(*found) if found else ()
+
+    async def key_of(self, user: str) -> str | None:
+        """The person behind `workspace/user`, by their key."""
+        person = await people.behind(self._deps.db, Identity(channel=Channel.SLACK, external_id=user))
+        return person.key if person else None
 
     async def changes(self, approval_id: str, given: Mapping[str, str]) -> dict[str, Any]:
         """What a filled-in form changes. Raises `editing.BadEdit`."""

@@ -33,6 +33,8 @@ RATE_LIMIT_S: Final = 30.0
 AWAY_S: Final = 2.0
 FIND_PAGE: Final = 100
 FIND_PAGES: Final = 3
+# A thread is read from its oldest message on.
+FIND_BACK_S: Final = 7 * 24 * 3600
 OPENED_MOST: Final = 10_000
 SIMPLE_S: Final = 600
 EVENT_TYPE: Final = "sayso_message"
@@ -129,9 +131,14 @@ class SlackSender:
     async def find_where(self, conversation: Conversation, is_it: Callable[[dict[str, Any]], bool]) -> str | None:
         """The first message among the newest ones of the place of which it is true."""
         channel = await self.channel_of(conversation)
-        cursor = ""
+        cursor, oldest = "", f"{time.time() - FIND_BACK_S:.6f}"
         for _ in range(FIND_PAGES):
-            args: dict[str, Any] = {"channel": channel, "limit": FIND_PAGE, "include_all_metadata": True}
+            args: dict[str, Any] = {
+                "channel": channel,
+                "limit": FIND_PAGE,
+                "include_all_metadata": True,
+                "oldest": oldest,
+            }
             if cursor:
                 args["cursor"] = cursor
             try:

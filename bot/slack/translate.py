@@ -71,7 +71,8 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Pressed:
-    """`in_view` is true when the answer belongs into the open form; `given` are the fields of an edit as typed."""
+    """`in_view` is true when the answer belongs into the open form; `given` are the fields of an edit as typed. The person
+    whom a press hands something on to is a Slack identity here (`workspace/user`)."""
 
     press: Press
     reply: Reply
@@ -287,7 +288,7 @@ def _submission(payload: Json, own: Own) -> Translated:
     if not (is_ours and approval and id_at(user, "id") and id_at(view, "id")):
         return Dropped("a form that is not ours")
     values = object_at(object_at(view, "state"), "values")
-    words = text_at(object_at(object_at(values, REASON), REASON), "value").strip()
+    words = _typed(object_at(object_at(values, REASON), REASON)).strip()
     given = {
         str(name).removeprefix(FIELD_PREFIX): _typed(object_at(object_at(values, name), REASON))
         for name in values
@@ -299,14 +300,20 @@ def _submission(payload: Json, own: Own) -> Translated:
     typed_in = hashlib.sha256(json.dumps([words, given], sort_keys=True).encode()).hexdigest()[:16]
     delivery = f"view:{sender.external_id.replace('/', ':')}:{id_at(view, 'id')}:{typed_in}"
     press = _press(sender, approval[:ID_CHARS], verb, delivery, words[: config.REASON_CHARS] if verb == "deny" else "")
-    said = {"ask": {"text": words[: config.QUESTION_CHARS]}, "delegate": {"to": words[:NAME_CHARS]}}.get(verb, {})
+    said = {"ask": {"text": words[: config.QUESTION_CHARS]}, "delegate": {"to": f"{own.home}/{words[:ID_CHARS]}"}}.get(
+        verb, {}
+    )
     reply = Reply(channel, id_at(user, "id"), thread)
     return Pressed(press.model_copy(update=said), reply, in_view=True, given=given if verb == "edit" else None)
 
 
 def _typed(state: Json) -> str:
     """What one input holds; nothing where nothing was typed or chosen."""
-    return text_at(state, "value") or text_at(object_at(state, "selected_option"), "value")
+    return (
+        text_at(state, "value")
+        or text_at(object_at(state, "selected_option"), "value")
+        or id_at(state, "selected_user")
+    )
 
 
 def _press(sender: Identity, approval: str, verb: str, delivery: str, reason: str = "") -> Press:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from bot.slack.blocks.elements import ELEMENT_CHARS, Block, plain
-from bot.slack.payload import NAME_CHARS
 from bot.slack.text import clipped
 from bot.slack.translate import DENY_VIEW, FIELD_PREFIX, FORM_PREFIX, REASON, Reply
 from core import config
@@ -45,7 +44,10 @@ def words_view(verb: str, approval_id: str, reply: Reply) -> Block:
         hint = "The answer comes onto the card. It decides nothing."
         asked = _words("Your question", hint, config.QUESTION_CHARS, multiline=True)
     else:
-        asked = _words("To whom?", "Their key in sayso.yaml, such as bob.", NAME_CHARS, multiline=False)
+        hint = "They have to be known here. Somebody without Slack: say delegate <task> to <name>."
+        asked = _words("To whom?", hint, 0, multiline=False) | {
+            "element": {"type": "users_select", "action_id": REASON}
+        }
     title = _TITLES[verb]
     return _view(approval_id, reply, f"{FORM_PREFIX}{verb}", title, submit=title, blocks=[asked])
 

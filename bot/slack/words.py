@@ -10,6 +10,7 @@ COMMAND_TAKEN: Final = "Received. My answer comes in this channel; if it does no
 COMMAND_TAKEN_PRIVATELY: Final = "Received. My answer comes in our direct messages."
 NO_SUCH_TASK: Final = "There is no such task, or it is not yours to steer."
 STRANGER: Final = "I don't know you, so this button is not yours to press."
+NOT_KNOWN: Final = "I don't know that person. Choose somebody whom I know, or have an owner pair them first."
 NO_FORM: Final = "Slack did not open the form in time. Please press again."
 FORM_FAILED: Final = "That could not be loaded just now: nothing was changed. Please close this and press again."
 EDIT_ELSEWHERE: Final = (

@@ -8,9 +8,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tests.sim import slack_payloads as payloads
+from tests.sim.slack_check import view_problems
 from tests.sim.slack_methods import with_ids
 from tests.sim.slack_transport import Delivery, with_ts
 from tests.sim.slack_world import Body, Channel, Member, Message, ResponseUrl, View, interactive, labels
+from tests.sim.violation import Violation
 
 if TYPE_CHECKING:
     from tests.sim.slack import SlackSim
@@ -159,11 +161,23 @@ class Person:
         payload = payloads.submitted(self.sim.world, self.member, team, opened, state)
         delivery = await self.sim.deliver("interactive", payload)
         answer = delivery.answer or {}
+        self._judge(answer, opened)
         if delivery.acked and answer.get("response_action") == "update":
             opened.body = answer["view"]
         elif delivery.acked and answer.get("response_action") not in ("errors", "push"):
             self.sim.world.views.pop(opened.id, None)
         return delivery
+
+    def _judge(self, answer: Body, view: View) -> None:
+        """What Slack shows as "we had some trouble": an error at no input, or a view that it would not open."""
+        action, problems = answer.get("response_action"), []
+        if action == "errors":
+            inputs = {block["block_id"] for block in view.body["blocks"] if block["type"] == "input"}
+            problems = [f"no input {name!r} for an error" for name in answer["errors"] if name not in inputs]
+            problems += [f"an empty error at {name!r}" for name, text in answer["errors"].items() if not text]
+        elif action in ("update", "push"):
+            problems = view_problems(answer.get("view"))
+        self.sim.violations += [Violation("slack", "view_submission", one, answer) for one in problems]
 
     async def close(self, view: View) -> Delivery | None:
         """Dismisses a modal; the app hears of it only when the view asked for that."""

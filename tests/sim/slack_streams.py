@@ -12,7 +12,13 @@ from tests.sim.slack_check import BLOCKS_PER_MESSAGE, block_problems
 from tests.sim.slack_methods import MARKDOWN_TEXT_CHARS, Refused, own_message, postable, wire, with_ids
 from tests.sim.slack_world import Body, Message, World
 
-CHUNKS = ("markdown_text", "task_update", "plan_update", "blocks")
+# What a chunk must hold, and what it may, from the published types.
+CHUNKS = {
+    "markdown_text": ({"text"}, set()),
+    "plan_update": ({"title"}, set()),
+    "task_update": ({"id", "title", "status"}, {"details", "output", "sources"}),
+    "blocks": ({"blocks"}, set()),
+}
 
 
 def start(world: World, args: Body) -> Body:
@@ -67,6 +73,9 @@ def _take(world: World, message: Message, args: Body) -> None:
         kind: Any = chunk.get("type") if isinstance(chunk, dict) else None
         if kind not in CHUNKS:
             raise Refused("invalid_chunks", [f"[ERROR] unsupported type: {kind}"])
+        needed, more = CHUNKS[kind]
+        if not needed <= set(chunk) or not set(chunk) <= needed | more | {"type"}:
+            raise Refused("invalid_chunks", [f"[ERROR] a {kind} holds {', '.join(sorted(needed))}, not {chunk}"])
         if len(str(chunk.get("text") or "")) > MARKDOWN_TEXT_CHARS:
             raise Refused("msg_too_long")
         blocks += chunk.get("blocks") or []
