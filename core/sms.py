@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from core import config
-from core.display import visible
+from core.display import names_secret, visible
 
 CODE_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CODE_CHARS: Final = 8
@@ -117,11 +117,11 @@ def cut(text: str, places: int) -> str:
 def whole_action(items: Sequence[Mapping[str, Any]]) -> str | None:
     """Skill and every argument of the one action, with the first characters of the digest that binds the rest.
 
-    None when there are several, or when something in it can't be shown as it is.
+    None when there are several, when something in it can't be shown as it is, or has a secret's name.
     """
-    if len(items) != 1:
+    action = items[0].get("action", {}) if len(items) == 1 else {}
+    if not action or names_secret(action.get("args")):
         return None
-    action = items[0].get("action", {})
     parts = [str(action.get("skill", ""))]
     parts += [f"{name}={_value(value)}" for name, value in action.get("args", {}).items()]
     text = " ".join(parts) + f" #{str(items[0].get('digest', ''))[:DIGEST_CHARS]}"

@@ -110,6 +110,7 @@ def test_a_question_holds_the_whole_action_or_there_is_none() -> None:
         'files.delete to="a b" n=3 when=null tags=x,y #3f9a10'
     )
     assert words.question(row(args={"paths": ["x" * 80]}), "Acme", CODE, NOW) is None
+    assert words.question(row(args={"password": "hunter2"}), "Acme", CODE, NOW) is None
     assert words.question(row(kind="plan"), "Acme", CODE, NOW) is None
     assert words.question(row(items=row()["items"] * 2), "Acme", CODE, NOW) is None
     pointer = words.pointer(
