@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, plans, provenance, spoken, steering, texting
+from core import branching, cards, commands, config, linking, plans, provenance, spoken, steering, texting
 from core.db import Connection
 from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
@@ -81,6 +81,8 @@ async def answer(
             return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED, conversation)))
         case commands.Pair(code, other, roles):
             return await turn.say(await turn.let_in(code, other, roles))
+        case commands.LinkTelegram():
+            return await turn.say(await linking.begin(tx, deps, person, conversation))
         case commands.Sms(what, given):
             return await turn.say(await turn.phone(what, given))
         case commands.Wrong(say):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from core import answering, branching, cards, config, deciding, steering
+from core import answering, branching, cards, config, deciding, linking, steering
 from core.commands import Level
 from core.db import Connection, transaction
 from core.deps import Deps
@@ -91,9 +91,15 @@ async def _receive(tx: Connection, deps: Deps, inbound: Inbound) -> Received | D
             return Received(0, None, "ignored")
     conversation = await conversations.ensure(tx, inbound.place)
     person = await people.behind(tx, inbound.sender)
+    secret = linking.opened(inbound)
+    if secret is not None:
+        inbound = inbound.model_copy(update={"text": linking.REDACTED})
     made = await conversations.record(tx, inbound, person.id if person else None, conversation)
     if made is None:
         return Duplicate(await conversations.task_of_delivery(tx, inbound.channel, inbound.delivery_id))
+    if secret is not None:
+        await conversations.say(tx, conversation, await linking.redeem(tx, inbound.sender, person, secret))
+        return Received(made, None, "pairing")
     if person is None:
         return await _greet_stranger(tx, inbound, made, conversation)
     text = inbound.text.strip()
@@ -266,6 +272,12 @@ async def steer(deps: Deps, person: Principal, task: int, text: str, priority: P
         told = Told(*await steering.tell(tx, deps, person, task, text, priority=priority, inbound=made))
     deps.ring.task(task)
     return told
+
+
+async def relocate(deps: Deps, channel: Channel, was: str, is_now: str) -> None:
+    """A group has another id from now on, as its vendor says."""
+    await conversations.moved(deps.db, channel, was, is_now)
+    deps.ring.outbox()
 
 
 async def announce(

@@ -65,6 +65,9 @@ class Failing:
         self._fail(pressed.delivery_id)
         return await intake.press(deps, pressed)
 
+    async def relocate(self, deps: Deps, channel: Channel, was: str, is_now: str) -> None:
+        await intake.relocate(deps, channel, was, is_now)
+
     async def control(
         self, deps: Deps, person: Principal, task: int, verb: str, *, delivery: tuple[Channel, str] | None = None
     ) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.telegram.adapter import NOT_SAVED
+from bot.telegram.translate import GROUP_COMMANDS
 from core.db import Pool
 from core.store import conversations, tasks
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, status
@@ -55,6 +56,8 @@ async def test_a_message_becomes_a_task_and_a_press_decides_it(town: Town) -> No
 async def test_telegram_is_told_who_we_are_and_where_to_send_updates(town: Town) -> None:
     await eventually(lambda: town.sim.world.commands)
     assert {command["command"] for command in town.sim.world.commands} >= {"help", "tasks", "stop"}
+    in_groups = await eventually(lambda: town.sim.world.commands_in.get("all_group_chats"))
+    assert {command["command"] for command in in_groups} == set(GROUP_COMMANDS)
     await eventually(
         lambda: town.sim.world.allowed_updates == ["message", "callback_query", "stopped_message_generation"]
     )
@@ -240,6 +243,34 @@ async def test_a_topic_is_answered_in_the_topic(town: Town) -> None:
     await town.inbound(1)
     said = await town.delivered_until(lambda: [m for m in town.sim.messages(GROUP) if m.sender.is_bot])
     assert [(m.thread, m.text) for m in said] == [(9, "No tasks.")]
+
+
+async def test_a_topic_that_is_gone_is_answered_in_its_group(town: Town) -> None:
+    group = town.sim.group(GROUP, "Ops", topics=(9,))
+    await town.say("/tasks", chat=GROUP, thread=9)
+    await town.inbound(1)
+    group.topics.clear()
+    said = await town.delivered_until(lambda: [m for m in town.sim.messages(GROUP) if m.sender.is_bot])
+    assert [(m.thread, m.text) for m in said] == [(None, "No tasks.")]
+
+
+async def test_a_group_that_becomes_a_supergroup_takes_its_open_cards_along(town: Town) -> None:
+    town.sim.group(GROUP, "Ops").type = "group"
+    await town.say(f"/do@sayso_bot {DELETE.removeprefix('do ')}", chat=GROUP)
+    await town.inbound(1)
+    approval = await town.ask()
+    await town.card("Deny", GROUP)
+
+    for told in await town.sim.migrate(GROUP, -1001999):
+        await town.until_taken(told)
+    card = await town.card("Deny", -1001999)
+    await town.press(card, "Approve")
+    await town.answer()
+    assert await town.status(approval) == "approved"
+    await town.delivered_until(lambda: "Approved by Ann in telegram" in card.text)
+    await town.say("/tasks", chat=-1001999)
+    await town.inbound(2)
+    assert await town.db.fetchval("select count(*) from conversations") == 1
 
 
 # ---------------------------------------------------------------- again and again

@@ -163,7 +163,6 @@ async def test_markup_that_telegram_cannot_read_is_sent_as_plain_text(api: Scrip
         (error(429, "Too Many Requests"), 1.0),
         (error(403, "Forbidden: bot was blocked by the user"), None),
         (error(400, "Bad Request: chat not found"), None),
-        (error(400, "Bad Request: message thread not found"), None),
         (error(401, "Unauthorized"), 300.0),
     ],
 )

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from fastapi import APIRouter
-from telegram import BotCommand, InlineKeyboardMarkup
+from telegram import BotCommand, BotCommandScopeAllGroupChats, InlineKeyboardMarkup
 from telegram.error import TelegramError
 
 from bot.telegram import render
@@ -24,14 +24,26 @@ from bot.telegram.client import open_client
 from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue
 from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
 from bot.telegram.sender import TelegramSender
-from bot.telegram.translate import ALLOWED_UPDATES, COMMANDS, Dropped, Halted, Me, Replied, Tapped, Wanted, translate
+from bot.telegram.translate import (
+    ALLOWED_UPDATES,
+    COMMANDS,
+    GROUP_COMMANDS,
+    Dropped,
+    Halted,
+    Me,
+    Moved,
+    Replied,
+    Tapped,
+    Wanted,
+    translate,
+)
 from bot.telegram.webhook import PATH, secret_of, webhook_router
 from core import cards, intake
 from core.deps import Deps
 from core.models import Accepted, Channel, Decided, Duplicate, Inbound, NotAllowed, Press, Received, Verdict
 from core.state import backoff_s
 from core.steering import NO_TASK
-from core.store import approvals, people, tasks
+from core.store import approvals, linking, people, tasks
 from core.store.people import Principal
 
 log = logging.getLogger(__name__)
@@ -57,6 +69,8 @@ class Intake(Protocol):
     async def control(
         self, deps: Deps, person: Principal, task: int, verb: str, /, *, delivery: tuple[Channel, str] | None = None
     ) -> str: ...
+
+    async def relocate(self, deps: Deps, channel: Channel, was: str, is_now: str, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,8 @@ class TelegramAdapter:
                 self._soon(await self._dialogue.take(replied))
             case Halted() as halted:
                 await self._stop(halted)
+            case Moved(was, is_now):
+                await self._intake.relocate(self._deps, Channel.TELEGRAM, was, is_now)
             case Wanted() as wanted:
                 self._soon(await self._dialogue.begin(wanted))
 
@@ -270,6 +286,7 @@ class TelegramAdapter:
             try:
                 self._me = await self._client.whoami()
                 self._introduced.set()
+                self._soon(linking.introduce(self._deps.db, Channel.TELEGRAM, self._me.username))
                 if not self._polls:
                     await self._client.set_webhook(
                         f"{self._base_url}{PATH}", secret_token=self._secret, allowed_updates=list(ALLOWED_UPDATES)
@@ -281,7 +298,10 @@ class TelegramAdapter:
             await asyncio.sleep(backoff_s(attempt, first_s=PAUSE_FIRST_S, most_s=PAUSE_MOST_S))
 
     async def _offer_commands(self) -> None:
-        await self._client.set_my_commands([BotCommand(name, say) for name, say in COMMANDS.items()])
+        offered = {name: BotCommand(name, say) for name, say in COMMANDS.items()}
+        await self._client.set_my_commands(list(offered.values()))
+        in_groups = [offered[name] for name in GROUP_COMMANDS]
+        await self._client.set_my_commands(in_groups, scope=BotCommandScopeAllGroupChats())
 
     async def _farewell(self) -> None:
         """Let the answers that are under way arrive, for a moment."""

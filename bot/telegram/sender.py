@@ -28,6 +28,7 @@ from core.store.conversations import Conversation
 WAIT_HERE_S: Final = 1.5  # a longer wait is given back to the courier, so that other chats are not held up
 RETRY_S: Final = 1.0
 LONG_MESSAGES: Final = 100  # whose parts that have arrived are remembered
+TOPIC_GONE: Final = ("message thread not found", "topic_deleted", "topic_closed")
 T = TypeVar("T")
 Send = Callable[[str, str | None, InlineKeyboardMarkup | None], Awaitable[T]]
 
@@ -74,6 +75,10 @@ class TelegramSender:
         await self._turn(chat, is_progress=card.subject == "task" and card.tone == "busy")
         try:
             await self._accepted(change, drawn.html, drawn)
+        except ChatMigrated as error:
+            # What was posted stayed in the old group; Telegram's own word about the move has open cards posted anew.
+            self._moved[chat] = error.new_chat_id
+            raise NotSent(self._client.hushed(error), None) from None
         except BadRequest as error:
             if "message is not modified" not in error.message.lower():
                 raise NotSent(self._client.hushed(error), None) from None
@@ -134,7 +139,13 @@ class TelegramSender:
 
         await self._turn(chat)
         try:
-            sent = await self._accepted(send, text, drawn)
+            try:
+                sent = await self._accepted(send, text, drawn)
+            except BadRequest as error:
+                if topic is None or not any(words in error.message.lower() for words in TOPIC_GONE):
+                    raise
+                topic = None  # in the same group, so before the same eyes
+                sent = await self._accepted(send, text, drawn)
         except ChatMigrated:
             raise
         except TelegramError as error:

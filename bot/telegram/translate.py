@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pause": "Pause a task",
     "resume": "Go on with a paused task",
     "retry": "Try a failed task again",
+    "follow": "Show a task here too: follow 12",
     "steer": "Tell a running task something: steer 12 only b",
     "interrupt": "Tell it at once: interrupt 12 wait",
     "priority": "How urgent a task is: priority 12 high",
@@ -48,6 +49,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "remember": "Keep a note",
     "recall": "Look in the notes",
 }
+
+# What is offered in groups: few, since a group is no place to look around in.
+GROUP_COMMANDS: Final = ("help", "do", "run", "tasks", "approvals", "status", "why", "stop")
 
 _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]{1,64}))?(?=\s|$)", re.ASCII)
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -108,11 +112,19 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A group became a supergroup, which has another id."""
+
+    was: str
+    is_now: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     why: str
 
 
-Translated = Inbound | Tapped | Replied | Wanted | Halted | Dropped
+Translated = Inbound | Tapped | Replied | Wanted | Halted | Moved | Dropped
 
 
 def translate(raw: Any, me: Me) -> Translated:
@@ -122,6 +134,8 @@ def translate(raw: Any, me: Me) -> Translated:
         update = Update.de_json(_writable(raw), None)
         if update.callback_query is not None:
             return _tapped(update)
+        if update.message is not None and (moved := _moved(update.message)) is not None:
+            return moved
         if update.message is not None:
             return _said(update.message, number, me)
         if (stopped := stopped_draft(update)) is not None:
@@ -142,6 +156,15 @@ def update_id(raw: Any) -> int:
 
 
 # ---------------------------------------------------------------- messages
+
+
+def _moved(message: Message) -> Moved | None:
+    """Both groups say so, each in a service message of its own."""
+    if message.migrate_to_chat_id is not None:
+        return Moved(str(message.chat.id), str(message.migrate_to_chat_id))
+    if message.migrate_from_chat_id is not None:
+        return Moved(str(message.migrate_from_chat_id), str(message.chat.id))
+    return None
 
 
 def _said(message: Message, number: int, me: Me) -> Translated:

@@ -33,6 +33,7 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "edit <task> name=value, ask <task> <question>, delegate <task> to <person>: on a card that waits for you",
         "away until <date> to <person>, back: who decides for you meanwhile",
         "remember <text>, recall <words>: notes",
+        "link telegram: bring your Telegram account by a link",
         "sms, sms link <number>: the phone to which approvals may come that nobody answers here",
     ]
     skills = sorted(manifests, key=lambda m: m.name)

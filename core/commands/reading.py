@@ -130,6 +130,11 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkTelegram:
+    """The speaker wants to bring their Telegram account."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sms:
     """The speaker's own phone: `given` is its number to be linked, or the code that came to it."""
 
@@ -191,6 +196,7 @@ Command = (
     | Remember
     | Recall
     | Pair
+    | LinkTelegram
     | Sms
     | PlainText
     | Wrong
@@ -216,6 +222,8 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return Recall(rest)
         case "pair":
             return _pair(text, rest)
+        case "link" if rest.rstrip("!.").lower() == "telegram":
+            return LinkTelegram()
         case "fork":
             return _fork(text, rest)
         case "rollback":

@@ -64,6 +64,12 @@ async def by_id(db: Db, conversation: int) -> Conversation | None:
     return Conversation(**row) if row else None
 
 
+async def moved(db: Db, channel: str, was: str, is_now: str) -> int:
+    """A group has another id from now on; what is open in it is posted anew. Answers how many conversations moved."""
+    count: int = await db.fetchval("select conversation_moved_v1($1, $2, $3)", channel, was, is_now)
+    return count
+
+
 # ---------------------------------------------------------------- in
 
 

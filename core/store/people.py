@@ -291,13 +291,19 @@ async def confirm_pairing(
                 row["display_name"] or row["external_id"], list(roles),
             )  # fmt: skip
             person = _principal(made)
-        await tx.execute(
-            "insert into identities (channel, external_id, principal_id, display_name) values ($1, $2, $3, $4)"
-            " on conflict (channel, external_id) do update set principal_id = excluded.principal_id",
-            row["channel"], row["external_id"], person.id, row["display_name"],
-        )  # fmt: skip
-        await tx.execute(
-            "insert into audit (kind, actor, data) values ('linked', $1, $2)",
-            owner.actor, {"person": person.key, "channel": row["channel"], "external_id": row["external_id"]},
-        )  # fmt: skip
+        stranger = Identity(channel=row["channel"], external_id=row["external_id"], display_name=row["display_name"])
+        await link(tx, stranger, person, by=owner)
         return person
+
+
+async def link(db: Db, identity: Identity, person: Principal, *, by: Principal) -> None:
+    """From now on the identity is the person; `by` says so. The caller's transaction holds both writes together."""
+    await db.execute(
+        "insert into identities (channel, external_id, principal_id, display_name) values ($1, $2, $3, $4)"
+        " on conflict (channel, external_id) do update set principal_id = excluded.principal_id",
+        identity.channel, identity.external_id, person.id, identity.display_name,
+    )  # fmt: skip
+    await db.execute(
+        "insert into audit (kind, actor, data) values ('linked', $1, $2)",
+        by.actor, {"person": person.key, "channel": identity.channel, "external_id": identity.external_id},
+    )  # fmt: skip

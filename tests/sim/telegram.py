@@ -86,6 +86,18 @@ class TelegramSim:
         self.world.chats[chat_id] = TgChat(chat_id, "supergroup", title, set(topics), bool(topics))
         return self.world.chats[chat_id]
 
+    async def migrate(self, chat_id: int, new_id: int) -> list[TgDelivery]:
+        """A group becomes a supergroup: another id, none of its messages, and a service message in both."""
+        old = self.world.chats[chat_id]
+        old.moved_to = new_id
+        new = self.group(new_id, old.title)
+        said = []
+        for chat, news in ((old, {"migrate_to_chat_id": new_id}), (new, {"migrate_from_chat_id": chat_id})):
+            message = TgMessage(chat, self.world.message_id(chat), TgUser(777000, "Telegram"), "", extra=dict(news))
+            update = self.world.update("message", message.wire())
+            said.append(await self.deliver(update) if update is not None else TgDelivery(None))
+        return said
+
     def messages(self, chat_id: int) -> list[TgMessage]:
         """What stands in a chat, oldest first; each with its `edits` and `reply_markup`."""
         return self.world.standing(chat_id)

@@ -64,6 +64,8 @@ def _chat(world: TgWorld, chat_id: int | str) -> TgChat:
     chat = world.chats.get(chat_id) if isinstance(chat_id, int) else None
     if chat is None:
         raise Refused("chat not found")
+    if chat.moved_to is not None:
+        raise Refused("group chat was upgraded to a supergroup chat", migrate_to_chat_id=chat.moved_to)
     return chat
 
 
@@ -155,7 +157,10 @@ def chat_action(world: TgWorld, args: Body) -> bool:
 
 
 def set_commands(world: TgWorld, args: Body) -> bool:
-    world.commands = commands(args["commands"])
+    given, scope = commands(args["commands"]), (args.get("scope") or {}).get("type", "default")
+    if scope == "default":
+        world.commands = given
+    world.commands_in[scope] = given
     return True
 
 

@@ -35,6 +35,7 @@ class TgChat:
     title: str
     topics: set[int] = field(default_factory=set)
     is_forum: bool = False
+    moved_to: int | None = None
 
     def wire(self) -> Body:
         named = {"first_name": self.title} if self.type == "private" else {"title": self.title}
@@ -133,6 +134,7 @@ class TgWorld:
     actions: list[Body] = field(default_factory=list)
     drafts: list[Body] = field(default_factory=list)
     commands: list[Body] = field(default_factory=list)
+    commands_in: dict[str, list[Body]] = field(default_factory=dict)
     webhook: Body = field(default_factory=lambda: {"url": ""})
     allowed_updates: list[str] = field(default_factory=list)
     pending: list[Body] = field(default_factory=list)
