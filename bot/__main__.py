@@ -50,7 +50,7 @@ def open_channels(deps: Deps) -> Channels:
 
         slack = SlackAdapter(deps)
         channels.routers.append(slack.router())
-        channels.loops["slack"] = slack.run
+        channels.loops |= slack.loops()
         channels.senders.append(slack.sender)
     if deps.settings.telegram_on:
         from bot.telegram.adapter import TelegramAdapter

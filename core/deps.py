@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from core.db import Pool
 from core.display import Masks
+from core.groups import SlackGroups
 from core.measures import Measures
 from core.organisation import Organisation, secret_names
 from core.ring import Ring
@@ -19,6 +20,7 @@ class Deps:
     db: Pool
     ring: Ring
     measures: Measures = field(default_factory=Measures)
+    groups: SlackGroups = field(default_factory=SlackGroups)
 
     def masks(self) -> Masks:
         """Takes every secret out of a text: those of the environment, and those that sayso.yaml names."""

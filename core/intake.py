@@ -140,6 +140,7 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     person = await people.behind(deps.db, pressed.sender)
     if person is None:
         return NotAllowed(pressed.approval_id, "I don't know you")
+    await deps.groups.recheck(deps.db, person.id, [pressed.approval_id])
     more = await deciding.prepared(deps, person, pressed)
     if isinstance(more, Invalid | NotFound):
         return more

@@ -53,6 +53,7 @@ async def on_card(
         except ValueError as error:
             return f"{error}. {commands.usage(manifest).replace('Say: do', 'It takes:')}", None
         pressed = pressed.model_copy(update={"args": args})
+    await deps.groups.recheck(deps.db, person.id, [row["id"]])
     more = await deciding.prepared(deps, person, pressed)
     if isinstance(more, Invalid | NotFound):
         return cards.press_answer(more), None

@@ -116,6 +116,7 @@ async def _decide(
         return Told(kind="wrong" if left else "locked", left=left), None
     if found.principal != person.id:
         return Told(kind="not_allowed", title=found.title, why="this code was sent to somebody else"), None
+    await deps.groups.recheck(deps.db, person.id, [found.approval])
     if not await sms.use(tx, found.id):
         return await _told_before(tx, found), None
     answer = await approvals.decide(

@@ -421,6 +421,12 @@ begin
     if a.status <> 'pending' then
         return jsonb_build_object('kind', 'already') || approval_state(p_approval);
     end if;
+    if seat is not null and group_seat_is_stale(seat, a.approvers, a.requester_id)
+       and not (p_verdict in ('stop', 'edit') and me = person_of(t.requester_id)) then
+        insert into audit (kind, actor, task_id, approval_id, data)
+        values ('refused', v_actor, v_task, p_approval, jsonb_build_object('verdict', p_verdict, 'channel', p_channel, 'why', 'group'));
+        return not_allowed('Slack could not be asked just now whether you are in the group that decides this; try again in a moment');
+    end if;
     if a.kind <> 'unknown' and a.expires_at <= sayso_now() then
         perform expire_v1(p_approval);
         return jsonb_build_object('kind', 'too_late', 'at', a.expires_at) || approval_state(p_approval);

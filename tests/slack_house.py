@@ -21,6 +21,7 @@ from core import intake as core_intake
 from core.cards import Card
 from core.db import Pool
 from core.models import Channel, Place
+from core.organisation import Organisation
 from core.store import conversations, people, steps
 from core.store.people import Wanted
 from tests.sim.slack import SlackSim
@@ -121,9 +122,17 @@ class SlackHouse:
 
 @asynccontextmanager
 async def open_slack_house(
-    db: Pool, home: Path, mode: Mode, *, intake: Intake = core_intake, run: bool = True, **settings: Any
+    db: Pool,
+    home: Path,
+    mode: Mode,
+    *,
+    intake: Intake = core_intake,
+    run: bool = True,
+    organisation: Organisation | None = None,
+    enterprise: str | None = None,
+    **settings: Any,
 ) -> AsyncIterator[SlackHouse]:
-    async with SlackSim(mode) as sim:
+    async with SlackSim(mode, enterprise=enterprise) as sim:
         given = {
             "slack_bot_token": sim.bot_token,
             "slack_api_url": sim.api_url,
@@ -131,7 +140,7 @@ async def open_slack_house(
             "slack_app_token": sim.app_token if mode == "socket" else None,
             "public_base_url": "https://sayso.acme.example",
         }
-        async with open_house(db, home, **(given | settings)) as house:
+        async with open_house(db, home, organisation, **(given | settings)) as house:
             await people.sync(db, PEOPLE)
             adapter = SlackAdapter(house.deps, intake)
             app = create_app(house.deps, extra_routers=[adapter.router()])

@@ -12,14 +12,17 @@ from typing import Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from bot.cli import findings
 from bot.cli.doctor import examine
 from bot.cli.findings import Finding
+from bot.slack import checkup, manifest
 from core.db import Pool
 from core.organisation import parse
 from core.settings import Settings
 from core.store import clock, conversations, skills, steps
+from tests.sim.slack import SlackSim
 from tests.web_house import MANIFESTS, House
 
 
@@ -190,3 +193,24 @@ def test_the_command_prints_json_and_ends_with_one_when_something_is_wrong(
     assert found["workers"] == {
         "what": "workers", "is_well": False, "say": "none is alive", "fix": "run ./sayso up or ./sayso worker",
     }  # fmt: skip
+
+
+async def test_it_holds_slacks_token_against_the_manifest_and_tries_our_cards() -> None:
+    async with SlackSim() as sim:
+        here = Settings.model_validate({"slack_bot_token": sim.bot_token, "slack_api_url": sim.api_url})
+        sim.scopes = [scope.name for scope in manifest.SCOPES]
+        found = {f.what: f for f in findings.of_slack(await checkup.look(here))}
+        assert found["slack scopes"].is_well and "sayso in acme" in found["slack scopes"].say
+        assert found["slack cards"].say == "Slack takes each kind" and sim.violations == []
+        sim.scopes.remove("usergroups:read")
+        sim.lacks["blocks.validate"] = "method_deprecated"
+        found = {f.what: f for f in findings.of_slack(await checkup.look(here))}
+        assert "usergroups:read (user groups as approvers" in found["slack scopes"].say
+        assert "subteam_members_changed" in found["slack scopes"].say
+        assert "manifest" in found["slack scopes"].fix and found["slack cards"].is_well
+        sim.lacks["blocks.validate"] = "invalid_blocks"
+        cards = {f.what: f for f in findings.of_slack(await checkup.look(here))}["slack cards"]
+        assert not cards.is_well and "approval card: invalid_blocks" in cards.say
+        wrong = here.model_copy(update={"slack_bot_token": SecretStr("xoxb-wrong")})
+        [token] = findings.of_slack(await checkup.look(wrong))
+        assert not token.is_well and "SLACK_BOT_TOKEN is not valid" in token.say and "xoxb-wrong" not in token.say

@@ -189,7 +189,7 @@ async def test_the_smaller_methods_answer(sim: SlackSim) -> None:
     await client.reactions_add(channel=im, timestamp=posted["ts"], name="eyes")
     assert await refusal(client.reactions_add(channel=im, timestamp=posted["ts"], name="eyes")) == "already_reacted"
     await client.assistant_threads_setStatus(channel_id=im, thread_ts=posted["ts"], status="thinking")
-    await client.agents_sessions_setStatus(channel_id=im, status="processing")
+    await client.agents_sessions_setStatus(channel_id=im, thread_ts=posted["ts"], status="processing")
     assert await refusal(client.agents_sessions_setStatus(channel_id=im, status="busy")) == "invalid_arguments"
     assert [one["status"] for one in sim.world.statuses] == ["thinking", "processing"]
     await client.files_upload_v2(channel=im, content="full text", filename="card.txt")

@@ -82,7 +82,7 @@ def test_a_direct_message_is_private_and_addressed() -> None:
     inbound = said(callback(message(text="do files.list"))).inbound
     assert (inbound.delivery_id, inbound.text, inbound.addressed) == ("Ev1", "do files.list", True)
     assert inbound.sender.external_id == "T0ACME/U01ALICE"
-    assert inbound.place.key == "slack/T0ACME/D1"
+    assert inbound.place.key == "slack/T0ACME/D1/1.2"
     assert inbound.place.private
 
 

@@ -11,6 +11,7 @@ from bot.cli.audit import audit_app
 from bot.cli.bench import bench_app
 from bot.cli.doctor import doctor
 from bot.cli.history import fork, replay, tasks_app
+from bot.cli.manifest import manifest_app
 from bot.cli.people import people_app
 from bot.cli.policy import policy_app
 from bot.cli.processes import bot, down, migrate, up, worker
@@ -25,6 +26,7 @@ for command in (up, down, migrate, bot, worker, doctor, ask, approvals, skills, 
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(grants_app, name="grants")
 app.add_typer(people_app, name="people")
+app.add_typer(manifest_app, name="manifest")
 app.add_typer(policy_app, name="policy")
 app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")

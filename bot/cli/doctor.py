@@ -64,7 +64,12 @@ async def examine(settings: Settings) -> list[Finding]:
     found += await _database(settings)
     found.append(await _cache(settings))
     found.append(findings.of_models(settings, known))
-    return [*found, *findings.of_alerts(settings, known), *findings.of_channels(settings)]
+    found += [*findings.of_alerts(settings, known), *findings.of_channels(settings)]
+    if settings.slack_on:
+        from bot.slack import checkup
+
+        found += findings.of_slack(await checkup.look(settings))
+    return found
 
 
 def _disk(settings: Settings) -> Finding:

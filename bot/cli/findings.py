@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from bot.slack import manifest
 from core.organisation import Organisation
 from core.settings import Settings
 from core.store.health import LATE_S, Seen
+
+if TYPE_CHECKING:
+    from bot.slack.checkup import Checked
 
 POSTGRES_LEAST: Final = 150000
 REDIS_LEAST: Final = (6, 2)
@@ -224,6 +228,27 @@ def of_alerts(settings: Settings, organisation: Organisation) -> Iterator[Findin
         )
     elif organisation.alerts:
         yield well("alerts", f"{len(organisation.alerts)} rules")
+
+
+def of_slack(seen: Checked) -> Iterator[Finding]:
+    """What the token may do against what the app's manifest asks for, and our cards against what Slack takes."""
+    if seen.trouble:
+        yield Finding("slack token", False, f"Slack could not be asked: {seen.trouble}", "set SLACK_BOT_TOKEN anew")
+        return
+    lacks = manifest.lacking(seen.scopes)
+    if lacks:
+        say = "; ".join(f"{scope.name} ({scope.why})" for scope in lacks)
+        deaf = [event.name for event in manifest.unheard(seen.scopes)]
+        more = f"; so these events can't come: {', '.join(deaf)}" if deaf else ""
+        fix = "paste ./sayso manifest slack into the app's manifest page and install it again"
+        yield Finding("slack scopes", False, f"{seen.who} lacks {say}{more}", fix)
+    else:
+        yield well("slack scopes", f"{seen.who}: all {len(manifest.SCOPES)} that the manifest asks for")
+    if seen.refused:
+        fix = "cards are then sent in a simpler form; report this, with the version of Sayso"
+        yield Finding("slack cards", False, f"Slack does not take {'; '.join(seen.refused)}", fix)
+    else:
+        yield well("slack cards", "Slack takes each kind" if seen.is_validated else "this Slack validates none")
 
 
 def of_channels(settings: Settings) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -26,9 +26,14 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 from bot.slack import words
 from bot.slack.blocks import Message, words_message
 from bot.slack.forms import UNANSWERED, Forms
+from bot.slack.groups import UserGroups
+from bot.slack.home import Home
 from bot.slack.http import slack_router
 from bot.slack.payload import Own
 from bot.slack.sender import CALL_TIMEOUT_S, SlackSender, refusal, web_client
+from bot.slack.sessions import Sessions
+from bot.slack.shortcut import ShortcutFilled, ShortcutUsed
+from bot.slack.surfaces import GroupChanged, HomePressed, SessionStopped, Surface, TabOpened, surface
 from bot.slack.translate import (
     FIELD_PREFIX,
     REASON,
@@ -73,6 +78,9 @@ class SlackAdapter:
         self.forms = Forms(deps, self.sender, self._tell)
         self.own: Own | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        self._reading = web_client(self._settings, may_repeat=True, waits=True)
+        self.groups = UserGroups(deps, self._reading)
+        self.sessions, self.home = Sessions(deps, self._reading), Home(deps, self._reading)
         # Requests are verified before they get here; who we are and what is ours to drop, we judge ourselves.
         self.app = AsyncApp(
             name="sayso",
@@ -87,14 +95,20 @@ class SlackAdapter:
         """`POST /slack/events`: events, interactivity and commands."""
         return slack_router(self.app, self._settings.secret_of(self._settings.slack_signing_secret))
 
+    def loops(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What runs beside the connection, each for itself."""
+        beside = {"groups": self.groups.run, "sessions": self.sessions.run, "home": self.home.run}
+        return {"slack": self.run} | {f"slack {name}": loop for name, loop in beside.items()}
+
     async def run(self) -> None:
         """Learn who we are, then listen until cancelled. Slack being away delays this and nothing else."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)) as session:
-            clients = (self.sender.once, self.sender.again, self.app.client)
+            clients = (self.sender.once, self.sender.again, self.app.client, self._reading)
             for client in clients:
                 client.session = session
             try:
                 self.own = await self._who_we_are()
+                self.groups.own = self.own
                 await self._listen()
             finally:
                 for task in self._telling:
@@ -146,11 +160,15 @@ class SlackAdapter:
         if self.own is None:
             log.warning("Slack delivers before we know who we are; it will deliver again")
             return BoltResponse(status=503, body="")
-        found = translate(body, self.own)
+        found = surface(body, self.own) or translate(body, self.own)
         try:
             match found:
                 case Dropped():
                     return BoltResponse(status=200, body="")
+                case (
+                    TabOpened() | HomePressed() | SessionStopped() | ShortcutUsed() | ShortcutFilled() | GroupChanged()
+                ):
+                    return await self._on_surface(found)
                 case Said():
                     return await self._said(found)
                 case Pressed():
@@ -207,11 +225,40 @@ class SlackAdapter:
         self._later(self._tell(steered.reply, answer))
         return BoltResponse(status=200, body="")
 
+    async def _on_surface(self, found: Surface) -> BoltResponse:
+        """What changes something is committed here; the rest can be lost, and comes after the acknowledgement."""
+        match found:
+            case TabOpened(is_home=is_home):
+                self._later(self.home.opened(found) if is_home else self.sessions.suggest(found))
+            case HomePressed(user=user):
+                self._later(self.home.tell(user, await self.home.pressed(found, self._intake)))
+            case SessionStopped(reply=reply):
+                if said := await self.sessions.stop(found, self._intake):
+                    self._later(self._tell(reply, said))
+            case ShortcutUsed():
+                self._later(self._open_form(found))
+            case ShortcutFilled(inbound=inbound):
+                await self._intake.receive(self._deps, inbound)
+            case GroupChanged(usergroup=group):
+                await self.groups.changed(group)
+        return BoltResponse(status=200, body="")
+
+    async def _open_form(self, used: ShortcutUsed) -> None:
+        try:
+            await self.sender.once.views_open(trigger_id=used.trigger, view=used.view)
+        except UNANSWERED as error:
+            log.warning("Slack did not open the form of the shortcut: %s", type(error).__name__)
+            await self._tell(used.reply, words.NO_FORM)
+
     # ------------------------------------------------------------ what only one person is told
 
-    def _tell_of_failure(self, found: Said | Pressed | Steered | ReasonWanted | Dropped) -> None:
-        """Slack delivers messages again, but neither presses nor commands."""
+    def _tell_of_failure(self, found: Said | Pressed | Steered | ReasonWanted | Dropped | Surface) -> None:
+        """Slack delivers messages and events again, but neither presses nor commands."""
         match found:
+            case HomePressed(user=user):
+                self._later(self.home.tell(user, words.PRESS_FAILED))
+            case ShortcutFilled(reply=reply):
+                self._later(self._tell(reply, words.COMMAND_FAILED))
             case Said(reply=Reply() as reply):
                 self._later(self._tell(reply, words.COMMAND_FAILED))
             case Pressed(reply=reply) | Steered(reply=reply):

@@ -15,7 +15,12 @@ from typing import Any, Final
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler, AsyncServerErrorRetryHandler
+from slack_sdk.http_retry.async_handler import AsyncRetryHandler
+from slack_sdk.http_retry.builtin_async_handlers import (
+    AsyncConnectionErrorRetryHandler,
+    AsyncRateLimitErrorRetryHandler,
+    AsyncServerErrorRetryHandler,
+)
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sending import MaybeSent, NotSent
@@ -61,10 +66,17 @@ _FIXES: Final = {
 }
 
 
-def web_client(settings: Settings, *, may_repeat: bool) -> AsyncWebClient:
-    """A client at SLACK_API_URL. Without `may_repeat` a request leaves at most once."""
-    # Rate limits are not waited out here: the courier waits, and holds nothing meanwhile.
-    handlers = [AsyncConnectionErrorRetryHandler(), AsyncServerErrorRetryHandler()] if may_repeat else []
+def web_client(settings: Settings, *, may_repeat: bool, waits: bool = False) -> AsyncWebClient:
+    """A client at SLACK_API_URL. Without `may_repeat` a request leaves at most once.
+
+    `waits`: a rate limit is waited out once, as long as Slack says; for what nobody waits for. Messages are the courier's,
+    who holds nothing meanwhile.
+    """
+    handlers: list[AsyncRetryHandler] = []
+    if may_repeat:
+        handlers += [AsyncConnectionErrorRetryHandler(), AsyncServerErrorRetryHandler()]
+    if waits:
+        handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=1))
     return AsyncWebClient(
         token=settings.secret_of(settings.slack_bot_token),
         base_url=settings.slack_api_url.rstrip("/") + "/",

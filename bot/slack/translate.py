@@ -150,22 +150,22 @@ def _event(payload: Json, event: Json, own: Own) -> Translated:
         Inbound(
             channel=Channel.SLACK,
             delivery_id=id_at(payload, "event_id"),
-            sender=identity_of(_sender_team(payload, event, own), user, _name(profile), own),
+            sender=identity_of(sender_team(payload, event, own), user, _name(profile), own),
             place=Place(
                 channel=Channel.SLACK,
                 external_id=f"{own.home}/{channel}",
-                thread=thread or ("" if is_private else ts),
+                thread=thread or ts,
                 private=is_private,
             ),
-            text=_within(text),
-            foreign=_foreign(quotes, event),
+            text=within(text),
+            foreign=foreign_of(quotes, event),
             addressed=is_private or kind == "app_mention",
             message_ref=ts,
         )
     )
 
 
-def _sender_team(payload: Json, event: Json, own: Own) -> str:
+def sender_team(payload: Json, event: Json, own: Own) -> str:
     """The sender's workspace: any sign of another one counts. (`source_team` is where it was written: no sign.)"""
     # In a shared channel the outer team may be the other side's; for whom the event is say the authorizations.
     # https://docs.slack.dev/apis/events-api#authorizations
@@ -181,7 +181,7 @@ def _sender_team(payload: Json, event: Json, own: Own) -> str:
     return "" if payload.get("is_ext_shared_channel") else received[0]
 
 
-def _foreign(quotes: tuple[str, ...], event: Json) -> tuple[str, ...]:
+def foreign_of(quotes: tuple[str, ...], event: Json) -> tuple[str, ...]:
     """What the message carries that its sender did not type: quotes, shared messages, unfurls, files' names."""
     found = [*quotes, *_attached(event), *_files(event)]
     return tuple(clipped(piece, FOREIGN_CHARS) for piece in found[:FOREIGN_MOST])
@@ -224,8 +224,8 @@ def _command(payload: Json, own: Own) -> Translated:
                 private=is_private,
                 title="" if is_private else clipped(f"#{text_at(payload, 'channel_name') or channel}", NAME_CHARS),
             ),
-            text=_within(text),
-            foreign=_foreign(quotes, {}),
+            text=within(text),
+            foreign=foreign_of(quotes, {}),
         ),
         Reply(channel, user, url=text_at(payload, "response_url")),
     )
@@ -332,6 +332,6 @@ def _name(profile: Json) -> str:
     return text_at(profile, "display_name") or text_at(profile, "real_name") or text_at(profile, "name")
 
 
-def _within(text: str) -> str:
+def within(text: str) -> str:
     """One character over the limit is enough for intake to refuse it."""
     return text[: config.INBOUND_CHARS + 1]

@@ -137,9 +137,9 @@ def _late(row: Mapping[str, Any]) -> list[str]:
 
 def _who(row: Mapping[str, Any]) -> list[str]:
     approvers = row["approvers"]
-    names = [visible(p) for p in approvers.get("people", [])] + [
-        f"any {visible(r)}" for r in approvers.get("roles", [])
-    ]
+    names = [visible(p) for p in approvers.get("people", [])]
+    names += [f"any {visible(r)}" for r in approvers.get("roles", [])]
+    names += [f"anyone in the Slack group {visible(g)}" for g in approvers.get("slack_usergroups", [])]
     needed = int(approvers.get("needed", 1))
     whose = " or ".join(names) or "nobody"
     line = f"May decide: {whose}" + (f"; {needed} people needed" if needed > 1 else "")

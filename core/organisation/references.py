@@ -21,6 +21,7 @@ BUILT_IN_ROLES = frozenset({"owner"})
 BUILT_IN_GROUPS = frozenset({"default"})
 BUILT_IN_LADDERS = frozenset({"default"})
 BUILT_IN_PROVIDERS = frozenset({"openai", "anthropic"})
+USERGROUP = r"S[A-Z0-9]{1,20}"
 # What the vendors send, so that a slip here does not make somebody a stranger for ever.
 IDENTITIES = {
     "slack": (r"[TE][A-Z0-9]+/[UW][A-Z0-9]+", "T0ACME/U01ALICE"),
@@ -75,6 +76,12 @@ def _of_approvers(org: Organisation) -> Iterator[tuple[Where, str]]:
         for i, role in enumerate(group.roles):
             if role not in roles:
                 yield ("approvers", key, "roles", i), _unknown("role", role, roles)
+        for i, usergroup in enumerate(group.slack_usergroups):
+            if not re.fullmatch(USERGROUP, usergroup, re.ASCII):
+                yield (
+                    ("approvers", key, "slack_usergroups", i),
+                    f"{usergroup!r} is no Slack user group; write its id like S0OPS",
+                )
         if not (group.people or group.roles or group.slack_usergroups):
             yield ("approvers", key), "nobody is in this group; name people, roles or slack_usergroups"
         elif not (group.roles or group.slack_usergroups) and group.needed > len(set(group.people)):

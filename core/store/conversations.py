@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from core import config
 from core.db import Db
@@ -257,6 +258,19 @@ async def show_again(db: Db, card: int) -> None:
         " on conflict (card_id) where status = 'pending' and card_id is not null do update set kind = excluded.kind where false",
         card,
     )
+
+
+async def cards_of(db: Db, channel: str, asked: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Where the approvals' cards stand in a channel: (the place, the vendor's id of the message), by approval."""
+    rows = await db.fetch(
+        "select k.approval_id, c.external_id, k.provider_ref from cards k join conversations c on c.id = k.conversation_id"
+        " where k.approval_id = any ($2) and c.channel = $1 and k.provider_ref is not null order by k.id",
+        channel, [UUID(one) for one in asked],
+    )  # fmt: skip
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        found.setdefault(str(row["approval_id"]), []).append((row["external_id"], row["provider_ref"]))
+    return found
 
 
 async def strand(db: Db) -> list[int]:

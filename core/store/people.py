@@ -88,6 +88,16 @@ async def everyone(db: Db) -> list[dict[str, Any]]:
     return [dict(r) for r in rows]
 
 
+async def identities_of(db: Db, person: int) -> list[tuple[str, str]]:
+    """Every (channel, external id) by which somebody is this human."""
+    rows = await db.fetch(
+        "select channel, external_id from identities where person_of(principal_id) = person_of($1)"
+        " order by channel, external_id",
+        person,
+    )
+    return [(r["channel"], r["external_id"]) for r in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A person as sayso.yaml names them."""

@@ -55,6 +55,8 @@ class SlackSim:
         self.echo, self.redelivers, self.ack_deadline_s = echo, redelivers, ack_deadline_s
         self.line = Line("slack", journal, clock, ack_deadline_s)
         self.journal, self.faults, self.violations = self.line.journal, self.line.faults, self.line.violations
+        self.lacks: dict[str, str] = {}  # methods that this workspace does not have, with the error that says so
+        self.scopes = ["assistant:write", "chat:write", "commands", "im:history", "usergroups:read", "users:read"]
         self.world = World(TEAM, "acme", enterprise, "U0SAYSO", "B0SAYSO", "A0SAYSO", self.line.clock)
         self.world.members["U0SAYSO"] = Member("U0SAYSO", "sayso", TEAM, is_bot=True)
         self.channel(CHANNEL, "ops")
@@ -126,6 +128,14 @@ class SlackSim:
 
     def home(self, user_id: str) -> View | None:
         return self.world.homes.get(user_id)
+
+    async def regroup(self, usergroup: str, *users: str, tell: bool = True) -> None:
+        """From now on these people are in the user group; `tell`: the app hears of it."""
+        before = set(self.world.usergroups.get(usergroup, []))
+        self.world.usergroups[usergroup] = list(users)
+        if tell:
+            event = payloads.group_changed(self.world, usergroup, sorted({*users} - before), sorted(before - {*users}))
+            await self.deliver("events_api", payloads.event_callback(self.world, event, None))
 
     async def deliver(self, kind: Kind, payload: Body, retry_num: int = 0, reason: str = "http_timeout") -> Delivery:
         """Sends one payload by the transport in use and writes down what came back."""

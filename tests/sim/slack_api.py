@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from tests.sim.faults import Kind
+from tests.sim.slack_agents import AGENT_METHODS, SCOPES
 from tests.sim.slack_check import argument_problems, block_problems, decode, fixture
 from tests.sim.slack_methods import EFFECTS, Refused, with_ids
 from tests.sim.slack_streams import STREAMS
@@ -64,7 +65,7 @@ class SlackApi:
         self.sim.journal.write("slack", "in", method, args, 200, answer.get("error", ""))
         if answer["ok"]:
             self.sim.after_call(method, answer)
-        return web.json_response(answer, headers={"x-oauth-scopes": "chat:write,commands,im:history,users:read"})
+        return web.json_response(answer, headers={"x-oauth-scopes": ",".join(self.sim.scopes)})
 
     def _answer(self, method: str, token: str, args: Body) -> Body:
         try:
@@ -89,6 +90,10 @@ class SlackApi:
             raise Refused("invalid_auth")
         if (token == self.sim.app_token) != (method == "apps.connections.open"):
             raise Refused("not_allowed_token_type")
+        if method in self.sim.lacks:
+            raise Refused(self.sim.lacks[method])
+        if SCOPES.get(method, "chat:write") not in self.sim.scopes:
+            raise Refused("missing_scope")
         refused, ignored = argument_problems(method, args)
         self.sim.violations += [Violation("slack", method, problem, args) for problem in ignored]
         if refused:
@@ -115,7 +120,7 @@ class SlackApi:
                 world.uploads[file_id] = {"name": args["filename"], "length": args["length"]}
                 return {"upload_url": f"{self.sim.base_url}/upload/{file_id}", "file_id": file_id}
             case _:
-                return (EFFECTS | STREAMS)[method](world, args)
+                return (EFFECTS | STREAMS | AGENT_METHODS)[method](world, args)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         upload = self.sim.world.uploads.get(request.match_info["id"])

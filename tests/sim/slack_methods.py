@@ -16,7 +16,6 @@ UPDATE_TEXT_CHARS = 4_000
 MARKDOWN_TEXT_CHARS = 12_000
 METADATA_CHARS = 16_000
 PAGE = 100
-SESSION_STATUSES = ("processing", "suspended", "active", "closed")
 
 
 class Refused(Exception):
@@ -82,7 +81,7 @@ def with_ids(world: World, blocks: list[Body]) -> list[Body]:
     return named
 
 
-def _channel(world: World, name: str, to_post: bool = False) -> Channel:
+def channel_of(world: World, name: str, to_post: bool = False) -> Channel:
     if name in world.members and not world.members[name].is_bot:
         return world.im(name)
     channel = world.channels.get(name)
@@ -97,7 +96,7 @@ def _channel(world: World, name: str, to_post: bool = False) -> Channel:
 
 def postable(world: World, name: str) -> Channel:
     """The channel, where the app may post; a user id stands for their DM."""
-    return _channel(world, name, to_post=True)
+    return channel_of(world, name, to_post=True)
 
 
 def _content(args: Body, most: int) -> tuple[str, list[Body]]:
@@ -122,7 +121,7 @@ def _content(args: Body, most: int) -> tuple[str, list[Body]]:
 
 
 def post_message(world: World, args: Body) -> Body:
-    channel = _channel(world, args["channel"], to_post=True)
+    channel = channel_of(world, args["channel"], to_post=True)
     text, blocks = _content(args, POST_TEXT_CHARS)
     message = Message(
         channel.id, world.ts(), world.bot_user, text, with_ids(world, blocks), args.get("thread_ts"), world.bot_id
@@ -163,7 +162,7 @@ def delete(world: World, args: Body) -> Body:
 
 
 def post_ephemeral(world: World, args: Body) -> Body:
-    channel = _channel(world, args["channel"], to_post=True)
+    channel = channel_of(world, args["channel"], to_post=True)
     if args["user"] not in channel.members:
         raise Refused("user_not_in_channel")
     text, blocks = _content(args, POST_TEXT_CHARS)
@@ -175,7 +174,7 @@ def post_ephemeral(world: World, args: Body) -> Body:
 
 def open_conversation(world: World, args: Body) -> Body:
     if args.get("channel"):
-        return {"channel": {"id": _channel(world, args["channel"]).id}}
+        return {"channel": {"id": channel_of(world, args["channel"]).id}}
     users = args["users"].split(",")
     if len(users) != 1:
         raise Refused("method_not_supported_for_channel_type")
@@ -186,7 +185,7 @@ def open_conversation(world: World, args: Body) -> Body:
 
 
 def conversation_info(world: World, args: Body) -> Body:
-    channel = _channel(world, args["channel"])
+    channel = channel_of(world, args["channel"])
     return {
         "channel": {
             "id": channel.id,
@@ -213,13 +212,13 @@ def _page(world: World, messages: list[Message], args: Body) -> Body:
 
 
 def history(world: World, args: Body) -> Body:
-    channel = _channel(world, args["channel"])
+    channel = channel_of(world, args["channel"])
     tops = [one for one in world.standing(channel.id) if one.thread_ts in (None, one.ts)]
     return _page(world, tops[::-1], args)
 
 
 def replies(world: World, args: Body) -> Body:
-    channel = _channel(world, args["channel"])
+    channel = channel_of(world, args["channel"])
     thread = [one for one in world.standing(channel.id) if args["ts"] in (one.ts, one.thread_ts)]
     if not thread:
         raise Refused("thread_not_found")
@@ -317,7 +316,7 @@ def publish_view(world: World, args: Body) -> Body:
 
 
 def add_reaction(world: World, args: Body) -> Body:
-    channel = _channel(world, args["channel"])
+    channel = channel_of(world, args["channel"])
     message = world.find(channel.id, args.get("timestamp") or "")
     if message is None or message.deleted:
         raise Refused("message_not_found")
@@ -326,26 +325,6 @@ def add_reaction(world: World, args: Body) -> Body:
         raise Refused("already_reacted")
     world.reactions.add(key)
     return {}
-
-
-def usergroup_users(world: World, args: Body) -> Body:
-    if args["usergroup"] not in world.usergroups:
-        raise Refused("no_such_subteam")
-    return {"users": list(world.usergroups[args["usergroup"]])}
-
-
-def note_status(world: World, args: Body) -> Body:
-    _channel(world, args["channel_id"])
-    if "prompts" not in args and "loading_messages" not in args and len(str(args.get("title", ""))) > 200:
-        raise Refused("invalid_arguments", ["[ERROR] must be less than 201 characters [json-pointer:/title]"])
-    world.statuses.append(dict(args))
-    return {}
-
-
-def session_status(world: World, args: Body) -> Body:
-    if args["status"] not in SESSION_STATUSES:
-        raise Refused("invalid_arguments", [f"[ERROR] status must be one of {', '.join(SESSION_STATUSES)}"])
-    return note_status(world, args)
 
 
 def complete_upload(world: World, args: Body) -> Body:
@@ -357,7 +336,7 @@ def complete_upload(world: World, args: Body) -> Body:
         upload["title"] = given.get("title", upload["name"])
         files.append({"id": given["id"], "title": upload["title"], "name": upload["name"]})
     if args.get("channel_id"):
-        channel = _channel(world, args["channel_id"], to_post=True)
+        channel = channel_of(world, args["channel_id"], to_post=True)
         message = Message(channel.id, world.ts(), world.bot_user, args.get("initial_comment") or "")
         message.thread_ts, message.bot_id, message.extra = args.get("thread_ts"), world.bot_id, {"files": files}
         world.posted.append(message)
@@ -365,10 +344,6 @@ def complete_upload(world: World, args: Body) -> Body:
 
 
 EFFECTS: dict[str, Callable[[World, Body], dict[str, Any]]] = {
-    "agents.sessions.setStatus": session_status,
-    "assistant.threads.setStatus": note_status,
-    "assistant.threads.setSuggestedPrompts": note_status,
-    "assistant.threads.setTitle": note_status,
     "chat.delete": delete,
     "chat.postEphemeral": post_ephemeral,
     "chat.postMessage": post_message,
@@ -379,7 +354,6 @@ EFFECTS: dict[str, Callable[[World, Body], dict[str, Any]]] = {
     "conversations.replies": replies,
     "files.completeUploadExternal": complete_upload,
     "reactions.add": add_reaction,
-    "usergroups.users.list": usergroup_users,
     "users.info": user_info,
     "views.open": open_view,
     "views.publish": publish_view,

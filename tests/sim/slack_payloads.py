@@ -243,6 +243,51 @@ def _checked_press(body: Body) -> Body:
     return body
 
 
+def shortcut(world: World, member: Member, team: str, message: Message, callback_id: str, response_url: str) -> Body:
+    """A shortcut on a message, as message_action."""
+    channel = world.channels[message.channel]
+    body: Body = {
+        "type": "message_action",
+        **_interaction(world, member, team),
+        "callback_id": callback_id,
+        "action_ts": world.ts(),
+        "message_ts": message.ts,
+        "message": wire(world, message),
+        "channel": {"id": channel.id, "name": channel.name},
+        "response_url": response_url,
+    }
+    if body["enterprise"] is None:
+        del body["enterprise"]
+    return checked("message_shortcut", body)
+
+
+def session_stopped(world: World, member: Member, channel: Channel, thread_ts: str) -> Body:
+    """Slack's own Stop button; the published types have no schema of it. https://docs.slack.dev/reference/events/agent_session_stopped"""
+    return {
+        "type": "agent_session_stopped",
+        "channel": channel.id,
+        "thread_ts": thread_ts,
+        "user": member.id,
+        "streaming_message_ts": [],
+        "event_ts": world.ts(),
+    }
+
+
+def group_changed(world: World, usergroup: str, added: list[str], removed: list[str]) -> Body:
+    """https://docs.slack.dev/reference/events/subteam_members_changed"""
+    return {
+        "type": "subteam_members_changed",
+        "subteam_id": usergroup,
+        "team_id": world.team,
+        "date_previous_update": int(world.clock.time()) - 60,
+        "date_update": int(world.clock.time()),
+        "added_users": added,
+        "added_users_count": str(len(added)),
+        "removed_users": removed,
+        "removed_users_count": str(len(removed)),
+    }
+
+
 def submitted(world: World, member: Member, team: str, view: View, values: dict[str, dict[str, Any]]) -> Body:
     body: Body = {
         "type": "view_submission",

@@ -179,6 +179,23 @@ class Person:
             problems = view_problems(answer.get("view"))
         self.sim.violations += [Violation("slack", "view_submission", one, answer) for one in problems]
 
+    async def shortcut(self, message: Message | str, callback_id: str, *, from_team: str | None = None) -> Delivery:
+        """Chooses a shortcut of the app from a message's menu."""
+        chosen = self._find(message, None) if isinstance(message, str) else message
+        url = self._response_url(chosen.channel, chosen.ts)
+        team = from_team or self.member.team
+        payload = payloads.shortcut(self.sim.world, self.member, team, chosen, callback_id, url)
+        return await self.sim.deliver("interactive", payload)
+
+    async def stop(self, thread_ts: str, channel: str | None = None, *, from_team: str | None = None) -> Delivery:
+        """Slack's own Stop button, which is there while a session is processing."""
+        place = self._channel(channel)
+        shown = self.sim.world.sessions.get((place.id, thread_ts), {}).get("status")
+        assert shown == "processing", f"there is no Stop: the session is {shown}"
+        return await self._event(
+            payloads.session_stopped(self.sim.world, self.member, place, thread_ts), place, from_team
+        )
+
     async def close(self, view: View) -> Delivery | None:
         """Dismisses a modal; the app hears of it only when the view asked for that."""
         self.sim.world.views.pop(view.id, None)

@@ -130,6 +130,8 @@ class World:
     reactions: set[tuple[str, str, str]] = field(default_factory=set)
     usergroups: dict[str, list[str]] = field(default_factory=dict)
     statuses: list[Body] = field(default_factory=list)
+    sessions: dict[tuple[str, str], Body] = field(default_factory=dict)
+    hears_stops: bool = True
     uploads: dict[str, Body] = field(default_factory=dict)
     trigger_life_s: float = TRIGGER_LIFE_S
     stream_life_s: float = STREAM_LIFE_S

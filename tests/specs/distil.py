@@ -23,6 +23,7 @@ METHODS = [
     "auth.test",
     "chat.appendStream",
     "chat.delete",
+    "chat.getPermalink",
     "chat.postEphemeral",
     "chat.postMessage",
     "chat.startStream",
@@ -43,6 +44,7 @@ METHODS = [
 ]
 # What only the Python SDK's signatures tell.
 OWN_METHODS = {
+    "blocks.validate": {"required": [], "boolean": [], "string": [], "object": ["blocks", "message", "view"]},
     "usergroups.users.list": {"required": ["usergroup"], "boolean": ["include_disabled"], "string": ["team_id"]},
     "agents.sessions.setStatus": {
         "required": ["channel_id", "status"],
@@ -50,7 +52,10 @@ OWN_METHODS = {
         "string": ["thread_ts", "title", "initiator_user_id", "icon_emoji", "icon_url", "username"],
     },
 }
-INBOUND = "app_home_opened app_mention block_actions message slash_command thread_broadcast view_submission view_closed"
+INBOUND = (
+    "app_home_opened app_mention block_actions message message_shortcut slash_command thread_broadcast"
+    " view_submission view_closed"
+)
 ANY_OBJECT = {"type": "object"}
 # An inbound payload repeats what the app sent, which is checked when it is sent.
 OPAQUE = ("Block", "KnownBlock", "MessageAttachment", "View", "BotProfile", "FunctionInputs", "UploadedFile")
@@ -87,8 +92,9 @@ def requests(original: dict[str, Any]) -> dict[str, Any]:
         methods[method] = {"args": args, "required": sorted(map(list, least))}
     for method, own in OWN_METHODS.items():
         strings = {name: ["string"] for name in [*own["required"], *own["string"]]}
+        objects = {name: ["array", "object"] for name in own.get("object", [])}
         methods[method] = {
-            "args": strings | {name: ["boolean"] for name in own["boolean"]},
+            "args": strings | objects | {name: ["boolean"] for name in own["boolean"]},
             "required": [own["required"]],
         }
     return {"$comment": LICENCE, "methods": methods}

@@ -1,0 +1,171 @@
+"""Agent sessions: prompts in an empty conversation, a thread that shows its task at work, and Slack's own Stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.slack.sessions import CALLS_A_MINUTE, prompts, session_status
+from core.db import Pool
+from core.organisation import parse
+from tests.sim.faults import status
+from tests.slack_house import SlackHouse, open_slack_house
+
+DELETE = "do files.delete paths=old.log"
+ORGANISATION = parse("""
+runbooks:
+  tidy: {say: Tidy the workspace, steps: [{id: a, skill: files.list}]}
+  ask: {say: Needs a name, inputs: {name: {}}, steps: [{id: a, skill: files.list}]}
+""")
+
+
+@pytest.fixture
+async def slack(db: Pool, tmp_path: Path) -> AsyncIterator[SlackHouse]:
+    async with open_slack_house(db, tmp_path, "http", organisation=ORGANISATION) as opened:
+        await opened.adapter.sessions.look()
+        yield opened
+
+
+def shown(slack: SlackHouse) -> list[tuple[str, str]]:
+    return [(one["status"], one["title"]) for one in slack.sim.world.sessions.values()]
+
+
+def calls(slack: SlackHouse) -> int:
+    return len(slack.sim.journal.of("slack", "agents.sessions.setStatus", "in"))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "wanted"),
+    [
+        (("succeeded", "running"), "processing"),
+        (("queued",), "processing"),
+        (("cancelling", "waiting"), "processing"),
+        (("waiting", "failed"), "suspended"),
+        (("paused",), "suspended"),
+        (("succeeded", "cancelled", "failed", "abandoned"), "active"),
+    ],
+)
+def test_a_thread_shows_whether_somebody_works_waits_or_rests(statuses: tuple[str, ...], wanted: str) -> None:
+    assert session_status(statuses) == wanted
+
+
+def test_prompts_are_at_most_four_and_end_with_help() -> None:
+    made = prompts([(f"book{n}", "") for n in range(9)], 2, 1)
+    assert [one["message"] for one in made] == ["approvals", "tasks", "run book0", "help"]
+    assert made[0]["title"] == "What waits for me? (2)"
+
+
+async def test_a_session_follows_its_task_in_a_direct_message(slack: SlackHouse) -> None:
+    said = await slack.ann.say(DELETE)
+    await slack.adapter.sessions.look()
+    assert slack.sim.world.sessions == {(slack.ann.im, said.ts): {"status": "processing", "title": DELETE}}
+    assert slack.sim.world.statuses[-1]["initiator_user_id"] == "U01ALICE"
+    await slack.ask()
+    await slack.adapter.sessions.look()
+    assert shown(slack) == [("suspended", DELETE)]
+    await slack.ann.say("stop", thread_ts=said.ts)
+    await slack.adapter.sessions.look()
+    assert shown(slack) == [("active", DELETE)]
+    before = calls(slack)
+    await slack.adapter.sessions.look()
+    assert calls(slack) == before, "what Slack shows already is not sent again"
+
+
+async def test_a_conversation_answers_in_the_thread_of_what_was_said(slack: SlackHouse) -> None:
+    first = await slack.ann.say("help")
+    await slack.deliver()
+    [answer] = [one for one in slack.ann.messages() if one.bot_id]
+    assert answer.thread_ts == first.ts
+
+
+async def test_the_native_stop_cancels_the_task_of_the_thread(slack: SlackHouse) -> None:
+    first = await slack.ann.mention(DELETE, "C0OPS")
+    other = await slack.ann.mention("do files.list", "C0OPS")
+    await slack.adapter.sessions.look()
+    stopped = await slack.ann.stop(first.ts, "C0OPS")
+    assert stopped.acked
+    await slack.told(slack.ann, "is cancelled")
+    found = await slack.db.fetch(
+        "select t.status, c.thread from tasks t join conversations c on c.id = t.conversation_id"
+    )
+    assert {r["thread"]: r["status"] for r in found} == {first.ts: "cancelled", other.ts: "running"}
+    await slack.adapter.sessions.look()
+    assert slack.sim.world.sessions["C0OPS", first.ts]["status"] == "active"
+    assert (await slack.sim.redeliver(stopped)).acked, "delivered twice, it is done once"
+
+
+@pytest.mark.parametrize("who", ["eve", "elsewhere", "stranger"])
+async def test_the_native_stop_has_the_rights_of_who_presses_it(slack: SlackHouse, who: str) -> None:
+    first = await slack.ann.mention(DELETE, "C0OPS")
+    await slack.adapter.sessions.look()
+    presser = {"eve": slack.eve, "elsewhere": slack.ann, "stranger": slack.sim.user("U09MAL", "mallory")}[who]
+    assert (await presser.stop(first.ts, "C0OPS", from_team="T0OTHER" if who == "elsewhere" else None)).acked
+    assert await slack.db.fetchval("select status from tasks") == "running"
+
+
+@pytest.mark.parametrize("lack", ["scope", "method"])
+async def test_a_workspace_without_sessions_is_asked_once(
+    slack: SlackHouse, lack: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if lack == "scope":
+        slack.sim.scopes.remove("assistant:write")
+    else:
+        slack.sim.lacks["agents.sessions.setStatus"] = "not_allowed"
+    for _ in range(3):
+        await slack.ann.say(DELETE)
+        await slack.adapter.sessions.look()
+    assert calls(slack) == 1
+    assert caplog.text.count("goes without it") == 1
+    if lack == "scope":
+        for _ in range(2):
+            await slack.ann.open_home("messages")
+        await slack.until(lambda: "setSuggestedPrompts" in caplog.text)
+        assert len(slack.sim.journal.of("slack", "assistant.threads.setSuggestedPrompts", "in")) == 1
+    assert await slack.count("tasks") == 3
+
+
+async def test_a_rate_limit_is_waited_out_and_the_state_comes_after(slack: SlackHouse) -> None:
+    slack.sim.faults.add("agents.sessions.setStatus", 1, status(429, 1))
+    await slack.ann.say(DELETE)
+    await slack.adapter.sessions.look()
+    assert shown(slack) == [("processing", DELETE)]
+    assert slack.sim.faults.unmet() == []
+
+
+async def test_what_is_over_the_rate_comes_in_a_later_round(slack: SlackHouse) -> None:
+    slack.adapter.sessions._called.extend([float("inf")] * CALLS_A_MINUTE)
+    await slack.ann.say(DELETE)
+    await slack.adapter.sessions.look()
+    assert calls(slack) == 0
+    slack.adapter.sessions._called.clear()
+    await slack.adapter.sessions.look()
+    assert shown(slack) == [("processing", DELETE)]
+
+
+async def test_an_app_that_hears_no_stop_is_told_to_subscribe(
+    slack: SlackHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    slack.sim.world.hears_stops = False
+    for _ in range(2):
+        await slack.ann.say(DELETE)
+        await slack.adapter.sessions.look()
+    assert caplog.text.count("subscribe to agent_session_stopped") == 1
+
+
+async def test_an_empty_conversation_gets_prompts_of_what_there_is(slack: SlackHouse) -> None:
+    await slack.ann.say(DELETE)
+    await slack.ask()
+    assert (await slack.ann.open_home("messages")).acked
+    await slack.until(lambda: [one for one in slack.sim.world.statuses if "prompts" in one])
+    [given] = [one for one in slack.sim.world.statuses if "prompts" in one]
+    assert [one["message"] for one in given["prompts"]] == ["approvals", "tasks", "run tidy", "help"]
+    assert given["channel_id"] == slack.ann.im and "thread_ts" not in given
+
+
+async def test_a_stranger_gets_no_prompts(slack: SlackHouse) -> None:
+    assert (await slack.sim.user("U09MAL", "mallory").open_home("messages")).acked
+    await slack.ann.open_home("messages")
+    await slack.until(lambda: [one for one in slack.sim.world.statuses if "prompts" in one])
+    assert [one["channel_id"] for one in slack.sim.world.statuses] == [slack.ann.im]
