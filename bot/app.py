@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from bot.web import api, forms, grants, health, hooks, metrics, pages, past, policy, steering, stream
+from bot.web import api, digest, forms, grants, health, hooks, metrics, pages, past, policy, steering, stream
 from bot.web.auth import Forged, SignedOut
 from bot.web.limits import Limits
 from bot.web.metrics import Figures
@@ -50,6 +50,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
         past.router,
         steering.router,
         api.router,
+        digest.router,
         grants.router,
         hooks.router,
         health.router,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, linking, plans, provenance, spoken, steering, texting
+from core import branching, cards, commands, config, linking, plans, provenance, returning, spoken, steering, texting
 from core.db import Connection
 from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
@@ -47,6 +47,8 @@ async def answer(
     manifests = await skills.manifests(tx)
     command = commands.parse(text, manifests, deps.organisation.runbooks)
     turn = _Turn(tx, deps, person, inbound, conversation, manifests)
+    if not isinstance(command, commands.Digest):
+        await returning.welcome(tx, deps, person, inbound, conversation)
     match command:
         case commands.Do() | commands.Run():
             return await turn.begin(text, command, filled_in, "never")
@@ -56,6 +58,8 @@ async def answer(
             return await turn.on_task(verb, task)
         case commands.Follow(task):
             return await turn.follow(task)
+        case commands.Digest(within_s):
+            return await turn.say(await returning.digest(tx, deps, person, inbound, conversation, within_s))
         case commands.Fork(task, step, words):
             return await turn.fork(task, step, words)
         case commands.RollBack(task, version):

@@ -96,3 +96,9 @@ begin
     return null;
 end $$;
 create trigger show_to_followers after insert on approvals for each row execute function show_to_followers();
+
+-- ---------------------------------------------------------------- what happened meanwhile
+
+-- When a person was last seen is when they last wrote: no write of its own.
+create index inbound_principal on inbound (principal_id, id);
+create index approvals_decided on approvals (decided_at) where decided_at is not null;

@@ -10,6 +10,7 @@ from core.cards.approval import approval_card, exact_text
 from core.cards.branches import forked_text, rolled_back_text
 from core.cards.card import YES, Button, Card, StepLine, Tone, labelled
 from core.cards.damaged import UNSHOWABLE, damaged_card
+from core.cards.missed import missed_text, nothing_missed
 from core.cards.replies import (
     ARCHIVED,
     NOT_YOURS,
@@ -52,7 +53,9 @@ __all__ = [
     "grants_text",
     "help_text",
     "labelled",
+    "missed_text",
     "notes_text",
+    "nothing_missed",
     "pairing_text",
     "press_answer",
     "prioritised_text",

@@ -24,6 +24,7 @@ def help_text(manifests: Iterable[SkillManifest], runbooks: Mapping[str, str], *
         "run <runbook> name=value: run a runbook",
         "plan first: <any of these, or plain words>: approve the whole plan before any of it runs",
         "tasks, status [number], why [number]: what is going on, and why",
+        "digest [2d]: what happened while you were away",
         "stop, pause, resume, retry, undo [number]: a hand on a task",
         "follow <number>: show a task here too, with its cards and its answer",
         "fork <task> <step> name=value: go on from a step in a task of your own; rollback <task> <version>: put a plan back",

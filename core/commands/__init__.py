@@ -3,10 +3,11 @@
 Pure: a text goes in, one frozen command comes out, and an error is a command too (`Wrong`, with the fix).
 """
 
-from core.commands.reading import (
+from core.commands.command import (
     TASK_VERBS,
     Away,
     Command,
+    Digest,
     Do,
     Follow,
     Fork,
@@ -28,8 +29,8 @@ from core.commands.reading import (
     Steer,
     TaskVerb,
     Wrong,
-    parse,
 )
+from core.commands.reading import parse
 from core.commands.values import read_changes, read_given, usage
 from core.commands.words import Word, split
 
@@ -37,6 +38,7 @@ __all__ = [
     "TASK_VERBS",
     "Away",
     "Command",
+    "Digest",
     "Do",
     "Follow",
     "Fork",

@@ -8,12 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
+from core import config, durations
+from core.commands.command import (
+    LEVELS,
+    TASK_VERBS,
+    Away,
+    Command,
+    Digest,
+    Do,
+    Follow,
+    Fork,
+    LinkTelegram,
+    OnCard,
+    OnTask,
+    Pair,
+    PlainText,
+    PlanFirst,
+    Prioritise,
+    Recall,
+    Remember,
+    Revoke,
+    RollBack,
+    Run,
+    Show,
+    Sms,
+    Steer,
+    Wrong,
+)
 from core.commands.values import nearest, read_arguments, usage
-from core.commands.words import Word, split
+from core.commands.words import split
 from core.models import SkillManifest
 
 _SKILL = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
@@ -26,6 +52,7 @@ _FORK = re.compile(
 _BACK = re.compile(
     r"(?:task\s+)?#?(\d{1,18})\s+(?:to\s+)?(?:version\s+)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII | re.IGNORECASE
 )
+_MISSED = re.compile(r"/?(digest|what\s+did\s+i\s+miss|what\s+have\s+i\s+missed)\s*[!.?]*", re.ASCII | re.IGNORECASE)
 FORK_USAGE = "Say: fork <task> <step> name=value, e.g. fork 12 3 paths=b.log"
 
 _CARD = re.compile(r"(?:task\s+)?#?(\d{1,18})(?:\.(\d{1,6}))?\s+(\S.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
@@ -33,174 +60,7 @@ _PLAN_FIRST = re.compile(r"first\s*[:,](.*)", re.IGNORECASE | re.DOTALL)
 _GRANT = re.compile(r"[0-9a-f-]{4,36}", re.ASCII | re.IGNORECASE)
 _PERSON = re.compile(r"[\w.@-]{1,80}")
 _AWAY = re.compile(r"until\s+(\d{4}-\d\d-\d\d)\s+to\s+([\w.@-]{1,80})", re.ASCII | re.IGNORECASE)
-
-TaskVerb = Literal["status", "stop", "pause", "resume", "retry", "why", "undo"]
-Level = Literal["urgent", "high", "normal", "low"]
-LEVELS: tuple[Level, ...] = ("urgent", "high", "normal", "low")
 _TO_TASK = re.compile(r"(?:task\s+)?#?(\d{1,18})\s*[:,]?\s+(\S.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
-TASK_VERBS: tuple[TaskVerb, ...] = ("status", "stop", "pause", "resume", "retry", "why", "undo")
-
-
-@dataclass(frozen=True, slots=True)
-class Do:
-    skill: str
-    args: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    runbook: str
-    inputs: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PlanFirst:
-    """What is asked for, with its whole plan approved before any of it runs."""
-
-    asked: Do | Run | PlainText
-
-
-@dataclass(frozen=True, slots=True)
-class OnTask:
-    verb: TaskVerb
-    task: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """`words` are what changes; how they are read depends on the step's skill."""
-
-    task: int
-    step: int
-    words: tuple[Word, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """`version` is `3`, or `3.2` for a moment in it."""
-
-    task: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Steer:
-    """`now`: the turn that runs is interrupted."""
-
-    task: int
-    text: str
-    now: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Prioritise:
-    task: int
-    level: Level
-
-
-@dataclass(frozen=True, slots=True)
-class Follow:
-    """Show the task here too."""
-
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Show:
-    what: Literal["tasks", "approvals", "grants", "help"]
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An owner lets a stranger in: as somebody known, or as a new person with these roles."""
-
-    code: str
-    person: str | None
-    roles: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkTelegram:
-    """The speaker wants to bring their Telegram account."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sms:
-    """The speaker's own phone: `given` is its number to be linked, or the code that came to it."""
-
-    what: Literal["link", "confirm", "show"]
-    given: str
-
-
-@dataclass(frozen=True, slots=True)
-class OnCard:
-    """An answer to the card of a task (and step) that needs words: `edit 12 to=bob@acme.example`, `ask 12.3 why him?`."""
-
-    verb: Literal["edit", "ask", "delegate"]
-    task: int
-    step: int | None
-    rest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Revoke:
-    """End a standing permission: its number, or the beginning of it."""
-
-    grant: str
-
-
-@dataclass(frozen=True, slots=True)
-class Away:
-    """Out of office through this day; `to` decides meanwhile. `until` None: back again."""
-
-    until: date | None
-    to: str
-
-
-@dataclass(frozen=True, slots=True)
-class PlainText:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """A command with a mistake; `say` names the fix."""
-
-    say: str
-
-
-Command = (
-    Do
-    | Run
-    | PlanFirst
-    | OnTask
-    | OnCard
-    | Revoke
-    | Away
-    | Steer
-    | Prioritise
-    | Fork
-    | RollBack
-    | Follow
-    | Show
-    | Remember
-    | Recall
-    | Pair
-    | LinkTelegram
-    | Sms
-    | PlainText
-    | Wrong
-)
 
 
 def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[str]) -> Command:
@@ -242,6 +102,10 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
             return _away(text, rest)
         case "back" if not rest:
             return Away(None, "")
+        case "digest" if rest:
+            return _digest(text, rest)
+    if _MISSED.fullmatch(text):
+        return Digest(None)
     return _short(word, rest) or PlainText(text)
 
 
@@ -379,6 +243,17 @@ def _away(text: str, rest: str) -> Command:
         return Away(date.fromisoformat(match.group(1)), match.group(2))
     except ValueError:
         return Wrong("Until when? Say: away until 2026-12-01 to bob")
+
+
+def _digest(text: str, rest: str) -> Command:
+    """`digest 2d`."""
+    try:
+        within_s = int(durations.seconds(rest.strip().rstrip("!.?")))
+    except ValueError:
+        return PlainText(text)
+    if not 0 < within_s <= config.DIGEST_MOST_S:
+        return Wrong(f"A digest goes back {config.DIGEST_MOST_S // 86400} days at most. Say: digest 2d")
+    return Digest(within_s)
 
 
 def _sentence(error: ValueError) -> str:

@@ -284,6 +284,9 @@ class AuditPart(Part):
 class Organisation(Part):
     organisation: str = "Sayso"
     timezone: Zone = "UTC"
+    digest_after: Duration = (
+        config.DIGEST_AFTER_S
+    )  # how long somebody is silent before they are told what they missed; 0: never
     quiet_hours: QuietHours | None = None
     sms_max_risk: Literal["low", "medium", "high"] = "high"
     people: dict[Name, Person] = {}
