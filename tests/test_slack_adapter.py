@@ -13,7 +13,7 @@ from core.db import Pool
 from core.deps import Deps
 from core.models import Decided, Duplicate, Inbound, Press, Received
 from core.store.people import Principal
-from tests.sim.faults import delay
+from tests.sim.faults import delay, status
 from tests.slack_house import Mode, SlackHouse, open_slack_house
 
 DELETE = "do files.delete paths=old.log"
@@ -196,6 +196,14 @@ async def test_a_form_closed_before_it_is_filled_in_is_no_error(slack: SlackHous
     await slack.until(lambda: any(one.note == "not_found" for one in slack.sim.journal.of("slack", "views.update")))
     assert slack.sim.ephemeral("U01ALICE") == []
     assert await status_of(slack, approval) == "pending"
+
+
+async def test_a_form_that_slack_does_not_fill_in_says_so(slack: SlackHouse) -> None:
+    await slack.ann.mention(DELETE, "C0OPS")
+    _, card = await slack.ask()
+    slack.sim.faults.add("views.update", 1, status(429, 1))
+    await slack.ann.press(card, "Edit…")
+    await slack.until(lambda: [one for one in slack.ann.views() if "could not be loaded" in str(one.body)])
 
 
 async def test_a_card_is_looked_at_handed_on_and_asked_about(slack: SlackHouse) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -182,3 +184,38 @@ async def test_a_slack_without_the_newest_blocks_gets_the_simple_card_and_is_not
         await sender.edit(OPS, "1.1", card)
     assert [newest in kinds for kinds in taken] == [True, False, False]
     assert all("header" in kinds for kinds in taken)
+
+
+async def test_a_card_that_is_too_large_for_slack_arrives_smaller_and_without_its_yes() -> None:
+    """Slack does not publish from what size on it refuses blocks."""
+    await _arrives(approval(exact="x" * 7000), most=4000, error="msg_blocks_too_long", forms=3)
+
+
+async def test_a_card_of_which_slack_takes_no_block_arrives_as_a_line_and_an_address() -> None:
+    text, blocks = await _arrives(approval(), most=0, error="invalid_blocks", forms=4)
+    assert blocks == []
+    assert text == f"Delete old.log from the workspace (waiting for a decision)\nhttp://127.0.0.1:8080{approval().path}"
+
+
+async def test_words_that_are_too_large_for_slack_are_cut_and_say_so() -> None:
+    _, blocks = await _arrives("y" * 6000, most=3000, error="msg_too_long", forms=2)
+    assert "more characters" in str(blocks)
+
+
+async def _arrives(content: Card | str, *, most: int, error: str, forms: int) -> tuple[str, list[Any]]:
+    """A Slack that takes at most so many characters of blocks; what arrives there in the end, after so many tries."""
+    tried: list[dict[str, Any]] = []
+
+    async def post(request: web.Request) -> web.Response:
+        tried.append(await request.json())
+        fits = not tried[-1]["blocks"] or len(json.dumps(tried[-1]["blocks"])) <= most
+        return web.json_response({"ok": True, "ts": "1.1"} if fits else {"ok": False, "error": error})
+
+    app = web.Application()
+    app.add_routes([web.post("/api/chat.postMessage", post)])
+    async with TestServer(app) as server:
+        given = {"slack_bot_token": "x", "slack_api_url": str(server.make_url("/api/"))}
+        assert await SlackSender(Settings.model_validate(given)).post(OPS, content, 1) == "1.1"
+    assert len(tried) == forms
+    assert not any(name in str(tried[-1]["blocks"]) for name in ("sayso:approve", "sayso:grant"))
+    return tried[-1]["text"], tried[-1]["blocks"]

@@ -20,7 +20,7 @@ from bot.slack import words
 from bot.slack.sender import SlackSender
 from bot.slack.translate import ReasonWanted, Reply
 from bot.slack.views import edit_view, loading_view, reason_view, said_view, words_view
-from core import config, deciding, editing
+from core import deciding, editing
 from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.models import Channel, Identity
@@ -29,6 +29,7 @@ from core.store import approvals, people
 log = logging.getLogger(__name__)
 
 UNANSWERED: Final = (SlackApiError, SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
+FILL_S: Final = 10.0
 
 
 class Forms:
@@ -45,21 +46,29 @@ class Forms:
             return
         if wanted.verb != "edit":
             return
-        view = (opened.get("view") or {}).get("id")
+        view = str((opened.get("view") or {}).get("id") or "")
+        failed = said_view(wanted.approval_id, wanted.reply, "edit", words.FORM_FAILED)
         try:
-            async with asyncio.timeout(config.SEND_TIMEOUT_S):
-                await self._sender.again.views_update(view_id=view, view=await self._edit(wanted))
+            async with asyncio.timeout(FILL_S):
+                filled = await self._edit(wanted)
+        except (*DATABASE_AWAY, TimeoutError) as error:
+            log.warning("a form could not be filled in: %s", type(error).__name__)
+            filled = failed
+        if not await self._fill(view, filled):
+            await self._fill(view, failed)
+
+    async def _fill(self, view: str, filled: dict[str, Any]) -> bool:
+        """Whether that stands in the open view now, or nobody waits for it any more."""
+        try:
+            await self._sender.again.views_update(view_id=view, view=filled)
         except UNANSWERED as error:
-            # Closed again in the meantime, most likely; nothing is lost by that.
             log.info("Slack did not fill in a form: %s", _why(error))
+            return _why(error) == "not_found"  # closed again in the meantime
+        return True
 
     async def _edit(self, wanted: ReasonWanted) -> dict[str, Any]:
-        """The form of the arguments, or what stands in its place."""
-        try:
-            fields = await self._fields(wanted)
-        except DATABASE_AWAY:
-            return said_view(wanted.approval_id, wanted.reply, "edit", words.FORM_FAILED)
-        view = edit_view(wanted.approval_id, fields, wanted.reply)
+        """The form of the arguments, or why there is none."""
+        view = edit_view(wanted.approval_id, await self._fields(wanted), wanted.reply)
         return view or said_view(wanted.approval_id, wanted.reply, "edit", words.EDIT_ELSEWHERE)
 
     async def _fields(self, wanted: ReasonWanted) -> tuple[editing.Field, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -24,7 +24,7 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sending import MaybeSent, NotSent
-from bot.slack.blocks import Message, card_message, words_message
+from bot.slack.blocks import BLOCKS_CHARS, WORDS_CHARS, bare_message, card_message, words_message
 from bot.slack.drafts import Recipient, SlackDrafts
 from core.cards import Card
 from core.models import Channel
@@ -46,6 +46,12 @@ EVENT_TYPE: Final = "sayso_message"
 
 # Slack's own words for these: some of it may have succeeded.
 _PERHAPS: Final = frozenset({"fatal_error", "internal_error"})
+# From all that Slack has down to a line and an address: a card that is not shown at all could not be answered.
+Form = Literal["rich", "simple", "small", "bare"]
+FORMS_OF_CARDS: Final[tuple[Form, ...]] = ("rich", "simple", "small", "bare")
+FORMS_OF_WORDS: Final[tuple[Form, ...]] = ("rich", "small")
+
+_TOO_LONG: Final = frozenset({"msg_blocks_too_long", "msg_too_long"})
 _BLOCKS_REFUSED: Final = frozenset({"invalid_blocks", "invalid_blocks_format"})
 _LATER: Final = frozenset(
     {"ratelimited", "rate_limited", "service_unavailable", "team_added_to_org", "request_timeout"}
@@ -171,23 +177,32 @@ class SlackSender:
         return None
 
     async def _shown(self, content: Card | str, call: Any, args: dict[str, Any]) -> Any:
-        """With the plainest blocks when Slack does not take the newest; for a while it is then not asked again."""
+        """In the richest form that Slack takes; one whose blocks it refuses is not tried again for a while."""
         subject = content.subject if isinstance(content, Card) else "words"
-        simple = time.monotonic() < self._simple_until.get(subject, 0.0)
-        try:
-            return await self.called(call, **args, **_fields(self._message(content, simple=simple)))
-        except NotSent as error:
-            if simple or subject == "words" or error.why.partition(":")[0] not in _BLOCKS_REFUSED:
-                raise
-        answer = await self.called(call, **args, **_fields(self._message(content, simple=True)))
-        log.warning("Slack refuses the newest blocks of a card; cards go in the simple form for %d s", SIMPLE_S)
-        self._simple_until[subject] = time.monotonic() + SIMPLE_S
-        return answer
+        forms = FORMS_OF_CARDS if isinstance(content, Card) else FORMS_OF_WORDS
+        if time.monotonic() < self._simple_until.get(subject, 0.0):
+            forms = forms[1:]
+        for form in forms[:-1]:
+            try:
+                return await self.called(call, **args, **self._fields(content, form))
+            except NotSent as error:
+                code = error.why.partition(":")[0]
+                if code not in _BLOCKS_REFUSED | _TOO_LONG:
+                    raise
+                log.warning("Slack refuses the %s form of a message: %s", form, code)
+                if form == "rich" and code in _BLOCKS_REFUSED:
+                    self._simple_until[subject] = time.monotonic() + SIMPLE_S
+        return await self.called(call, **args, **self._fields(content, forms[-1]))
 
-    def _message(self, content: Card | str, *, simple: bool) -> Message:
+    def _fields(self, content: Card | str, form: Form) -> dict[str, Any]:
         if isinstance(content, str):
-            return words_message(content, self._base_url)
-        return card_message(content, self._base_url, has_links=self._has_links, simple=simple)
+            message = words_message(content, self._base_url, most=WORDS_CHARS if form == "rich" else WORDS_CHARS // 4)
+        elif form == "bare":
+            message = bare_message(content, self._base_url)
+        else:
+            room = BLOCKS_CHARS // 4 if form == "small" else BLOCKS_CHARS
+            message = card_message(content, self._base_url, has_links=self._has_links, simple=form != "rich", room=room)
+        return {"text": message.text, "blocks": message.blocks}
 
     async def channel_of(self, conversation: Conversation) -> str:
         """The channel's id; for a person the id of our direct conversation with them."""
@@ -231,10 +246,6 @@ def _retry_after_s(headers: Any) -> float:
     """Slack gives whole seconds. https://docs.slack.dev/apis/web-api/rate-limits"""
     given = next((v for k, v in dict(headers or {}).items() if str(k).lower() == "retry-after"), "")
     return float(given) if str(given).isdigit() else RATE_LIMIT_S
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    return {"text": message.text, "blocks": message.blocks}
 
 
 def _metadata(mark: str) -> dict[str, Any]:

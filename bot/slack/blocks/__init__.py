@@ -29,7 +29,7 @@ ANSWER_CHARS: Final = 3000
 WORDS_CHARS: Final = 7000
 SHARES: Final = (1, 2, 4, 12)
 
-__all__ = ["BLOCKS_CHARS", "Block", "Message", "card_message", "words_message"]
+__all__ = ["BLOCKS_CHARS", "WORDS_CHARS", "Block", "Message", "bare_message", "card_message", "words_message"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +40,43 @@ class Message:
     blocks: list[Block]
 
 
-def card_message(card: Card, base_url: str, *, has_links: bool, simple: bool = False) -> Message:
+def card_message(
+    card: Card, base_url: str, *, has_links: bool, simple: bool = False, room: int = BLOCKS_CHARS
+) -> Message:
     """The card; without its yes where Slack can't show all of it.
 
-    `has_links`: people can reach `base_url`. `simple` leaves out the newest kinds of block, for a Slack that refuses them.
+    `has_links`: people can reach `base_url`. `simple` leaves out the newest kinds of block, for a Slack that refuses them;
+    `room` is how many characters of JSON its blocks may be.
     """
     url = f"{base_url}{card.path}"
     link = url if has_links and len(url) <= BUTTON_URL_CHARS else ""
     summary = inert(clipped(card.summary, SUMMARY_CHARS))
     drawn = approval_blocks if card.subject == "approval" else run_blocks
     blocks = [*drawn(card, link, simple=simple)]
-    if _fit(blocks):
+    if _fit(blocks, room):
         return Message(summary, blocks)
     if card.more:  # what everybody needs before what few do
-        return card_message(card.model_copy(update={"more": ()}), base_url, has_links=has_links, simple=simple)
+        return card_message(
+            card.model_copy(update={"more": ()}), base_url, has_links=has_links, simple=simple, room=room
+        )
     without_yes = card.without_yes(url) if card.subject == "approval" else card
     for share in SHARES:
         blocks = [*drawn(_shortened(without_yes, url, share), link, simple=simple)]
-        if _fit(blocks):
+        if _fit(blocks, room):
             break
     return Message(summary, blocks)
 
 
-def words_message(words: str, base_url: str) -> Message:
+def bare_message(card: Card, base_url: str) -> Message:
+    """What is left where Slack takes no blocks of a card at all: what it is about, and where to read and decide it."""
+    return Message(inert(f"{clipped(card.summary, SUMMARY_CHARS)}\n{base_url}{card.path}"), [])
+
+
+def words_message(words: str, base_url: str, *, most: int = WORDS_CHARS) -> Message:
     """Plain words, whole or cut with a word about it; links to our own pages work."""
     words = words if words.strip() else "(nothing to say)"
-    if len(words) > WORDS_CHARS:
-        words = f"{words[:WORDS_CHARS]}…\n\n({len(words) - WORDS_CHARS:,} more characters; the whole is at {base_url})"
+    if len(words) > most:
+        words = f"{words[:most]}…\n\n({len(words) - most:,} more characters; the whole is at {base_url})"
     blocks = [rich({"type": "rich_text_section", "elements": [*linked(part, base_url)]}) for part in parts(words)]
     return Message(inert(clipped(words, SUMMARY_CHARS)), blocks)
 
@@ -74,8 +84,8 @@ def words_message(words: str, base_url: str) -> Message:
 # ---------------------------------------------------------------- limits
 
 
-def _fit(blocks: list[Block]) -> bool:
-    return len(json.dumps(blocks, ensure_ascii=False)) <= BLOCKS_CHARS
+def _fit(blocks: list[Block], room: int) -> bool:
+    return len(json.dumps(blocks, ensure_ascii=False)) <= room
 
 
 def _shortened(card: Card, url: str, share: int) -> Card:
