@@ -13,7 +13,7 @@ from core.db import Connection
 from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
 from core.models import ArgumentOrigin, Origin, PlanFirst, PlannedStep, Received, SkillManifest
-from core.organisation import BadInputs, sees_all, sees_conversation
+from core.organisation import BadInputs, note_scopes, sees_all, sees_conversation
 from core.store import approvals, children, conversations, events, grants, memories, people, signals, skills, tasks
 from core.store.people import Principal
 
@@ -82,7 +82,7 @@ async def answer(
                 return await turn.start(text, "do", (plans.act_step(manifests["note.remember"], {"text": note}),))
             return await turn.say("No worker here can keep notes.")
         case commands.Recall(words):
-            return await turn.say(cards.notes_text(await memories.recall(tx, person.id, words, RECALLED, conversation)))
+            return await turn.say(cards.notes_text(await turn.recalled(words)))
         case commands.Pair(code, other, roles):
             return await turn.say(await turn.let_in(code, other, roles))
         case commands.LinkTelegram():
@@ -364,6 +364,10 @@ class _Turn:
         runbooks = {name: book.say for name, book in organisation.runbooks.items()}
         has_model = self.deps.settings.has_model(organisation.models)
         return cards.help_text(self.manifests.values(), runbooks, has_model=has_model)
+
+    async def recalled(self, words: str) -> list[dict[str, Any]]:
+        scopes = note_scopes(self.deps.organisation, self.person.roles)
+        return await memories.recall(self.tx, self.person.id, words, RECALLED, self.conversation, scopes=scopes)
 
     async def let_in(self, code: str, other: str | None, roles: tuple[str, ...]) -> str:
         if "owner" not in self.person.roles:

@@ -35,7 +35,8 @@ from core.models import (
     Risk,
     SkillManifest,
 )
-from core.organisation import Organisation, Rule, may
+from core.organisation import Organisation, Rule, why_not
+from core.resources import Resource, pattern, touched
 from core.variables import RISK_OF, variables_of
 
 OWNERS: Final = Approvers(roles=("owner",))
@@ -80,12 +81,13 @@ def classify(
     `task` has `id`, `goal`, `spent` (US dollars), `new_target` (its target was never acted on before) and `rate` (calls of
     the skill that the requester had begun in the last hour).
     """
-    refusal = _no_right(action, skill, requester, organisation)
+    parts = touched(action.args, skill)
+    refusal = _no_right(action, skill, parts, requester, organisation)
     if refusal is not None:
         return refusal
 
     variables = partial(variables_of, action, skill, provenance, requester, organisation, now, conversation, task)
-    found = _judge(organisation, skill, variables)
+    found = _judge(organisation, skill, parts, variables)
     if found.forbids is not None:
         return Deny(reasons=(_said(found.forbids),), rule=found.forbids.name)
     default_risk = RISK_OF[skill.permission]
@@ -198,12 +200,15 @@ def tainted_controls(skill: SkillManifest, provenance: Provenance) -> tuple[str,
 # ---------------------------------------------------------------- rights and rules
 
 
-def _no_right(action: Action, skill: SkillManifest, requester: Requester, organisation: Organisation) -> Deny | None:
+def _no_right(
+    action: Action, skill: SkillManifest, parts: Sequence[Resource], requester: Requester, organisation: Organisation
+) -> Deny | None:
     installed = (skill.name, skill.version, skill.schema_hash)
     if (action.skill, action.version, action.schema_hash) != installed:
         return Deny(reasons=(f"The skill {action.skill} is not the one that is installed.",), rule="rights")
-    if not may(organisation, requester.roles, f"skill:{skill.name}", at=action.target):
-        return Deny(reasons=(f"{requester.name or requester.key} may not use {skill.name}.",), rule="rights")
+    why = why_not(organisation, requester.roles, skill.name, action.target, parts)
+    if why is not None:
+        return Deny(reasons=(f"{requester.name or requester.key} {why}.",), rule="rights")
     return None
 
 
@@ -221,9 +226,14 @@ class _Judged:
     doubt: str = ""
 
 
-def _judge(organisation: Organisation, skill: SkillManifest, variables: Callable[[], Mapping[str, Any]]) -> _Judged:
+def _judge(
+    organisation: Organisation,
+    skill: SkillManifest,
+    parts: Sequence[Resource],
+    variables: Callable[[], Mapping[str, Any]],
+) -> _Judged:
     """Rules that forbid, and rules that want four eyes or are of the top tier, count wherever they stand."""
-    rules = [r for r in organisation.policy.rules if fnmatchcase(skill.name, r.skill)]
+    rules = [r for r in organisation.policy.rules if fnmatchcase(skill.name, r.skill) and _is_about(r, parts)]
     known = variables() if any(r.when for r in rules) else {}
     forbids, doubt = _first([r for r in rules if r.then == "deny"], known)
     if forbids is not None:
@@ -235,6 +245,16 @@ def _judge(organisation: Organisation, skill: SkillManifest, variables: Callable
     if asking is None and broken and broken.rule.then == "ask":
         asking = broken.rule
     return _Judged(ask=asking, is_strict=strict is not None, first=first, doubt=broken.said if broken else "")
+
+
+def _is_about(rule: Rule, parts: Sequence[Resource]) -> bool:
+    """A rule that allows has to name all that the call touches, one that asks or forbids any of it."""
+    if rule.resource is None:
+        return True
+    named = pattern(rule.resource)
+    if rule.then == "allow":
+        return bool(parts) and all(named.allows(part) for part in parts)
+    return any(named.forbids(part) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def test_durations_become_seconds(written: str, seconds: int) -> None:
             "services never decide",
         ),
         ("timezone: Berlin", "sayso.yaml:1: timezone: 'Berlin' is no time zone; write one like Europe/Berlin"),
-        ("roles: {a: {may: [files.delete]}}", "write '*', or a pattern such as skill:files.*"),
+        ("roles: {a: {may: [files.delete]}}", "write '*', skill:files.*"),
         ("roles: {a: {see: [everything]}}", "roles.a.see.0: Input should be 'own', 'conversation' or 'all'"),
         ("approvers: {ops: {people: [nobody]}}", "there is no person 'nobody'"),
         ("approvers: {ops: {roles: [nobody]}}", "there is no role 'nobody'"),

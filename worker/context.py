@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.db import Pool
 from core.models import Claimed
+from core.organisation import note_scopes
 from core.store import memories, steps
 from core.store.people import Principal
 from worker.skills.context import Handles, SkillContext
@@ -28,12 +29,14 @@ def effect_key(step: Claimed) -> str:
 async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Principal) -> SkillContext:
     """Raises `BadArguments` when an undo names a step that this person did not have done."""
     db, handles = actor.deps.db, actor.handles
+    scopes = note_scopes(actor.deps.organisation, requester.roles)
+    notes = StoredNotes(db, requester.id, step.conversation_id, scopes)
     return SkillContext(
         key=effect_key(step),
         task_id=str(step.task_id),
         step=step.n,
         requester_key=requester.key,
-        handles=Handles(handles.files, handles.http, handles.mail, StoredNotes(db, requester.id, step.conversation_id)),
+        handles=Handles(handles.files, handles.http, handles.mail, notes),
         deadline=time.monotonic() + step.timeout_s,
         undo_of=await _undo_of(db, step, requester) if step.skill.endswith(UNDO) else None,
         settings=actor.registry.settings_of(skill.manifest.name),
@@ -57,6 +60,7 @@ class StoredNotes:
     db: Pool
     principal: int
     conversation: int | None
+    scopes: tuple[str, ...] = memories.SCOPES
 
     async def remember(self, text: str, scope: str, key: str) -> str:
         if scope == "conversation" and self.conversation is None:
@@ -68,7 +72,7 @@ class StoredNotes:
         return str(made)
 
     async def recall(self, query: str, limit: int) -> list[dict[str, Any]]:
-        found = await memories.recall(self.db, self.principal, query, limit, self.conversation)
+        found = await memories.recall(self.db, self.principal, query, limit, self.conversation, scopes=self.scopes)
         return [
             {
                 "id": str(n["id"]),

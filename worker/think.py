@@ -18,6 +18,7 @@ from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.models import Action, Claimed, Failed, Parked, PlannedStep, SkillManifest, Succeeded, Waiting
 from core.models import Outcome as Why
+from core.organisation import note_scopes
 from core.plans import asked_first, strictest
 from core.store import answers, children, conversations, memories, people, signals, steps
 from core.store.people import Principal
@@ -239,7 +240,13 @@ class Thinker:
         prompt = "plan" if step.kind == "plan" else "turn"
         skills = "\n".join(_skill_line(m) for m in self.registry.manifests() if not m.name.endswith(".undo"))
         notes = await memories.recall(
-            self.deps.db, requester.id, step.task_goal, NOTES_RECALLED, step.conversation_id, until=until
+            self.deps.db,
+            requester.id,
+            step.task_goal,
+            NOTES_RECALLED,
+            step.conversation_id,
+            until=until,
+            scopes=note_scopes(self.deps.organisation, requester.roles),
         )
         said = await self._recent(step, requester, until)
         system = render(

@@ -5,7 +5,7 @@ is a valid organisation of one owner.
 """
 
 from core.organisation.reading import OrganisationError, load, parse
-from core.organisation.rights import may, may_steer, secret_names, sees_all, sees_conversation
+from core.organisation.rights import may, may_steer, note_scopes, secret_names, sees_all, sees_conversation, why_not
 from core.organisation.runbooks import BadInputs, runbook_steps
 from core.organisation.schema import (
     ApproverGroup,
@@ -42,9 +42,11 @@ __all__ = [
     "load",
     "may",
     "may_steer",
+    "note_scopes",
     "parse",
     "runbook_steps",
     "secret_names",
     "sees_all",
     "sees_conversation",
+    "why_not",
 ]

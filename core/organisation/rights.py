@@ -1,45 +1,118 @@
-"""What roles may do and see."""
+"""What roles may do and see: skills, what a call touches through them, tasks and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Final
 
-from core.organisation.schema import Organisation
+from core.models import Permission
+from core.organisation.schema import Organisation, Role
+from core.resources import Pattern, Resource, is_pattern, pattern
 
-OWNER = "owner"
+OWNER: Final = "owner"
+# As a right names them (`read:notes/org`), and as they are kept.
+NOTE_SCOPES: Final[Mapping[str, str]] = {"person": "person", "conversation": "conversation", "org": "organisation"}
 
 
 def may(organisation: Organisation, roles: Collection[str], what: str, *, at: str = "") -> bool:
     """Whether any role allows `what` (`skill:files.delete`, `see:task:7`) and none forbids it. Owners may unless forbidden.
 
-    `at` is what is acted on, as `sql:prod/users` or `files:a.log, b.log`. A pattern may name it, as in
+    `at` is what is acted on, as `sql:prod/users` or `files:a.log, b.log`. A right may name it, as in
     `skill:sql.execute@prod/*`: it forbids if any part is meant by it, and allows if every part is.
     """
-    parts = [[f"{what}@{part}", f"{what}@{part.partition(':')[2]}"] for part in at.split(", ")] if at else []
-    known = [organisation.roles[name] for name in roles if name in organisation.roles]
-    forbidden = [pattern for role in known for pattern in role.may_not]
-    allowed = [pattern for role in known for pattern in role.may]
-    if OWNER in roles and OWNER not in organisation.roles:
-        allowed.append("*")
-    if _matches([what, f"{what}@{at}", *(form for part in parts for form in part)], forbidden):
-        return False
-    return _matches([what], allowed) or (bool(parts) and all(_matches(part, allowed) for part in parts))
+    given = [right for share in _shares(organisation, roles) for right in share]
+    return not _forbidden(organisation, roles, what, at) and _given(given, what, at)
+
+
+def why_not(
+    organisation: Organisation, roles: Collection[str], skill: str, at: str, touched: Sequence[Resource]
+) -> str | None:
+    """Why someone with these roles may not use the skill on what the call touches (`read files/hr/a.md`); None: they may.
+
+    Where a role names resources of a kind (`read:files/support/**`), it gives of that kind only those, through whichever
+    skill; a role that names none gives what its skills touch.
+    """
+    what = f"skill:{skill}"
+    barred = [one for role in _known(organisation, roles) for one in _resources(role.may_not)]
+    for one in touched:
+        if any(bar.forbids(one) for bar in barred):
+            return f"may not {one}"
+    shares = _shares(organisation, roles)
+    if not touched or not any(_resources(share) for share in shares):
+        return None if may(organisation, roles, what, at=at) else f"may not use {skill}"
+    if _forbidden(organisation, roles, what, at):
+        return f"may not use {skill}"
+    for one in touched:
+        if not any(_gives(share, what, at, one) for share in shares):
+            return f"may not {one}" if any(_given(share, what, at) for share in shares) else f"may not use {skill}"
+    return None
+
+
+def _gives(share: Sequence[str], what: str, at: str, one: Resource) -> bool:
+    """Whether what one role may do covers this part of the call."""
+    named = _resources(share)
+    if "*" in share or any(each.allows(one) for each in named):
+        return True
+    return _given(share, what, at) and all(each.kind != one.kind for each in named)
+
+
+def _known(organisation: Organisation, roles: Iterable[str]) -> list[Role]:
+    return [organisation.roles[name] for name in roles if name in organisation.roles]
+
+
+def _shares(organisation: Organisation, roles: Collection[str]) -> list[Sequence[str]]:
+    """What each of the roles may do. Owners may do everything, unless the file says what they may."""
+    everything = [["*"]] if OWNER in roles and OWNER not in organisation.roles else []
+    return [*everything, *(role.may for role in _known(organisation, roles))]
+
+
+def _resources(rights: Iterable[str]) -> list[Pattern]:
+    return [pattern(right) for right in rights if is_pattern(right)]
+
+
+def _forbidden(organisation: Organisation, roles: Iterable[str], what: str, at: str) -> bool:
+    forbidden = [right for role in _known(organisation, roles) for right in role.may_not]
+    return _matches([what, f"{what}@{at}", *(form for part in _parts(what, at) for form in part)], forbidden)
+
+
+def _given(rights: Sequence[str], what: str, at: str) -> bool:
+    parts = _parts(what, at)
+    return _matches([what], rights) or (bool(parts) and all(_matches(part, rights) for part in parts))
+
+
+def _parts(what: str, at: str) -> list[list[str]]:
+    return [[f"{what}@{part}", f"{what}@{part.partition(':')[2]}"] for part in at.split(", ")] if at else []
 
 
 def _matches(asked: Iterable[str], patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(one, pattern) for one in asked for pattern in patterns)
 
 
+def note_scopes(organisation: Organisation, roles: Collection[str]) -> tuple[str, ...]:
+    """Which notes someone with these roles may read, beside the right to use a skill: their own, the conversation's, all."""
+    barred = [one for role in _known(organisation, roles) for one in _resources(role.may_not)]
+    shares = _shares(organisation, roles)
+
+    def is_readable(scope: str) -> bool:
+        one = Resource(Permission.READ, "notes", scope)
+        if any(bar.forbids(one) for bar in barred):
+            return False
+        about = [[each for each in _resources(share) if each.kind == "notes"] for share in shares]
+        return not any(about) or any(not mine or any(p.allows(one) for p in mine) for mine in about)
+
+    return tuple(kept for scope, kept in NOTE_SCOPES.items() if is_readable(scope))
+
+
 def sees_all(organisation: Organisation, roles: Collection[str]) -> bool:
-    """Whether every task is visible to someone with these roles."""
-    listed = any("all" in organisation.roles[r].see for r in roles if r in organisation.roles)
-    return OWNER in roles or listed or may(organisation, roles, "see:task:*")
+    """Whether every task is visible to someone with these roles: owners, `see: [all]`, or the right `see:task:*`."""
+    listed = OWNER in roles or any("all" in role.see for role in _known(organisation, roles))
+    return may(organisation, roles, "see:task:*") or (listed and not _forbidden(organisation, roles, "see:task:*", ""))
 
 
 def sees_conversation(organisation: Organisation, roles: Iterable[str]) -> bool:
     """Whether others' tasks in one's own conversations are visible."""
-    return any("conversation" in organisation.roles[r].see for r in roles if r in organisation.roles)
+    return any("conversation" in role.see for role in _known(organisation, roles))
 
 
 def may_steer(organisation: Organisation, roles: Collection[str]) -> bool:

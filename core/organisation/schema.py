@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from core import config, figures
+from core import config, figures, resources
 from core.durations import Duration
 from core.expressions import BadExpression, Expression
 from core.models import Channel, PlanFirst, Risk
@@ -42,7 +42,22 @@ Zone = Annotated[str, AfterValidator(known_zone)]
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.@-]{0,60}$")]
-Pattern = Annotated[str, Field(pattern=r"^(\*|skill:\S+|see:\S+|steer:\S+)$")]
+
+
+def right(text: str) -> str:
+    if re.fullmatch(r"\*|(skill|see|steer):\S+", text):
+        return text
+    if not resources.is_pattern(text):
+        raise ValueError(f"{text!r} does not fit; write '*', skill:files.*, see:task:*, or read:files/support/**")
+    return named_resource(text)
+
+
+def named_resource(text: str) -> str:
+    resources.pattern(text)
+    return text
+
+
+Right = Annotated[str, AfterValidator(right)]
 InputName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]{0,40}$")]
 
 
@@ -84,10 +99,10 @@ class Person(Part):
 
 
 class Role(Part):
-    """Patterns such as `skill:files.*` or `see:task:*`; `may_not` wins. `see` says whose tasks."""
+    """Rights such as `skill:files.*`, `see:task:*` or `read:files/support/**`; `may_not` wins. `see` says whose tasks."""
 
-    may: list[Pattern] = []
-    may_not: list[Pattern] = []
+    may: list[Right] = []
+    may_not: list[Right] = []
     see: list[Literal["own", "conversation", "all"]] = ["own"]
 
 
@@ -110,10 +125,14 @@ class Rung(Part):
 
 
 class Rule(Part):
-    """First match wins. `skill` is a glob; `when` is CEL; `say` is told to the person."""
+    """First match wins. `skill` is a glob; `when` is CEL; `say` is told to the person.
+
+    `resource` narrows it to calls that touch such a thing; one that allows wants all that the call touches to be of it.
+    """
 
     name: str
     skill: str = "*"
+    resource: Annotated[str, AfterValidator(named_resource)] | None = None
     when: str | None = None
     then: Literal["allow", "ask", "deny"]
     approvers: str | None = None
