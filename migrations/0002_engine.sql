@@ -237,10 +237,11 @@ begin
            case when s.editors <> '{}' or t.steered_by <> '{}' then (
                select jsonb_agg(jsonb_build_object('id', e.id, 'key', e.key, 'name', e.name, 'is_service', e.is_service,
                       'roles', case when e.is_active then to_jsonb(e.roles) else '[]' end))
-                 from principals e where e.id = any (s.editors || t.steered_by) and e.id <> p.id) end,
+                 from principals e where e.id = any (s.editors || t.steered_by) and e.id not in (p.id, q.id)) end,
            v_now, case when isfinite(s.ready_at) then extract(epoch from v_now - s.ready_at)::float8 end
       from unnest(p_tasks, p_ns) with ordinality k (task_id, n, i) join steps s on s.task_id = k.task_id and s.n = k.n
-      join tasks t on t.id = s.task_id join principals p on p.id = t.requester_id
+      join tasks t on t.id = s.task_id join principals q on q.id = t.requester_id
+      join principals p on p.id = coalesce(q.same_as, q.id)     -- the human, whose roles count, whichever account asked
       left join conversations c on c.id = t.conversation_id order by k.i;
 end $$;
 
@@ -372,7 +373,7 @@ begin
     end if;
     if s.cancel_asked or t.status in ('cancelling', 'cancelled') then return 'cancelled'; end if;
     if t.status = 'paused' then return 'paused'; end if;
-    if not exists (select from principals p where p.id = t.requester_id and p.is_active) then return 'requester'; end if;
+    if not exists (select from principals p where p.id = person_of(t.requester_id) and p.is_active) then return 'requester'; end if;
     if p_approval is not null then
         select * into a from approvals where id = p_approval and task_id = p_task for update;
     end if;

@@ -80,7 +80,8 @@ begin
     end loop;
     select jsonb_agg(e order by (e ->> 'step')::integer) into v_items from jsonb_array_elements(v_items) e;
     select coalesce(v_editors, '[]') || coalesce(jsonb_agg(p.key), '[]') into v_editors from principals p
-     where p.id = any (s.editors) or p_ask ->> 'kind' = 'plan' and exists (
+     where p.id = any (s.editors) or p.id = any (t.steered_by) and person_of(p.id) <> person_of(t.requester_id)
+        or p_ask ->> 'kind' = 'plan' and exists (
         select from steps x where x.task_id = p_task and p.id = any (x.editors)
            and x.n in (select (e ->> 'step')::integer from jsonb_array_elements(v_items) e));
     insert into approvals (kind, task_id, n, gen, items, digest, action_hash, card, approvers, requester_id, ladder, status, expires_at)

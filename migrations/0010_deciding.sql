@@ -82,7 +82,8 @@ begin
 end $$;
 
 -- Whose right a person would use: their own, or that of somebody who delegated to them, over at most two hands. Null: none.
--- A seat that nobody has voted from comes first. `p_approval` null: only those who are out of office count.
+-- A seat that nobody has voted from comes first. Through whoever may not decide this (who left, and with four eyes who asked)
+-- nothing is handed on. `p_approval` null: only those who are out of office count.
 create function seat_for(p_principal bigint, p_approval uuid, p_approvers jsonb, p_requester bigint) returns bigint
 language plpgsql stable as $$
 declare
@@ -97,7 +98,7 @@ begin
                and (d.approval_id is null or d.approval_id = p_approval)
             union
             select d.from_id, g.hands + 1 from givers g join delegations d on d.to_id = g.id
-             where g.hands < 2 and d.revoked_at is null and d.until > sayso_now()
+             where g.hands < 2 and not is_barred(g.id, p_approvers, p_requester) and d.revoked_at is null and d.until > sayso_now()
                and (d.approval_id is null or d.approval_id = p_approval))
         select g.id from givers g where is_eligible(g.id, p_approvers, p_requester)
          order by exists (select from decisions x where x.approval_id = p_approval and x.seat_id = g.id
@@ -152,6 +153,7 @@ begin
         perform touch_cards(v_task);
     end loop;
     if is_same then
+        update tokens set principal_id = one where principal_id = p_was;     -- who is removed later is removed with all of them
         delete from delegations where (from_id = p_was and to_id = one) or (from_id = one and to_id = p_was);
         update delegations set to_id = one where to_id = p_was;
         update delegations x set from_id = one where from_id = p_was and not exists (

@@ -147,7 +147,7 @@ def _who(row: Mapping[str, Any]) -> list[str]:
         line += "; not the one who asked"
     lines = [line, f"Asked by: {visible(row['requester_name'] or row['requester'])}", "No answer means no."]
     if approvers.get("editors"):
-        lines[0] += ", nor who edited it" if approvers.get("four_eyes") else ""
+        lines[0] += ", nor who edited or steered it" if approvers.get("four_eyes") else ""
     votes = [_voter(v) for v in row["votes"] if v["verdict"] in YES_VOTES]
     if votes or needed > 1:
         lines.append(f"{len(votes)} of {needed} approved: {', '.join(votes) or 'nobody yet'}")
