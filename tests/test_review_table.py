@@ -1,0 +1,71 @@
+"""Who may decide, in rows that a founder can read, on four channels; and that each row is there for a reason.
+
+Every row of tests/review_table.yaml is played on the web, in Slack, in Telegram and by SMS against a real database. Then the
+rule that the row stands for is taken out (an exact piece of text of a SQL function or of a Python function is replaced, in
+this test's own database and process only) and the row has to fail. A run plays each row on two channels and takes some of the
+rules out, another day the others; `SAYSO_MUTANTS=all` does all of it, and `python -m tests.review_play` prints the table.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.db import Pool
+from tests.four_channels import CHANNELS, Four, open_four
+from tests.mutants import mutated
+from tests.review_play import Play
+from tests.review_question import Row, rows
+
+ROWS = rows()
+SAMPLE = 8
+EVERYTHING = os.environ.get("SAYSO_MUTANTS") == "all"
+TODAY = datetime.datetime.now(tz=datetime.UTC).toordinal()
+
+
+@pytest.fixture
+async def four(db: Pool, tmp_path: Path) -> AsyncIterator[Four]:
+    async with open_four(db, tmp_path) as opened:
+        yield opened
+
+
+def chosen() -> list[Row]:
+    """Whose rule is taken out in this run."""
+    every = 1 if EVERYTHING else len(ROWS) // SAMPLE
+    return [row for row in ROWS if row.number % every == TODAY % every]
+
+
+def channels_of(row: Row) -> list[str]:
+    """Two of the four in a run, so that each row is on each of them every other day; what only phones can do is on phones."""
+    if EVERYTHING:
+        return list(CHANNELS)
+    found = CHANNELS[(row.number + TODAY) % 2 :: 2]
+    return [*found, *(["sms"] if row.is_about_phones and "sms" not in found else [])]
+
+
+async def test_every_row_is_so_on_its_channels(four: Four) -> None:
+    wrong = {
+        f"{row.number}: {row.says}": found for row in ROWS if (found := await Play(four, row, channels_of(row)).run())
+    }
+    assert wrong == {}
+
+
+async def test_without_the_rule_that_it_stands_for_a_row_fails(four: Four) -> None:
+    survived = []
+    for row in chosen():
+        async with mutated(four.db, row.kills["in"], row.kills["was"], row.kills["now"]):
+            if not await Play(four, row).run():
+                survived.append(f"{row.number}: {row.says} {row.kills}")
+        assert await Play(four, row, channels_of(row)[:1]).run() == [], "the rule is back, and so is what the row says"
+    assert survived == []
+
+
+def test_each_row_stands_for_a_rule_of_its_own() -> None:
+    assert len(ROWS) >= 100
+    assert len({tuple(sorted(row.kills.items())) for row in ROWS}) == len(ROWS)
+    assert len({row.says for row in ROWS}) == len(ROWS)
+    assert len({row.story for row in ROWS}) == len(ROWS)
