@@ -45,6 +45,7 @@ EVENTS_KEPT_S: Final = 7 * 24 * 3600
 # ---------------------------------------------------------------- rings
 RING_CAP_S: Final = 0.25
 RING_GAP_S: Final = 0.01
+RING_READ_AFTER_S: Final = 0.02
 BELL_POLL_S: Final = 0.5
 RING_JOB_EXPIRES_MS: Final = 60_000
 REDIS_TIMEOUT_S: Final = 3.0

@@ -228,7 +228,7 @@ create table approvals (
     created_at      timestamptz not null default now(),
     foreign key (task_id, n) references steps (task_id, n) on delete cascade,
     check ((status in ('approved', 'denied', 'consumed')) <= (decided_by is not null))
-) with (fillfactor = 80);
+);  -- full pages: a row is large, waits long and changes three times, so that room for that would cost more than it saves
 create unique index approvals_one_pending on approvals (task_id, n) where status = 'pending';
 create index approvals_due on approvals (expires_at) include (status, created_at) where status in ('pending', 'approved');
 

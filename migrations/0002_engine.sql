@@ -674,6 +674,8 @@ begin
     return true;
 end $$;
 
--- Given arrays, the server would plan each of their statements anew for every call.
+-- Given arrays, the server would plan each of their statements anew for every call, and those of the others for the first five.
 alter function complete_many_v1 set plan_cache_mode = 'force_generic_plan';
 alter function claim_v1 set plan_cache_mode = 'force_generic_plan';
+alter function begin_v1 set plan_cache_mode = 'force_generic_plan';
+alter function complete_v1 set plan_cache_mode = 'force_generic_plan';

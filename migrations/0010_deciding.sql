@@ -792,3 +792,5 @@ begin
     return p_wanted ? 'ends' and right(p_value #>> '{}', length(p_wanted ->> 'ends')) = p_wanted ->> 'ends'
        and not (p_value #>> '{}') ~ '[\s,;<>"()]';
 end $$;
+
+alter function decide_v1 set plan_cache_mode = 'force_generic_plan';

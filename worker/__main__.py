@@ -35,7 +35,8 @@ class BellWorker(Worker):
         while True:
             await self._poll_iteration()
             heed_cancel()
-            await self.bell.wait(config.BELL_POLL_S)
+            if await self.bell.wait(config.BELL_POLL_S):
+                await asyncio.sleep(config.RING_READ_AFTER_S)  # the bell itself has woken the executor: that goes first
 
 
 async def answer_rings(crew: Crew, redis_url: str, lane: str) -> None:

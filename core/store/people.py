@@ -201,17 +201,18 @@ async def ensure_owner(db: Db, key: str = "owner", name: str = "Owner") -> Princ
 
 async def web_identity(db: Db, person: Principal) -> str:
     """A web identity that is this person's own: their key, or, where that name is linked to somebody else, another."""
-    for name in (person.key, f"{person.key}#{person.id}"):
+    found = (
+        "select external_id from identities where channel = 'web' and principal_id = $1"
+        " order by external_id = $2 desc limit 1"
+    )
+    own: str | None = await db.fetchval(found, person.id, person.key)
+    for name in (person.key, f"{person.key}#{person.id}") if own is None else ():
         await db.execute(
             "insert into identities (channel, external_id, principal_id) select 'web', $1, $2 where not exists"
             " (select from identities where channel = 'web' and principal_id = $2) on conflict do nothing",
             name, person.id,
         )  # fmt: skip
-    own: str = await db.fetchval(
-        "select external_id from identities where channel = 'web' and principal_id = $1 order by external_id = $2 desc limit 1",
-        person.id, person.key,
-    )  # fmt: skip
-    return own
+    return own or str(await db.fetchval(found, person.id, person.key))
 
 
 # ---------------------------------------------------------------- tokens
