@@ -10,7 +10,9 @@ import pytest
 
 from bot.telegram.adapter import NOT_SAVED
 from bot.telegram.translate import GROUP_COMMANDS
+from core.answering import NO_MODEL
 from core.db import Pool
+from core.intake import EMPTY, FOREIGN_ONLY, TOO_LONG
 from core.store import conversations, tasks
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, status
 from tests.telegram_town import GROUP, MODES, SECRET, Town, eventually, open_town
@@ -170,7 +172,7 @@ async def test_a_card_too_long_for_the_chat_has_no_approve(town: Town) -> None:
     await town.inbound(1)
     approval = await town.ask(args={"paths": [f"{i:05d}.log" for i in range(600)]})
     card = await town.card("Deny")
-    assert card.buttons() == ["Deny", "Stop the task", "More…"]
+    assert card.buttons() == ["Deny", "Stop the task", "Show it whole", "More…"]
     assert f"{town.deps.settings.base_url()}/approvals/{approval}" in card.text
 
 
@@ -319,6 +321,25 @@ async def test_a_message_whose_answer_was_lost_is_there_at_least_once(town: Town
         lambda: not town.sim.faults.unmet() and [m for m in town.sim.messages(1001) if m.sender.is_bot][1:]
     )
     assert {m.text for m in said} == {"No tasks."}
+
+
+async def test_nothing_that_is_meant_for_us_meets_silence(town: Town) -> None:
+    flags = {"is_animated": False, "is_video": False}
+    sticker = {"file_id": "x", "file_unique_id": "y", "type": "regular", "width": 1, "height": 1, **flags}
+    town.sim.group(GROUP, "Ops")
+    await town.say("", extra={"sticker": sticker})
+    await town.say("x" * 40_001)
+    await town.say("/")
+    await town.say("do it", forwarded_from="Somebody")
+    await town.say("@sayso_bot", chat=GROUP)
+    await town.inbound(5)
+    said = await town.delivered_until(
+        lambda: (
+            [m.text for m in (*town.sim.messages(1001), *town.sim.messages(GROUP)) if m.sender.is_bot][4:]
+            and [m.text for m in (*town.sim.messages(1001), *town.sim.messages(GROUP)) if m.sender.is_bot]
+        )
+    )
+    assert said == [EMPTY, TOO_LONG, NO_MODEL, FOREIGN_ONLY, EMPTY]
 
 
 async def test_hostile_words_are_kept_as_they_are_and_break_nothing(town: Town) -> None:

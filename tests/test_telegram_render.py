@@ -123,7 +123,7 @@ def test_approve_is_there_only_when_every_byte_of_the_action_is(size: int) -> No
     assert has_yes == (exact in drawn.plain)
     assert has_yes or size > 3700
     if not has_yes:
-        assert labels(shown(approval(exact=exact), BASE)) == ["Deny", "Stop the task"]
+        assert labels(shown(approval(exact=exact), BASE)) == ["Deny", "Stop the task", "Show it whole"]
         assert f"{BASE}/approvals/{KEY}" in drawn.html.split()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,9 +22,11 @@ from telegram.error import TelegramError
 from bot.telegram import render
 from bot.telegram.buttons import Tap
 from bot.telegram.client import open_client
+from bot.telegram.details import NOT_STARTED, Details
 from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue
 from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
 from bot.telegram.sender import TelegramSender
+from bot.telegram.spacing import Spacing
 from bot.telegram.translate import (
     ALLOWED_UPDATES,
     COMMANDS,
@@ -100,8 +103,10 @@ class TelegramAdapter:
         self._mask = deps.masks()
         self._warned = ""
         self._later: set[asyncio.Task[None]] = set()
-        self._dialogue = Dialogue(deps, intake, self._client)
-        self.sender = TelegramSender(self._client, self._base_url)
+        self._spacing = Spacing()
+        self._dialogue = Dialogue(deps, intake, self._client, self._spacing)
+        self._details = Details(deps, self._client)
+        self.sender = TelegramSender(self._client, self._base_url, self._spacing)
 
     def router(self) -> APIRouter:
         """`POST /telegram/webhook`; nothing in polling mode."""
@@ -163,11 +168,14 @@ class TelegramAdapter:
                 self._soon(self._tell(tapped, Answer(NOT_SAVED, alert=True)))
             self._warned = tapped.query_id
             raise
+        if answer is None:
+            return
         self._soon(self._tell(tapped, answer))
         if tapped.tap is not None and tapped.tap.kind != "act":
             self._soon(self._turn_keyboard(tapped, tapped.tap, answer.shows))
 
-    async def _decide(self, tapped: Tapped) -> Answer:
+    async def _decide(self, tapped: Tapped) -> Answer | None:
+        """None where the tapper is told later."""
         tap = tapped.tap
         if tap is None:
             return Answer(NO_BUTTON, alert=True)
@@ -180,6 +188,9 @@ class TelegramAdapter:
             return await self._control(person, tap, tapped.query_id)
         if tap.kind == "back":
             return Answer("", alert=False)
+        if tap.kind == "show":
+            self._soon(self._show_whole(tapped, person, tap))
+            return None
         if tap.kind == "more":
             return Answer("", alert=False, shows=render.rarer)
         if tap.kind == "words":
@@ -249,10 +260,15 @@ class TelegramAdapter:
         if now is not None and (now.buttons, now.more) != (card.buttons, card.more):
             await self._show(tapped, render.keyboard(now))
 
+    async def _show_whole(self, tapped: Tapped, person: Principal, tap: Tap) -> None:
+        said = await self._details.show(tapped, person, tap.subject_id)
+        await self._tell(tapped, Answer(said, alert=said == NOT_STARTED))
+
     async def _show(self, tapped: Tapped, keyboard: InlineKeyboardMarkup | None) -> None:
         if tapped.place is None:
             return
         chat = int(tapped.place.external_id)
+        self._spacing.spend(chat, time.monotonic())
         await self._client.server.sent(
             keyboard,
             lambda buttons: self._client.edit_message_reply_markup(

@@ -2,7 +2,8 @@
 
 Pure. `callback_data` is 64 bytes at most and any client can send any bytes, so it is read by one strict pattern and says
 only what is wanted; who may do it is decided where the press is written down. A button that asks once more is two
-buttons: `c:` asks, and the `a:` or `t:` it leads to acts; `m:` shows the rarer answers, `w:` asks for words, `b:` goes back.
+buttons: `c:` asks, and the `a:` or `t:` it leads to acts; `m:` shows the rarer answers, `w:` asks for words,
+`s:` shows the whole action, `b:` goes back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from uuid import UUID
 
 from core.models import Verdict
 
-Kind = Literal["act", "confirm", "back", "more", "words"]
+Kind = Literal["act", "confirm", "back", "more", "words", "show"]
 
 CALLBACK_BYTES: Final = 64  # https://core.telegram.org/bots/api#inlinekeyboardbutton
 TASK_VERBS: Final = frozenset({"stop", "pause", "resume", "retry", "undo"})
@@ -24,17 +25,19 @@ VERDICTS: Final = frozenset(get_args(Verdict))
 IN_WORDS: Final = frozenset({"edit", "ask", "delegate", "deny"})
 
 _KINDS: Final[Mapping[str, Kind]] = {
-    "a": "act", "t": "act", "c": "confirm", "b": "back", "m": "more", "w": "words",
+    "a": "act", "t": "act", "c": "confirm", "b": "back", "m": "more", "w": "words", "s": "show",
 }  # fmt: skip
+_SIGNS: Final[Mapping[Kind, str]] = {kind: sign for sign, kind in _KINDS.items() if sign != "t"}
 _APPROVAL = re.compile(r"([0-9a-f]{32})", re.ASCII)
 _TASK = re.compile(r"([1-9][0-9]{0,17})", re.ASCII)
-_DATA = re.compile(r"([atcw]):([0-9a-f]{1,32}):([a-z_]{1,20})(?::([0-9]{1,2}))?|([bm]):([0-9a-f]{1,32})", re.ASCII)
+_DATA = re.compile(r"([atcw]):([0-9a-f]{1,32}):([a-z_]{1,20})(?::([0-9]{1,2}))?|([bms]):([0-9a-f]{1,32})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
     """`act`: do the verb now. `confirm`: ask once more first. `more`: show the rarer answers. `words`: ask for words; of an
-    edit `field` is the argument that is meant, counted from 1, and 0 several. `back`: show the card's own buttons again."""
+    edit `field` is the argument that is meant, counted from 1, and 0 several. `show`: send all of the action. `back`: show
+    the card's own buttons again."""
 
     kind: Kind
     subject: Literal["approval", "task"]
@@ -47,7 +50,14 @@ class Tap:
         """As `callback_data`."""
         is_approval = self.subject == "approval"
         key = UUID(self.subject_id).hex if is_approval else self.subject_id
-        sign = {"act": "a" if is_approval else "t", "confirm": "c", "back": "b", "more": "m", "words": "w"}[self.kind]
+        sign = {
+            "act": "a" if is_approval else "t",
+            "confirm": "c",
+            "back": "b",
+            "more": "m",
+            "words": "w",
+            "show": "s",
+        }[self.kind]
         data = ":".join(
             (sign, key, *([self.verb] if self.verb else []), *([] if self.field is None else [str(self.field)]))
         )
@@ -63,7 +73,7 @@ def read_tap(data: str) -> Tap | None:
     sign, key, verb = (found[1], found[2], found[3]) if found[1] else (found[5], found[6], "")
     kind = _KINDS[sign]
     field = int(found[4]) if found[4] else None
-    if (kind in ("more", "words") and not _APPROVAL.fullmatch(key)) or (
+    if (kind in ("more", "words", "show") and not _APPROVAL.fullmatch(key)) or (
         field is not None and (kind, verb) != ("words", "edit")
     ):
         return None

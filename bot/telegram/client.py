@@ -61,6 +61,11 @@ class Client(Bot):
         )
         return found
 
+    async def raw_send(self, given: dict[str, Any]) -> dict[str, Any]:
+        """`sendMessage` with parameters that the library does not know; the answer as it came."""
+        sent: dict[str, Any] = await self._post("sendMessage", given)
+        return sent
+
     async def whoami(self) -> Me:
         if self._me is None:
             user = await self.get_me()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import html
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -20,6 +21,7 @@ from telegram.error import BadRequest, RetryAfter
 
 from bot.telegram.client import Client, pause_asked_s
 from bot.telegram.prompts import NO_WORDS, Prompt, filled_in, placeholder, question
+from bot.telegram.spacing import Spacing
 from bot.telegram.translate import Replied, Wanted
 from core import cards, deciding, editing
 from core.deps import Deps
@@ -68,8 +70,8 @@ class Subject:
 
 
 class Dialogue:
-    def __init__(self, deps: Deps, intake: Presses, client: Client) -> None:
-        self._deps, self._intake, self._client = deps, intake, client
+    def __init__(self, deps: Deps, intake: Presses, client: Client, spacing: Spacing) -> None:
+        self._deps, self._intake, self._client, self._spacing = deps, intake, client, spacing
         self._mask = deps.masks()
 
     async def subject(self, person: Principal, approval_id: str, verb: str) -> Subject | str:
@@ -187,6 +189,7 @@ class Dialogue:
         if replied is not None:
             more["reply_parameters"] = ReplyParameters(replied.message_id, allow_sending_without_reply=True)
         chat, thread = int(place.external_id), int(place.thread) if place.thread else None
+        self._spacing.spend(chat, time.monotonic())
         await insisting(lambda: self._client.send_message(chat, text, message_thread_id=thread, **more))
         if replied is not None:
             try:

@@ -30,6 +30,17 @@ def disabled_button(label: str) -> InlineKeyboardButton:
     return InlineKeyboardButton(label, api_kwargs={"disabled": {}})
 
 
+def whisper_to(user: int, query_id: str) -> dict[str, Any]:
+    """Parameters that make a message in a group one which only this user sees, if they are there (Bot API 10.3). A server
+    that does not know them shows it to all."""
+    return {"ephemeral_message_parameters": {"receiver_user_id": user, "callback_query_id": query_id}}
+
+
+def was_whispered(sent: Mapping[str, Any]) -> bool:
+    """Whether the message that was sent is for one user alone."""
+    return "ephemeral_message_id" in sent
+
+
 @dataclass(frozen=True, slots=True)
 class StoppedDraft:
     """Somebody pressed Stop on a draft in this private chat."""
@@ -51,6 +62,7 @@ class Server:
 
     def __init__(self) -> None:
         self._has_disabled_buttons = True
+        self.has_whispers = True
 
     async def sent(
         self, markup: InlineKeyboardMarkup | None, call: Callable[[InlineKeyboardMarkup | None], Awaitable[T]]

@@ -32,6 +32,7 @@ LINES_WITH_CODES: Final = 25  # 100 entities a message; beyond them a line is on
 
 MORE: Final = "More…"
 BACK: Final = "Back"
+WHOLE: Final = "Show it whole"
 DENY_WITH_REASON: Final = "Deny with a reason…"
 SEVERAL: Final = "Several at once…"
 LABEL_CHARS: Final = 40
@@ -83,6 +84,8 @@ def keyboard(card: Card) -> InlineKeyboardMarkup | None:
     if card.decided:
         return InlineKeyboardMarkup([[newer.disabled_button(cut(card.decided, LABEL_CHARS))]])
     buttons = [_button(card, button) for button in card.buttons]
+    if card.subject == "approval" and card.buttons and not card.exact:
+        buttons.append(InlineKeyboardButton(WHOLE, callback_data=Tap("show", card.subject, card.subject_id).data))
     if card.more:
         buttons.append(InlineKeyboardButton(MORE, callback_data=Tap("more", card.subject, card.subject_id).data))
     return InlineKeyboardMarkup(_rows(buttons)) if buttons else None

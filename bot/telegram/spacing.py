@@ -29,17 +29,28 @@ class Spacing:
 
     def wait_s(self, chat: int, now: float, *, is_progress: bool = False) -> float:
         """Seconds until one more send to this chat is in order; 0.0 takes the turn."""
-        limits = self._group if chat < 0 else self._private  # groups have negative ids
-        sends = self._sends.setdefault(chat, deque(maxlen=max(count for count, _ in limits)))
+        limits = self._limits(chat)
+        sends = self._of(chat)
         if is_progress:
             limits = (*limits, *(GROUP_PROGRESS if chat < 0 else PRIVATE_PROGRESS))
-        self._sends.move_to_end(chat)
-        while len(self._sends) > CHATS_REMEMBERED:
-            self._sends.popitem(last=False)
         early_s = max(too_early_s(sends, count, within_s, now) for count, within_s in limits)
         if early_s <= 0:
             sends.append(now)
         return max(early_s, 0.0)
+
+    def spend(self, chat: int, now: float) -> None:
+        """Count a send that waits for nobody: an answer to somebody's tap or reply."""
+        self._of(chat).append(now)
+
+    def _limits(self, chat: int) -> Limits:
+        return self._group if chat < 0 else self._private  # groups have negative ids
+
+    def _of(self, chat: int) -> deque[float]:
+        sends = self._sends.setdefault(chat, deque(maxlen=max(count for count, _ in self._limits(chat))))
+        self._sends.move_to_end(chat)
+        while len(self._sends) > CHATS_REMEMBERED:
+            self._sends.popitem(last=False)
+        return sends
 
 
 def too_early_s(sends: deque[float], count: int, within_s: float, now: float) -> float:

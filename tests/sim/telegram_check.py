@@ -68,6 +68,7 @@ PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
         "message_effect_id": ("string",),
         "reply_parameters": ("object",),
         "reply_markup": ("object",),
+        "ephemeral_message_parameters": ("object",),
     },
     "editMessageText": {
         "chat_id!": ANY_CHAT,

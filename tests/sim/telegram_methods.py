@@ -90,6 +90,16 @@ def send_message(world: TgWorld, args: Body) -> Body:
     answered = world.find(chat.id, reply["message_id"]) if reply else None
     if reply and answered is None and not reply.get("allow_sending_without_reply"):
         raise Refused("message to be replied not found")
+    if (to := args.get("ephemeral_message_parameters")) is not None and world.is_newest:
+        if chat.type == "private" or not chat.has_bot_as_admin:
+            raise Refused("BOT_NOT_ADMIN")
+        world.whispers.append({"user": to["receiver_user_id"], "chat": chat.id, "thread": thread, "text": text})
+        return {
+            "ephemeral_message_id": len(world.whispers),
+            "chat": chat.wire(),
+            "date": int(time.time()),
+            "text": text,
+        }
     message = TgMessage(chat, world.message_id(chat), world.bot, text, entities, markup, thread, reply_to=answered)
     message.link_preview = args.get("link_preview_options")
     world.posted.append(message)

@@ -36,6 +36,7 @@ class TgChat:
     topics: set[int] = field(default_factory=set)
     is_forum: bool = False
     moved_to: int | None = None
+    has_bot_as_admin: bool = False
 
     def wire(self) -> Body:
         named = {"first_name": self.title} if self.type == "private" else {"title": self.title}
@@ -133,6 +134,7 @@ class TgWorld:
     answers: list[CallbackAnswer] = field(default_factory=list)
     actions: list[Body] = field(default_factory=list)
     drafts: list[Body] = field(default_factory=list)
+    whispers: list[Body] = field(default_factory=list)
     commands: list[Body] = field(default_factory=list)
     commands_in: dict[str, list[Body]] = field(default_factory=dict)
     webhook: Body = field(default_factory=lambda: {"url": ""})
