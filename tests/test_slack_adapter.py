@@ -11,7 +11,7 @@ import pytest
 from core import intake as core_intake
 from core.db import Pool
 from core.deps import Deps
-from core.models import Decided, Duplicate, Inbound, Press, Received
+from core.models import Channel, Decided, Duplicate, Inbound, Press, Received
 from core.store.people import Principal
 from tests.sim.faults import delay, status
 from tests.slack_house import Mode, SlackHouse, open_slack_house
@@ -37,9 +37,11 @@ class Breaking:
         self._may()
         return await core_intake.press(deps, pressed)
 
-    async def control(self, deps: Deps, person: Principal, task: int, verb: str) -> str:
+    async def control(
+        self, deps: Deps, person: Principal, task: int, verb: str, *, delivery: tuple[Channel, str] | None = None
+    ) -> str:
         self._may()
-        return await core_intake.control(deps, person, task, verb)
+        return await core_intake.control(deps, person, task, verb, delivery=delivery)
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ import pytest
 from bot.slack.sessions import CALLS_A_MINUTE, prompts, session_status
 from core.db import Pool
 from core.organisation import parse
+from core.store import people, steps, tasks
 from tests.sim.faults import status
 from tests.slack_house import SlackHouse, open_slack_house
 
 DELETE = "do files.delete paths=old.log"
 ORGANISATION = parse("""
 runbooks:
+  wait: {say: Wait for a word, inputs: {why: {}}, steps: [{id: a, wait: {event: reply, within: 1h}}]}
   tidy: {say: Tidy the workspace, steps: [{id: a, skill: files.list}]}
   ask: {say: Needs a name, inputs: {name: {}}, steps: [{id: a, skill: files.list}]}
 """)
@@ -78,6 +80,24 @@ async def test_a_conversation_answers_in_the_thread_of_what_was_said(slack: Slac
     await slack.deliver()
     [answer] = [one for one in slack.ann.messages() if one.bot_id]
     assert answer.thread_ts == first.ts
+
+
+async def test_words_beside_the_thread_still_find_the_one_task_that_waits_for_them(slack: SlackHouse) -> None:
+    first = await slack.ann.say("run wait why=x")
+    await steps.claim(slack.db, slack.house.worker, "default", 16)
+    where = await slack.db.fetchval("select conversation_id from tasks")
+    await slack.ann.say("help")
+    beside = await slack.db.fetchval("select max(id) from conversations")
+    assert beside != where
+    ann, bob = [await people.by_key(slack.db, key) for key in ("ann", "bob")]
+    assert ann is not None and bob is not None
+    task = await slack.db.fetchval("select id from tasks")
+    assert await tasks.listening(slack.db, where, ann.id, "") == task
+    assert await tasks.listening(slack.db, beside, ann.id, "") == task
+    assert await tasks.listening(slack.db, beside, bob.id, "") is None
+    await slack.ann.say("stop")
+    assert await slack.db.fetchval("select status from tasks where id = $1", task) in ("cancelling", "cancelled")
+    assert first.acked
 
 
 async def test_the_native_stop_cancels_the_task_of_the_thread(slack: SlackHouse) -> None:

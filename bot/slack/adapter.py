@@ -48,7 +48,7 @@ from bot.slack.translate import (
 from core import cards, config, editing
 from core import intake as core_intake
 from core.deps import Deps
-from core.models import Accepted, Decided, Duplicate, Inbound, Invalid, Press, Received
+from core.models import Accepted, Channel, Decided, Duplicate, Inbound, Invalid, Press, Received
 from core.store import people
 from core.store.people import Principal
 
@@ -65,7 +65,9 @@ class Intake(Protocol):
 
     async def press(self, deps: Deps, pressed: Press) -> Decided: ...
 
-    async def control(self, deps: Deps, person: Principal, task: int, verb: str) -> str: ...
+    async def control(
+        self, deps: Deps, person: Principal, task: int, verb: str, *, delivery: tuple[Channel, str] | None = None
+    ) -> str: ...
 
 
 class SlackAdapter:
@@ -231,9 +233,9 @@ class SlackAdapter:
             case TabOpened(is_home=is_home):
                 self._later(self.home.opened(found) if is_home else self.sessions.suggest(found))
             case HomePressed(user=user):
-                self._later(self.home.tell(user, await self.home.pressed(found, self._intake)))
+                self._later(self.home.tell(user, await self.home.pressed(found, self._intake.control)))
             case SessionStopped(reply=reply):
-                if said := await self.sessions.stop(found, self._intake):
+                if said := await self.sessions.stop(found, self._intake.control):
                     self._later(self._tell(reply, said))
             case ShortcutUsed():
                 self._later(self._open_form(found))

@@ -21,9 +21,10 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.sending import NotSent
 from bot.slack.forms import UNANSWERED
 from bot.slack.sender import refusal
+from bot.slack.sessions import Control
 from bot.slack.surfaces import HomePressed, TabOpened
 from bot.slack.tab import SHOWN_MOST, Shown, Waiting, home_view
-from core import intake as core_intake
+from core import intake
 from core.cards import NOT_YOURS
 from core.db import DATABASE_AWAY
 from core.deps import Deps
@@ -85,7 +86,7 @@ class Home:
             self._open[tab.user].notice, self._open[tab.user].told_at = known.notice, known.told_at
         await self.refresh()
 
-    async def pressed(self, press: HomePressed, intake: Any = core_intake) -> str:
+    async def pressed(self, press: HomePressed, control: Control = intake.control) -> str:
         """What came of it. Raises what the database raises."""
         person = await people.behind(self._deps.db, press.person)
         if person is None:
@@ -93,8 +94,8 @@ class Home:
         task = tasks.parse_id(press.value)
         if press.verb == "stop" and task is not None:
             try:
-                said = await intake.control(self._deps, person, task, "stop", delivery=(Channel.SLACK, press.delivery))
-            except core_intake.NotVisible:
+                said = await control(self._deps, person, task, "stop", delivery=(Channel.SLACK, press.delivery))
+            except intake.NotVisible:
                 return NOT_YOURS
             return str(said)
         if press.verb == "revoke":

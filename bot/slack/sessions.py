@@ -22,7 +22,7 @@ from bot.sending import NotSent
 from bot.slack.forms import UNANSWERED
 from bot.slack.sender import refusal
 from bot.slack.surfaces import SessionStopped, TabOpened
-from core import intake as core_intake
+from core import intake
 from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.models import Channel
@@ -51,6 +51,7 @@ OF_THREAD: Final = frozenset(
 )
 
 Call = Callable[..., Awaitable[AsyncSlackResponse]]
+Control = Callable[..., Awaitable[str]]
 Status = Literal["processing", "suspended", "active"]
 
 
@@ -176,7 +177,7 @@ class Sessions:
 
     # ------------------------------------------------------------ Stop, and an empty conversation
 
-    async def stop(self, stopped: SessionStopped, intake: Any = core_intake) -> str:
+    async def stop(self, stopped: SessionStopped, control: Control = intake.control) -> str:
         """Stop the open tasks of the thread, each with this person's rights; answers what to tell them."""
         db = self._deps.db
         person = await people.behind(db, stopped.person)
@@ -191,7 +192,7 @@ class Sessions:
         for task in found:
             if task["parent_id"] is None:
                 delivery = (Channel.SLACK, f"{stopped.delivery}:{task['id']}")
-                said.append(await intake.control(self._deps, person, int(task["id"]), "stop", delivery=delivery))
+                said.append(await control(self._deps, person, int(task["id"]), "stop", delivery=delivery))
         return "\n".join(said)
 
     async def suggest(self, opened: TabOpened) -> None:

@@ -218,7 +218,7 @@ async def owns_thread(db: Db, conversation: int) -> bool:
 
 async def listening(db: Db, conversation: int, person: int, answers_to: str) -> int | None:
     """The open task that a message is meant for: the one whose card it answers, the one of its Slack thread, or one of the
-    person's own here that waits for a reply. Only tasks that would read it."""
+    person's own here, in private also in another thread, that waits for a reply. Only tasks that would read it."""
     found: int | None = await db.fetchval(
         "select t.id from tasks t join conversations h on h.id = $1"
         " cross join lateral (select exists (select from steps s where s.task_id = t.id and s.outcome is null"
@@ -229,8 +229,9 @@ async def listening(db: Db, conversation: int, person: int, answers_to: str) -> 
         " where t.finished_at is null and t.status <> 'cancelling' and t.parent_id is null and (t.kind = 'plan' or w.waits)"
         " and (a.answered or t.conversation_id = h.id and h.channel = 'slack' and h.thread <> ''"
         "   or w.waits and t.requester_id = $2 and (t.conversation_id = h.id or exists (select from followers f"
-        "     where f.task_id = t.id and f.conversation_id = h.id)))"
-        " order by a.answered desc, t.id desc limit 1",
+        "     where f.task_id = t.id and f.conversation_id = h.id) or h.is_private and exists (select from conversations v"
+        "       where v.id = t.conversation_id and v.channel = h.channel and v.external_id = h.external_id)))"
+        " order by a.answered desc, t.conversation_id = h.id desc, t.id desc limit 1",
         conversation, person, answers_to or None,
     )  # fmt: skip
     return found
@@ -245,12 +246,13 @@ CAN_UNDO = (
 
 
 async def newest_undoable(db: Db, conversation: int, requester: int) -> tuple[int, int] | None:
-    """The person's newest done action here that can be undone and was not: (task, step)."""
+    """The person's newest done action that can be undone and was not, here, else in another thread of the same place."""
     row = await db.fetchrow(
-        "select s.task_id, s.n from steps s join tasks t on t.id = s.task_id"
+        "select s.task_id, s.n from steps s join tasks t on t.id = s.task_id join conversations h on h.id = $1"
+        " join conversations c on c.id = t.conversation_id and c.channel = h.channel and c.external_id = h.external_id"
         " join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
-        f" where t.conversation_id = $1 and t.requester_id = $2 and s.status = 'succeeded' and {CAN_UNDO}"
-        " order by e.resolved_at desc limit 1",
+        f" where t.requester_id = $2 and s.status = 'succeeded' and {CAN_UNDO}"
+        " order by (c.id = h.id) desc, e.resolved_at desc limit 1",
         conversation, requester,
     )  # fmt: skip
     return (row["task_id"], row["n"]) if row else None
