@@ -337,18 +337,18 @@ def test_any_shape_has_an_answer(data: st.DataObject) -> None:
         )
     )  # fmt: skip
     broken = json.loads(json.dumps(payload))
-    spots = list(_spots(broken))
+    places = list(spots(broken))
     for _ in range(data.draw(st.integers(1, 3))):
-        holder, key = data.draw(st.sampled_from(spots))
+        holder, key = data.draw(st.sampled_from(places))
         holder[key] = data.draw(JSON)
     assert isinstance(translate(broken, OWN), Dropped | Said | Pressed | Steered | ReasonWanted)
 
 
-def _spots(value: Any) -> list[tuple[Any, Any]]:
+def spots(value: Any) -> list[tuple[Any, Any]]:
     pairs = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     )
-    return [(value, key) for key, _ in pairs] + [spot for _, inner in pairs for spot in _spots(inner)]
+    return [(value, key) for key, _ in pairs] + [spot for _, inner in pairs for spot in spots(inner)]
 
 
 # ---------------------------------------------------------------- recorded by Slack
