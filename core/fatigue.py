@@ -31,25 +31,38 @@ def suggestions(
                 f"{one['person']} decided {one['quick']} of {one['decisions']} in under 2 seconds: too fast to have read them."
                 " Fewer asks, or a second approver, would make these count."
             )
-        if (one["most_in_an_hour"] or 0) > HOUR_MOST:
+        if one["most_in_an_hour"] > HOUR_MOST:
             said.append(
                 f"{one['person']} was asked {one['most_in_an_hour']} times in one hour: others could share that."
             )
     return said
 
 
+def waved_through(people: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who said yes to everything, each time in under 2 seconds: their yes protects nobody."""
+    return [
+        one["person"]
+        for one in people
+        if one["decisions"] >= LEAST and one["decisions"] == one["approved"] == one["quick"]
+    ]
+
+
+def _share(part: int, of: int) -> int:
+    return round(100 * part / of) if of else 0
+
+
 def in_words(report: Mapping[str, Any]) -> str:
     lines = [f"Approvals of the last {report['days']} days"]
     for one in report["skills"]:
-        rate = round(100 * one["approved"] / one["asks"]) if one["asks"] else 0
         took = f", median {one['median_s']:g} s" if one["median_s"] is not None else ""
         lines.append(
-            f"  {one['skill']}: {one['asks']} asks, {rate} % approved, {one['denied']} denied, {one['unanswered']} unanswered"
-            f"{took}, {one['quick']} in under 2 s"
+            f"  {one['skill']}: {one['asks']} asks, {_share(one['approved'], one['asks'])} % approved, {one['denied']} denied,"
+            f" {one['unanswered']} unanswered{took}, {one['quick']} in under 2 s"
         )
     for one in report["people"]:
+        took = f", median {one['median_s']:g} s" if one["median_s"] is not None else ""
         lines.append(
-            f"  {one['person']}: {one['decisions']} decisions, {one['approved']} yes, {one['quick']} in under 2 s,"
-            f" at most {one['most_in_an_hour']} in an hour"
+            f"  {one['person']}: {one['asks']} asks, {one['asks_per_hour']:g} in an hour and at most {one['most_in_an_hour']};"
+            f" {one['decisions']} decisions, {_share(one['approved'], one['decisions'])} % yes{took}, {one['quick']} in under 2 s"
         )
     return "\n".join([*lines, *(f"Suggestion: {s}" for s in report["suggestions"])])

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from bot.cli.findings import of_approvals
 from core import intake
+from core.fatigue import in_words
 from core.models import ArgumentRole, Channel, Identity, Inbound, Place
 from core.organisation.schema import OutOfOffice, Person
 from core.store import approvals, conversations, people, skills
+from core.store.fatigue import by_person
 from core.store.people import Principal
 from tests.sim.llm_script import Script
 from tests.test_llm_whole_way import talking
@@ -333,10 +336,20 @@ async def test_the_report_says_how_approvals_are_answered_and_suggests_in_words(
             """update approvals set card = card - 'provenance' || '{"similar": "files.delete with x"}'"""
         )
         await answered(house, ann, approval, "approve")
+    # However long this machine took: all asked at one time, each answered a second later.
+    await house.db.execute("update approvals set created_at = now() - interval '1 second'")
+    await house.db.execute("update decisions set decided_at = now()")
     report = (await (await house.api(ann)).get("/api/approvals/report?days=1")).json()
     [skill], [person] = report["skills"], report["people"]
     assert (skill["skill"], skill["asks"], skill["approved"], skill["denied"]) == ("files.delete", 5, 5, 0)
-    assert (person["person"], person["decisions"], person["approved"], person["most_in_an_hour"]) == ("ann", 5, 5, 5)
+    assert (person["person"], person["decisions"], person["approved"], person["quick"]) == ("ann", 5, 5, 5)
+    assert (person["asks"], person["most_in_an_hour"], person["asks_per_hour"]) == (5, 5, 5)
+    doctor = of_approvals(await by_person(house.db, 7), 7)
+    assert not doctor.is_well and "ann said yes to everything" in doctor.say and "approvals report" in doctor.fix
+    _, refused = await house.ask(bob)
+    await answered(house, ann, refused, "deny")
+    assert of_approvals(await by_person(house.db, 7), 7).is_well
+    assert "ann: 5 asks, 5 in an hour and at most 5; 5 decisions, 100 % yes" in in_words(report)
     assert any("bob asked 5 times for files.delete with x" in said for said in report["suggestions"])
     assert await house.db.fetchval("select count(*) from grants") == 0, "suggested, never applied"
     assert (await (await house.api(bob)).get("/api/approvals/report")).status_code == 403

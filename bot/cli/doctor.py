@@ -24,7 +24,7 @@ from core import db as database
 from core.organisation import Organisation, OrganisationError
 from core.ring import open_redis
 from core.settings import Settings, SettingsError
-from core.store import health
+from core.store import fatigue, health
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
@@ -89,7 +89,11 @@ async def _database(settings: Settings) -> list[Finding]:
         lacking = await database.pending(db)
         if lacking:
             return [Finding("database", False, f"lacks {', '.join(lacking)}", "run ./sayso migrate")]
-        return list(findings.judged(await health.look(db), await _skew_s(db)))
+        people = await fatigue.by_person(db, config.HABIT_DAYS)
+        return [
+            *findings.judged(await health.look(db), await _skew_s(db)),
+            findings.of_approvals(people, config.HABIT_DAYS),
+        ]
     finally:
         await db.close()
 

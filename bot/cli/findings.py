@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bot.slack import manifest
+from core import fatigue
 from core.organisation import Organisation
 from core.settings import Settings
 from core.store.health import LATE_S, Seen
@@ -168,6 +169,16 @@ def _vacuum(seen: Seen) -> Iterator[Finding]:
         )
     else:
         yield well("vacuum", "dead rows are few")
+
+
+def of_approvals(people: Sequence[Mapping[str, Any]], days: int) -> Finding:
+    """`people` are `core.store.fatigue.by_person`."""
+    found = fatigue.waved_through(people)
+    if found:
+        say = f"in the last {days} days {', '.join(found)} said yes to everything, each time in under 2 seconds"
+        fix = "see ./sayso approvals report: fewer asks, or a second approver, would make a yes mean something"
+        return Finding("approvals", False, say, fix)
+    return well("approvals", "nobody says yes to everything without reading it")
 
 
 def of_redis(info: dict[str, object]) -> Finding:

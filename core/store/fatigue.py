@@ -27,16 +27,29 @@ async def by_skill(db: Db, days: int) -> list[dict[str, Any]]:
 
 
 async def by_person(db: Db, days: int) -> list[dict[str, Any]]:
-    """Per person who decided: decisions, yeses, quick ones, the median, and the most in any one hour."""
+    """Per person who was asked or decided: asks that they could have decided, the most in any one hour and the mean of hours
+    with any; decisions, yeses, quick ones, and the median of seconds."""
     rows = await db.fetch(
-        "with voted as (select p.key, d.verdict, extract(epoch from d.decided_at - a.created_at) as took_s,"
-        "   date_trunc('hour', d.decided_at) as hour from decisions d join approvals a on a.id = d.approval_id"
-        "   join principals p on p.id = d.principal_id"
+        "with asked as (select a.approvers, a.requester_id, date_trunc('hour', a.created_at) as hour from approvals a"
+        "   where a.created_at > sayso_now() - make_interval(days => $1) and a.kind in ('action', 'batch', 'plan')"
+        "   and a.status <> 'superseded' and a.merged_into is null),"
+        " groups as (select distinct approvers, requester_id from asked),"
+        " deciders as materialized (select g.*, p.key from groups g join principals p on p.is_active and not p.is_service"
+        "   and p.same_as is null and is_eligible(p.id, g.approvers, g.requester_id)),"
+        " hours as (select d.key, a.hour, count(*) as n from asked a join deciders d using (approvers, requester_id)"
+        "   group by 1, 2),"
+        " load as (select key, sum(n) as asks, max(n) as most_in_an_hour, round(avg(n), 1) as asks_per_hour"
+        "   from hours group by 1),"
+        " voted as (select p.key, d.verdict, extract(epoch from d.decided_at - a.created_at) as took_s"
+        "   from decisions d join approvals a on a.id = d.approval_id join principals p on p.id = d.principal_id"
         "   where d.verdict = any (votes()) and d.decided_at > sayso_now() - make_interval(days => $1)),"
-        " hours as (select key, hour, count(*) as n from voted group by 1, 2)"
-        " select v.key as person, count(*) as decisions, count(*) filter (where v.verdict = any (yes_verdicts())) as approved,"
-        " count(*) filter (where v.took_s < $2) as quick, percentile_cont(0.5) within group (order by v.took_s) as median_s,"
-        " (select max(n) from hours h where h.key = v.key) as most_in_an_hour from voted v group by 1 order by 2 desc, 1",
+        " answers as (select key, count(*) as decisions, count(*) filter (where verdict = any (yes_verdicts())) as approved,"
+        "   count(*) filter (where took_s < $2) as quick, percentile_cont(0.5) within group (order by took_s) as median_s"
+        "   from voted group by 1)"
+        " select key as person, coalesce(asks, 0)::bigint as asks, coalesce(most_in_an_hour, 0) as most_in_an_hour,"
+        " coalesce(asks_per_hour, 0)::float8 as asks_per_hour, coalesce(decisions, 0) as decisions,"
+        " coalesce(approved, 0) as approved, coalesce(quick, 0) as quick, median_s"
+        " from load full join answers using (key) order by decisions desc, asks desc, person",
         days, QUICK_S,
     )  # fmt: skip
     return [_plain(row) for row in rows]
