@@ -48,7 +48,6 @@ _SPACES: Final = re.compile(r"( +)")
 _SECRET_NAME: Final = re.compile(
     r"passw|passphrase|secret|token|api_?key|private_?key|authorization|cookie|credentials", re.I
 )
-_QUOTE: Final = "‹"
 
 
 def visible(text: str, *, technical: bool = False) -> str:
@@ -85,17 +84,6 @@ def hidden(shown: str) -> str:
     return "".join(out)
 
 
-def lines_of(args: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, full text) of every argument, whole: texts as they are, the rest as JSON, all of it visible."""
-    return [
-        (
-            visible(name, technical=True),
-            visible_lines(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)),
-        )
-        for name, value in args.items()
-    ]
-
-
 class Masks:
     """Replaces known secret values, also percent-encoded or in JSON, by `‹secret #ab12cd›`.
 
@@ -108,12 +96,10 @@ class Masks:
         self._forms = {form: s for s in known for form in (s, quote(s, safe=""), json.dumps(s)[1:-1])}
         # Longest first: one secret may contain another. One pass: a mask is never looked at again.
         ordered = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join([*map(re.escape, ordered), _QUOTE]))
+        self._pattern = re.compile("|".join(map(re.escape, ordered)))
 
-    def __call__(self, text: str, *, double_quotes: bool = False) -> str:
-        """`double_quotes`: a `‹` of the text becomes two, so that no text can pose as a mask."""
-        plain = _QUOTE * 2 if double_quotes else _QUOTE
-        return self._pattern.sub(lambda m: plain if m.group() == _QUOTE else self.tag(self._forms[m.group()]), text)
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub(lambda m: self.tag(self._forms[m.group()]), text) if self._forms else text
 
     def settled(self, text: str) -> str:
         """A text that is still being written, without its end where that may be the beginning of a secret."""
@@ -127,27 +113,6 @@ class Masks:
     def tag(self, secret: str) -> str:
         mac = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"‹secret #{mac.hexdigest()[:TAG_CHARS]}›"
-
-
-def mask_secrets(value: Any, secrets: Mapping[str, str], key: bytes) -> Any:
-    """A JSON value with every known secret masked, and whatever stands under a secret's name; before `visible`."""
-    masks = Masks(secrets.values(), key)
-
-    def walk(part: Any) -> Any:
-        if isinstance(part, str):
-            return masks(part, double_quotes=True)
-        if isinstance(part, Mapping):
-            return {walk(str(k)): whole(v) if _SECRET_NAME.search(str(k)) else walk(v) for k, v in part.items()}
-        if isinstance(part, list | tuple):
-            return [walk(v) for v in part]
-        return part
-
-    def whole(part: Any) -> Any:
-        if part is None or isinstance(part, bool) or part == "":
-            return part
-        return masks.tag(part if isinstance(part, str) else json.dumps(part, sort_keys=True, default=str))
-
-    return walk(value)
 
 
 def names_secret(value: Any) -> bool:

@@ -19,6 +19,8 @@ from worker import outcome
 from worker.executor import Executor, Hold
 from worker.lease import Lease
 
+QUICK = 30
+
 
 @dataclass
 class Crowd:
@@ -85,6 +87,21 @@ async def at_work(crowd: Crowd) -> AsyncIterator[asyncio.Task[None]]:
         await running
 
 
+@asynccontextmanager
+async def queueing(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Quick steps are done, a slow one runs, and some of the hundred behind it are claimed ahead and stay so."""
+    monkeypatch.setattr(config, "AHEAD_S", 3600.0)
+    for _ in range(QUICK):
+        await crowd.task()
+    crowd.held = {await crowd.task()}
+    for _ in range(100):
+        await crowd.task()
+    async with at_work(crowd):
+        await until(lambda: _is(crowd, "succeeded", QUICK), "those before the slow one are done")
+        await until(lambda: _more(crowd, "running", 1), "some are claimed ahead")
+        yield
+
+
 async def test_quick_steps_of_one_slot_share_commits_and_each_runs_once(crowd: Crowd) -> None:
     made = [await crowd.task() for _ in range(150)]
     async with at_work(crowd):
@@ -118,14 +135,7 @@ async def test_what_waits_behind_a_step_that_takes_its_time_is_given_back_with_i
 async def test_a_worker_that_stops_gives_back_what_it_claimed_ahead_at_once(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "AHEAD_S", 3600.0)
-    quick = [await crowd.task() for _ in range(30)]
-    crowd.held = {await crowd.task()}
-    for _ in range(100):
-        await crowd.task()
-    async with at_work(crowd):
-        await until(lambda: _is(crowd, "succeeded", len(quick)), "those before the slow one are done")
-        await until(lambda: _more(crowd, "running", 1), "some are claimed ahead")
+    async with queueing(crowd, monkeypatch):
         stopping = asyncio.create_task(crowd.executor.stop(grace_s=30))
         await until(lambda: _is(crowd, "running", 1), "only what runs is held")
         crowd.let_go.set()
@@ -137,14 +147,7 @@ async def test_a_worker_that_stops_gives_back_what_it_claimed_ahead_at_once(
 async def test_a_task_stopped_while_its_step_is_claimed_ahead_never_runs(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "AHEAD_S", 3600.0)
-    quick = [await crowd.task() for _ in range(30)]
-    crowd.held = {await crowd.task()}
-    for _ in range(100):
-        await crowd.task()
-    async with at_work(crowd):
-        await until(lambda: _is(crowd, "succeeded", len(quick)), "those before the slow one are done")
-        await until(lambda: _more(crowd, "running", 1), "some are claimed ahead")
+    async with queueing(crowd, monkeypatch):
         ahead = await crowd.db.fetchval(
             "select min(task_id) from steps where status = 'running' and not task_id = any ($1)", list(crowd.held)
         )
@@ -152,7 +155,7 @@ async def test_a_task_stopped_while_its_step_is_claimed_ahead_never_runs(
         await crowd.executor.check_cancels()
         crowd.let_go.set()
         await until(lambda: _is(crowd, "cancelled", 1), "it has ended")
-        await until(lambda: _is(crowd, "succeeded", len(quick) + 100), "the others are done")
+        await until(lambda: _is(crowd, "succeeded", QUICK + 100), "the others are done")
     assert ahead not in crowd.began
 
 
