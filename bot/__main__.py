@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import APIRouter
 
 from bot.app import create_app
+from bot.attachments import Fetcher, Source
 from bot.courier import Courier
 from bot.drafts import Drafts
 from bot.sending import Sender
@@ -35,11 +36,12 @@ log = logging.getLogger("bot")
 
 @dataclass
 class Channels:
-    """What the channels that are on bring: routes, background loops, senders."""
+    """What the channels that are on bring: routes, background loops, senders, sources of attachments."""
 
     routers: list[APIRouter] = field(default_factory=list)
     loops: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     senders: list[Sender] = field(default_factory=lambda: [WebSender()])
+    sources: list[Source] = field(default_factory=list)
 
 
 def open_channels(deps: Deps) -> Channels:
@@ -52,6 +54,7 @@ def open_channels(deps: Deps) -> Channels:
         channels.routers.append(slack.router())
         channels.loops |= slack.loops()
         channels.senders.append(slack.sender)
+        channels.sources.append(slack.files)
     if deps.settings.telegram_on:
         from bot.telegram.adapter import TelegramAdapter
 
@@ -59,6 +62,7 @@ def open_channels(deps: Deps) -> Channels:
         channels.routers.append(telegram.router())
         channels.loops["telegram"] = telegram.run
         channels.senders.append(telegram.sender)
+        channels.sources.append(telegram.files)
     if deps.settings.twilio_on:
         from bot.sms.adapter import SmsAdapter
 
@@ -124,7 +128,11 @@ async def serve(settings: Settings) -> None:
         courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures)
         app.state.is_stuck = courier.is_stuck
         drafts = Drafts(deps.db, settings.redis_address(), channels.senders, deps.masks())
-        parts = {"courier": courier.run, "drafts": drafts.run, "watch": Watch(deps).run, **channels.loops}
+        fetcher = Fetcher(deps, settings.redis_address(), channels.sources)
+        parts = {
+            "courier": courier.run, "drafts": drafts.run, "fetcher": fetcher.run, "watch": Watch(deps).run,
+            **channels.loops,
+        }  # fmt: skip
         running = [
             asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
         ]

@@ -24,6 +24,8 @@ NO_MODEL = (
 NONE_HERE = "You have no task here that this could mean. Say tasks to see them all, then e.g. {verb} 12."
 ONLY_OWNERS = "Only an owner may let people in."
 NO_CODE = "That code is not known, was used, or is older than an hour; or there is no such person to link it to."
+NOT_SPOKEN = "That I take only in writing: it is about who decides, or on what. Nothing was changed."
+TYPED_ONLY = (commands.OnCard, commands.Away, commands.Pair, commands.Sms)
 RECALLED = 5
 
 
@@ -38,15 +40,19 @@ async def answer(
     filled_in: tuple[str, ...] = (),
     answers_to: str = "",
     addressed: bool = True,
+    by_voice: bool = False,
 ) -> Received:
     """Do what the words say; a reply goes into the outbox of the conversation.
 
     `filled_in` are the parts of the text that a webhook's body was put into: nobody's own words. `answers_to` is our
-    message that they answer; not `addressed` are words in a thread that a task owns.
+    message that they answer; not `addressed` are words in a thread that a task owns. Words `by_voice`, which may be misheard,
+    change nothing about what others decide on, or who does.
     """
     manifests = await skills.manifests(tx)
     command = commands.parse(text, manifests, deps.organisation.runbooks)
     turn = _Turn(tx, deps, person, inbound, conversation, manifests)
+    if by_voice and isinstance(command, TYPED_ONLY):
+        return await turn.say(NOT_SPOKEN)
     if not isinstance(command, commands.Digest):
         await returning.welcome(tx, deps, person, inbound, conversation)
     match command:

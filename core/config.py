@@ -94,6 +94,22 @@ BODY_BYTES: Final = 1_000_000
 SIGNATURE_SKEW_S: Final = 300
 IDEMPOTENCY_KEY_CHARS: Final = 200
 
+# ---------------------------------------------------------------- attachments
+ATTACHMENTS_MOST: Final = 10
+# Telegram lets a bot fetch 20 MB and no more; the same holds for every channel.
+ATTACHMENT_BYTES: Final = 20_000_000
+ATTACHMENT_NAME_CHARS: Final = 80
+ATTACHMENT_TRIES: Final = 8
+ATTACHMENT_LEASE_S: Final = 90.0
+ATTACHMENT_FETCH_S: Final = 60.0
+ATTACHMENT_POLL_S: Final = 5.0
+ATTACHMENTS_BATCH: Final = 8
+# So long a task's turn waits for what came with its message.
+ATTACHMENTS_WAIT_S: Final = 120.0
+# So long a file without words waits for the words that say what to do with it.
+ATTACHMENT_LOOSE_S: Final = 1800.0
+TRANSCRIBE_S: Final = 90.0
+
 # ---------------------------------------------------------------- what goes out
 MESSAGE_LEASE_S: Final = 30.0
 SEND_TIMEOUT_S: Final = 25.0

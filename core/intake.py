@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from core import answering, branching, cards, config, deciding, linking, steering
+from core import answering, attachments, branching, cards, config, deciding, linking, steering
 from core.commands import Level
 from core.db import Connection, transaction
 from core.deps import Deps
@@ -79,6 +79,8 @@ async def receive(deps: Deps, inbound: Inbound) -> Received | Duplicate:
             deps.ring.task(received.task_id)
         elif received.kind != "ignored":
             deps.ring.outbox()
+        if inbound.attached:
+            deps.ring.attachments()
     return received
 
 
@@ -105,14 +107,19 @@ async def _receive(tx: Connection, deps: Deps, inbound: Inbound) -> Received | D
     text = inbound.text.strip()
     if len(text) > config.INBOUND_CHARS:
         answer = TOO_LONG
+    elif attachments.is_spoken(inbound):
+        return await attachments.listen(tx, deps, made, inbound, conversation)
+    elif not text and inbound.attached:
+        return await attachments.keep_loose(tx, made, inbound, conversation, person)
     elif not text:
         answer = FOREIGN_ONLY if inbound.foreign else EMPTY
     else:
         filled_in = inbound.foreign if inbound.channel is Channel.HOOK else ()
-        return await answering.answer(
+        received = await answering.answer(
             tx, deps, text, person, inbound=made, conversation=conversation, filled_in=filled_in,
             answers_to=inbound.answers_to, addressed=inbound.addressed,
         )  # fmt: skip
+        return await attachments.hand_over(tx, received, inbound, conversation, person)
     await conversations.say(tx, conversation, answer)
     return Received(made, None, "answered")
 

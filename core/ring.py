@@ -28,6 +28,7 @@ JOB: Final = "ring"
 OUTBOX_BELL: Final = "sayso:bell:outbox"
 EVENTS_BELL: Final = "sayso:bell:events"
 DRAFTS: Final = "sayso:drafts"
+ATTACHMENTS_BELL: Final = "sayso:bell:attachments"
 
 # arq's own wire format, in one round trip: unless the job is known, store it, queue it; ring the bells either way.
 _ENQUEUE: Final = """
@@ -106,6 +107,10 @@ class Ring:
 
     async def _publish_body(self, channel: str, body: bytes) -> None:
         await self._redis.publish(channel, body)
+
+    def attachments(self) -> None:
+        """Have bots fetch what is wanted, and workers listen to what is there."""
+        self._soon(self._publish_body(ATTACHMENTS_BELL, b""))
 
     async def _enqueue(self, job: str, lane: str, task: int) -> None:
         now_ms = int(time.time() * 1000)

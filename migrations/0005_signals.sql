@@ -63,6 +63,9 @@ begin
     if p_key ~ '^child:\d+$' then
         return exists (select from tasks where id = substr(p_key, 7)::bigint and finished_at is not null);
     end if;
+    if p_key = '#attachments' then
+        return not exists (select from attachments where task_id = p_task and due_at is not null);
+    end if;
     return exists (select from events_named(p_task, p_key));
 end $$;
 

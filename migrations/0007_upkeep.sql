@@ -121,6 +121,7 @@ begin
                                     join approvals a on a.id = x.approval_id where a.task_id = p_task),
             'effects', (select jsonb_agg(to_jsonb(x) order by x.n, x.gen) from effects x where x.task_id = p_task),
             'inbound', (select jsonb_agg(to_jsonb(x) order by x.id) from inbound x where x.task_id = p_task or x.id = t.inbound_id),
+            'attachments', (select jsonb_agg(to_jsonb(x) - 'content' order by x.id) from attachments x where x.task_id = p_task),
             'events', (select jsonb_agg(to_jsonb(x) order by x.xid, x.id) from events x where x.task_id = p_task),
             'signals', (select jsonb_agg(to_jsonb(x) order by x.id) from signals x where x.task_id = p_task),
             'signal_reads', (select jsonb_agg(to_jsonb(x)) from signal_reads x where x.task_id = p_task),
@@ -129,6 +130,7 @@ begin
         delete from events where task_id = p_task;
         delete from late_evidence where task_id = p_task;
         delete from answers where task_id = p_task;
+        delete from attachments where task_id = p_task;
         delete from tasks where id = p_task;
         delete from inbound i where (i.task_id = p_task or i.id = t.inbound_id) and i.received_at < p_before
            and not exists (select from tasks o where o.inbound_id = i.id);

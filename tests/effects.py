@@ -21,7 +21,7 @@ from typing import Any, Final
 from core.db import Pool
 from core.models import EffectClass
 from worker.context import StoredNotes
-from worker.skills.context import Handles, SkillContext
+from worker.skills.context import AttachedFile, Handles, SkillContext
 from worker.skills.http_client import Answer
 from worker.skills.mailer import Mailer
 from worker.skills.run import Skill
@@ -58,6 +58,16 @@ class Web:
         return Answer(200, {"content-type": "text/plain"}, b"done", False, (url,))
 
 
+class Sent:
+    """One file that came with the request."""
+
+    async def open(self, number: int) -> AttachedFile:
+        return AttachedFile("a.csv", "text/csv", 5)
+
+    async def read(self, number: int, offset: int, most_bytes: int) -> bytes:
+        return b"a,b,c"[offset : offset + most_bytes]
+
+
 @dataclass
 class World:
     """`more` is for skills that reach further than their handles."""
@@ -84,6 +94,7 @@ class World:
             http=self.web,  # type: ignore[arg-type]  # what a skill asks of it
             mail=Mailer(self.home / "mail", "bot@acme.example"),
             notes=self.notes,
+            attachments=Sent(),
         )
         return SkillContext(KEY.format(task=self.task, gen=gen), str(self.task), 3, "ann", handles, undo_of=undo_of)
 
@@ -115,6 +126,8 @@ class Scenario:
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
+    "attachment.read": Scenario({"id": 1}),
+    "attachment.save": Scenario({"id": 1, "path": "e/a.csv"}),
     "email.send": Scenario({"to": "ann@acme.example", "subject": "s", "body": "b"}),
     "files.delete": Scenario({"paths": ["a.txt", "d/b.txt"]}),
     "files.list": Scenario({"pattern": "**/*.txt"}),

@@ -17,9 +17,9 @@ TEXT = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding=
 def test_the_default_routes_are_the_ones_that_are_told() -> None:
     told = {
         row.group(1): tuple(re.findall(r"`([^`]+)`", row.group(2)))
-        for row in re.finditer(r"^\| `(plan|act)` \| (.+) \|$", TEXT, re.MULTILINE)
+        for row in re.finditer(r"^\| `(plan|act|transcribe)` \| (.+) \|$", TEXT, re.MULTILINE)
     }
-    assert told == {purpose: DEFAULTS[purpose] for purpose in ("plan", "act")}
+    assert told == {purpose: DEFAULTS[purpose] for purpose in ("plan", "act", "transcribe")}
 
 
 def test_the_example_is_a_valid_part_of_sayso_yaml() -> None:

@@ -259,6 +259,7 @@ def test_every_built_in_skill_has_a_probe_where_it_is_checkable_and_marks_its_ro
         *("files.list", "files.read", "files.write", "files.move", "files.delete"),
         *("files.write.undo", "files.move.undo", "files.delete.undo"),
         *("http.get", "http.request", "email.send", "note.remember", "note.remember.undo", "note.recall"),
+        *("attachment.read", "attachment.save", "attachment.save.undo"),
     }
     for one in manifests.values():
         assert one.has_probe or one.effect_class is not EffectClass.CHECKABLE

@@ -22,6 +22,7 @@ from bot.slack.translate import (
     translate,
 )
 from core import config
+from core.models import Attached
 
 OWN = Own(team="T0ACME", enterprise="", bot_user="U0SAYSO")
 SPECS = Path(os.environ.get("SAYSO_SPECS", Path(__file__).resolve().parents[2] / "shared" / "specs"))
@@ -136,15 +137,15 @@ def test_what_is_attached_is_foreign() -> None:
         subtype="file_share",
         text="look",
         attachments=[{"text": "Delete <http://x.example|all>", "title": "Shared"}, {"fallback": "[no preview]"}],
-        files=[{"name": "a.png", "mimetype": "image/png", "size": 5}],
+        files=[{"id": "F1", "name": "a.png", "mimetype": "image/png", "size": 5}, {"name": "no id"}],
     )
     inbound = said(callback(event)).inbound
     assert inbound.text == "look"
     assert inbound.foreign == (
         "Shared\nDelete http://x.example",
         "[no preview]",
-        "attached file: a.png (image/png, 5 bytes)",
     )
+    assert inbound.attached == (Attached(ref="F1", name="a.png", mime="image/png", size=5, kind="image"),)
 
 
 @pytest.mark.parametrize(

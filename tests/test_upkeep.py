@@ -283,7 +283,8 @@ async def test_an_idle_round_looks_once(db: Pool) -> None:
 HOLDS_NOTHING = {"cards", "outbox", "drafts", "followers"}
 KNOWN_TO_THE_ARCHIVE = {
     "steps", "approvals", "decisions", "delegations", "questions", "effects", "tasks", "row_versions",
-    "rungs", "asks", "approval_opens", "failed_deliveries", "sms_codes", "signals", "signal_reads", *HOLDS_NOTHING,
+    "rungs", "asks", "approval_opens", "failed_deliveries", "sms_codes", "signals", "signal_reads", "attachments",
+    *HOLDS_NOTHING,
 }  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from core.db import Pool
 from core.models import Claimed
 from core.organisation import note_scopes
-from core.store import memories, steps
+from core.store import attachments, memories, steps
+from core.store.attachments import Attachment
 from core.store.people import Principal
-from worker.skills.context import Handles, SkillContext
+from worker.skills.context import AttachedFile, Handles, SkillContext
 from worker.skills.errors import BadArguments, NotDone
 from worker.skills.run import Skill
 
@@ -36,7 +37,7 @@ async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Prin
         task_id=str(step.task_id),
         step=step.n,
         requester_key=requester.key,
-        handles=Handles(handles.files, handles.http, handles.mail, notes),
+        handles=Handles(handles.files, handles.http, handles.mail, notes, StoredAttachments(db, step.task_id)),
         deadline=time.monotonic() + step.timeout_s,
         undo_of=await _undo_of(db, step, requester) if step.skill.endswith(UNDO) else None,
         settings=actor.registry.settings_of(skill.manifest.name),
@@ -86,3 +87,26 @@ class StoredNotes:
 
     async def forget(self, note_id: str) -> bool:
         return note_id.isdigit() and await memories.forget(self.db, self.principal, int(note_id))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttachments:
+    """`Attachments` of one task, and of no other."""
+
+    db: Pool
+    task: int
+
+    async def open(self, number: int) -> AttachedFile:
+        one = await self._one(number)
+        return AttachedFile(one.name, one.mime, one.size or 0)
+
+    async def read(self, number: int, offset: int, most_bytes: int) -> bytes:
+        return await attachments.content(self.db, (await self._one(number)).id, offset, most_bytes)
+
+    async def _one(self, number: int) -> Attachment:
+        found = next((a for a in await attachments.of_task(self.db, self.task) if a.id == number), None)
+        if found is None:
+            raise NotDone(f"nothing with the number {number} is attached to this task")
+        if found.state != "here" or (found.words is not None and found.size is None):
+            raise NotDone(f"{found.name} is not here: {found.why or 'it has not arrived yet'}")
+        return found

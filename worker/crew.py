@@ -29,6 +29,7 @@ from worker.budget import OverBudget, Purse
 from worker.executor import Executor, Hold
 from worker.ladder import Climber
 from worker.lease import Lease, LeaseLost
+from worker.listener import Listener
 from worker.llm import CallRecord, Models
 from worker.planned import PlanAsker
 from worker.prompts import prompt_problems
@@ -67,6 +68,7 @@ class Crew:
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
         self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
+        self._listener = Listener(deps, thinker.models, redis_url)
         self._purse = Purse(deps)
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -75,8 +77,8 @@ class Crew:
         return self._deps
 
     async def run(self) -> None:
-        """Carry steps out, sweep and keep house, until stopped or without a lease."""
-        beside = [asyncio.create_task(part.run()) for part in (self._sweeper, self._housekeeper)]
+        """Carry steps out, sweep, keep house and listen, until stopped or without a lease."""
+        beside = [asyncio.create_task(part.run()) for part in (self._sweeper, self._housekeeper, self._listener)]
         try:
             await self.executor.run()
         except LeaseLost as error:

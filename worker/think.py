@@ -20,9 +20,10 @@ from core.models import Action, Claimed, Failed, Parked, PlannedStep, SkillManif
 from core.models import Outcome as Why
 from core.organisation import note_scopes
 from core.plans import asked_first, strictest
-from core.store import answers, children, conversations, memories, people, signals, steps
+from core.store import answers, attachments, children, conversations, memories, people, signals, steps
 from core.store.people import Principal
 from core.store.signals import Said
+from worker.attached import seen, without_images
 from worker.budget import OverBudget, Purse
 from worker.hearing import heard, inputs, tainting, unread
 from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, OnDelta, Turn
@@ -43,6 +44,7 @@ GOAL_CHARS = 500
 OUTPUT_TOKENS = 4_000
 FOREIGN = "quoted text"
 RATE_LIMITED = "rate_limited"
+BAD_REQUEST = "bad_request"
 READ = ("act", "wait", "ask")
 # What a turn tells the turns after it.
 HANDED_ON = ("model", "plan_first")
@@ -88,6 +90,14 @@ class Thinker:
         requester = await people.by_id(self.deps.db, step.requester_id)
         if requester is None:
             return Failed(error="Who asked for this may no longer do so.", outcome=Why.REFUSED)
+        wait_s = await attachments.awaited_s(self.deps.db, step.task_id, config.ATTACHMENTS_WAIT_S)
+        if wait_s > 0:
+            return Waiting(
+                reason="what is attached",
+                seconds=wait_s,
+                within_s=config.RATE_LIMIT_WAIT_MOST_S,
+                key=attachments.WAITS_KEY,
+            )
         try:
             asked = await self.question(step, requester)
             if asked.turns_before >= config.TURNS_MOST + inputs(asked.said):
@@ -114,11 +124,17 @@ class Thinker:
         past = await steps.transcript(self.deps.db, step.task_id, step.n)
         said = await signals.for_turn(self.deps.db, step.task_id, step.n if until else None)
         foreign = await conversations.foreign_words(self.deps.db, step.task_id)
+        attached = await seen(self.deps.db, step.task_id, until)
+        quoted = [Turn("user", _quoted(foreign))] if foreign else []
+        brought = [*quoted, *([attached.turn] if attached.turn else [])]
         return Question(
-            turns=[*await self._turns(step, requester, past, foreign, until), *heard(said)],
+            turns=[*await self._turns(step, requester, past, brought, until), *heard(said)],
             past=past,
             said=said,
-            tainted_by=([(0, FOREIGN)] if foreign else []) + tainting(said) + _untrusted(past, self._manifests()),
+            tainted_by=([(0, FOREIGN)] if foreign else [])
+            + attached.tainted_by
+            + tainting(said)
+            + _untrusted(past, self._manifests()),
         )
 
     async def _taken(
@@ -142,22 +158,34 @@ class Thinker:
         if kept is not None:
             return read_back(kept, prompt)
         left = await Purse(self.deps).look(step, thinking=True)
-        answer = await self.models.ask(
+        most = OUTPUT_TOKENS if left is None else min(OUTPUT_TOKENS, left)
+        try:
+            answer = await self._bought(purpose, step, turns, most, on_delta)
+        except ModelUnavailable as error:
+            # A model that takes no pictures refuses the question, not the request.
+            if not any(turn.images for turn in turns) or not any(t.why.startswith(BAD_REQUEST) for t in error.tried):
+                raise
+            answer = await self._bought(purpose, step, without_images(turns), most, on_delta)
+        try:
+            await answers.keep(self.deps.db, step, prompt, self.models.masked(to_keep(answer)))
+        except DATABASE_AWAY as error:
+            log.warning("an answer for step %s.%s is not kept: %s", step.task_id, step.n, type(error).__name__)
+        return answer
+
+    async def _bought(
+        self, purpose: str, step: Claimed, turns: list[Turn], most: int, on_delta: OnDelta | None
+    ) -> Answer:
+        return await self.models.ask(
             purpose,
             turns,
             ASKED_WITH,
-            max_output_tokens=OUTPUT_TOKENS if left is None else min(OUTPUT_TOKENS, left),
+            max_output_tokens=most,
             deadline_s=step.timeout_s,
             on_delta=on_delta,
             task=step.task_id,
             n=step.n,
             model=step.args.get("model"),
         )
-        try:
-            await answers.keep(self.deps.db, step, prompt, self.models.masked(to_keep(answer)))
-        except DATABASE_AWAY as error:
-            log.warning("an answer for step %s.%s is not kept: %s", step.task_id, step.n, type(error).__name__)
-        return answer
 
     async def read(self, step: Claimed, answer: Answer, asked: Question) -> Succeeded | Invalid:
         """The answer as the turn's outcome, or what is wrong with it."""
@@ -234,7 +262,7 @@ class Thinker:
         step: Claimed,
         requester: Principal,
         past: list[dict[str, Any]],
-        foreign: list[str],
+        brought: list[Turn],
         until: datetime | None,
     ) -> list[Turn]:
         prompt = "plan" if step.kind == "plan" else "turn"
@@ -260,9 +288,7 @@ class Thinker:
         )
         # What they said later stands among what was said since.
         goal = next(iter(await conversations.own_words(self.deps.db, step.task_id)), step.task_goal)
-        turns = [Turn("system", system), Turn("user", goal)]
-        if foreign:
-            turns.append(Turn("user", _quoted(foreign)))
+        turns = [Turn("system", system), Turn("user", goal), *brought]
         if step.kind == "think":
             turns.append(Turn("user", _results(past, await children.of(self.deps.db, step.task_id))))
         return turns

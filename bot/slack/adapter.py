@@ -25,6 +25,7 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack import words
 from bot.slack.blocks import Message, words_message
+from bot.slack.files import SlackFiles
 from bot.slack.forms import UNANSWERED, Forms
 from bot.slack.groups import UserGroups
 from bot.slack.home import Home
@@ -78,6 +79,7 @@ class SlackAdapter:
         self._settings = deps.settings
         self.sender = SlackSender(self._settings, partial(people.requester_in, deps.db, "slack"))
         self.forms = Forms(deps, self.sender, self._tell)
+        self.files = SlackFiles(self._settings)
         self.own: Own | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._reading = web_client(self._settings, may_repeat=True, waits=True)

@@ -35,6 +35,7 @@ SCOPES: Final = (
     Needed("channels:history", "to hear replies in a task's thread, and to find a message whose answer was lost"),
     Needed("chat:write", "to answer"),
     Needed("commands", "the slash command and the shortcut on messages"),
+    Needed("files:read", "files, images and clips in messages that mean Sayso"),
     Needed("groups:history", "as channels:history, in private channels"),
     Needed("im:history", "direct messages"),
     Needed("im:write", "to ask an approver in a direct message"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bot.slack.attached import names
 from bot.slack.blocks.elements import Block, plain
 from bot.slack.payload import NAME_CHARS, Json, Own, id_at, object_at, objects_at, presser, text_at
 from bot.slack.text import clipped, typed
@@ -47,7 +48,7 @@ def used(payload: Json, own: Own) -> ShortcutUsed | Dropped:
         return Dropped("a shortcut that is not ours")
     text, quotes = typed(text_at(message, "text"), own.bot_user)
     is_own = id_at(message, "user") == user and not id_at(message, "bot_id")
-    foreign = foreign_of(quotes if is_own else (text, *quotes), message)
+    foreign = foreign_of((*(quotes if is_own else (text, *quotes)), *names(message)), message)
     where = clipped(text_at(channel, "name"), NAME_CHARS)
     reply = Reply(id_at(channel, "id"), user, id_at(message, "thread_ts"), text_at(payload, "response_url"))
     return ShortcutUsed(trigger, _view(text if is_own else "", foreign, where, reply), reply)

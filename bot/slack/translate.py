@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
+from bot.slack.attached import attached
 from bot.slack.payload import (
     ID_CHARS,
     NAME_CHARS,
@@ -161,6 +162,7 @@ def _event(payload: Json, event: Json, own: Own) -> Translated:
             foreign=foreign_of(quotes, event),
             addressed=is_private or kind == "app_mention",
             message_ref=ts,
+            attached=tuple(attached(event)),
         )
     )
 
@@ -182,24 +184,16 @@ def sender_team(payload: Json, event: Json, own: Own) -> str:
 
 
 def foreign_of(quotes: tuple[str, ...], event: Json) -> tuple[str, ...]:
-    """What the message carries that its sender did not type: quotes, shared messages, unfurls, files' names."""
-    found = [*quotes, *_attached(event), *_files(event)]
+    """What the message carries that its sender did not type: quotes, shared messages, unfurls."""
+    found = [*quotes, *_unfurled(event)]
     return tuple(clipped(piece, FOREIGN_CHARS) for piece in found[:FOREIGN_MOST])
 
 
-def _attached(event: Json) -> Iterator[str]:
+def _unfurled(event: Json) -> Iterator[str]:
     for attachment in objects_at(event, "attachments"):
         text = "\n".join(plain(part) for key in ("pretext", "title", "text") if (part := text_at(attachment, key)))
         if shown := text or plain(text_at(attachment, "fallback")):
             yield shown
-
-
-def _files(event: Json) -> Iterator[str]:
-    for file in objects_at(event, "files"):
-        name = text_at(file, "name") or text_at(file, "title") or text_at(file, "id")
-        size = file.get("size")
-        about = [part for part in (text_at(file, "mimetype"), f"{size} bytes" if isinstance(size, int) else "") if part]
-        yield f"attached file: {name}" + (f" ({', '.join(about)})" if about else "")
 
 
 # ---------------------------------------------------------------- the slash command

@@ -24,6 +24,7 @@ from bot.telegram.buttons import Tap
 from bot.telegram.client import open_client
 from bot.telegram.details import NOT_STARTED, Details
 from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue
+from bot.telegram.files import TelegramFiles
 from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
 from bot.telegram.sender import TelegramSender
 from bot.telegram.spacing import Spacing
@@ -107,6 +108,7 @@ class TelegramAdapter:
         self._dialogue = Dialogue(deps, intake, self._client, self._spacing)
         self._details = Details(deps, self._client)
         self.sender = TelegramSender(self._client, self._base_url, self._spacing)
+        self.files = TelegramFiles(self._client)
 
     def router(self) -> APIRouter:
         """`POST /telegram/webhook`; nothing in polling mode."""

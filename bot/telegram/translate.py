@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from telegram import Chat, Message, MessageEntity, Update, User
 
+from bot.telegram.attached import attached
 from bot.telegram.buttons import Tap, read_tap
 from bot.telegram.newer import STOPPED, stopped_draft
 from bot.telegram.prompts import Prompt, read_link, read_payload
-from core.models import Channel, Identity, Inbound, Place
+from core.models import Attached, Channel, Identity, Inbound, Place
 
 ALLOWED_UPDATES: Final = ("message", "callback_query", STOPPED)
 GROUPS: Final = (Chat.GROUP, Chat.SUPERGROUP)
@@ -213,7 +214,15 @@ def _said(message: Message, number: int, me: Me) -> Translated:
         answers_to=str(message.reply_to_message.message_id)
         if message.reply_to_message and _answers_us(message, me)
         else "",
+        attached=_attached(message),
     )
+
+
+def _attached(message: Message) -> tuple[Attached, ...]:
+    """With what the message answers: "sum this up" is said of that."""
+    is_own = message.forward_origin is None and message.via_bot is None
+    answered = message.reply_to_message
+    return (*attached(message, is_own=is_own), *(attached(answered, is_own=False) if answered else ()))
 
 
 def _own_words(message: Message, typed: str, me: Me) -> tuple[str, bool, bool]:

@@ -16,7 +16,7 @@ from core.models.answers import (
     Received,
     TooLate,
 )
-from core.models.arriving import Channel, Identity, Inbound, Place, Press, Verdict
+from core.models.arriving import Attached, AttachmentKind, Channel, Identity, Inbound, Place, Press, Verdict
 from core.models.frozen import Frozen
 from core.models.gate import (
     Allow,
@@ -53,6 +53,8 @@ __all__ = [
     "ArgumentOrigin",
     "ArgumentRole",
     "Ask",
+    "Attached",
+    "AttachmentKind",
     "Changed",
     "Channel",
     "Claimed",

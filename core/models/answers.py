@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An inbound that is now a row. `task_id` is the task it started or steered, if any."""
+    """An inbound that is now a row. `task_id` is the task it started or steered, if any; `kept` waits for more to come."""
 
     inbound_id: int
     task_id: int | None = None
-    kind: Literal["task", "steered", "answered", "pairing", "ignored"] = "task"
+    kind: Literal["task", "steered", "answered", "pairing", "kept", "ignored"] = "task"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,30 @@ class Place(Frozen):
         return f"{self.channel}/{self.external_id}" + (f"/{self.thread}" if self.thread else "")
 
 
+AttachmentKind = Literal["file", "voice", "image"]
+
+
+class Attached(Frozen):
+    """Something that came with a message. `ref` is what its channel fetches it by; `content` is there where it came at once.
+
+    `is_own` is a recording of the sender's own voice. Messages with one `album` were sent together. The rest is what the
+    vendor claims, and is believed of nothing but its looks.
+    """
+
+    ref: str = ""
+    name: str = ""
+    mime: str = ""
+    size: int | None = None
+    kind: AttachmentKind = "file"
+    is_own: bool = False
+    album: str = ""
+    content: bytes | None = None
+
+
 class Inbound(Frozen):
     """A message as received. `delivery_id` is the vendor's; the same one again changes nothing.
 
-    `text` holds the sender's own words only; what was quoted, forwarded or attached is in `foreign`.
+    `text` holds the sender's own words only; what was quoted or forwarded is in `foreign`.
     `addressed` is true when Sayso was meant (DM, mention, command); otherwise it counts only in a thread that a
     task owns. `answers_to` is the vendor's id of our message that it answers, where the vendor tells.
     """
@@ -62,6 +82,7 @@ class Inbound(Frozen):
     addressed: bool = True
     message_ref: str = ""
     answers_to: str = ""
+    attached: tuple[Attached, ...] = ()
 
 
 Verdict = Literal[

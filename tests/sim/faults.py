@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 FaultName = Literal[
-    "status", "delay", "drop_before", "done_but_answer_lost", "duplicate", "reorder", "disconnect"
+    "status", "delay", "drop_before", "done_but_answer_lost", "duplicate", "reorder", "disconnect", "cut_short",
+    "login_page"
 ]  # fmt: skip
 Leg = Literal["in", "out"]
 
@@ -39,6 +40,10 @@ def delay(seconds: float) -> Kind:
 
 DROP_BEFORE = Kind("drop_before")
 """The connection closes before anything happened."""
+CUT_SHORT = Kind("cut_short")
+"""A download ends in the middle."""
+LOGIN_PAGE = Kind("login_page")
+"""A download brings Slack's login page instead."""
 DONE_BUT_ANSWER_LOST = Kind("done_but_answer_lost")
 """The effect took place, then the connection closes without an answer."""
 DISCONNECT = Kind("disconnect")

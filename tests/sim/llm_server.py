@@ -53,6 +53,8 @@ class ModelServer(ABC):
         self.script = script if script is not None else Script()
         self.line = Line(self.vendor, journal, clock, ANSWER_DEADLINE_S)
         self.journal, self.faults = self.line.journal, self.line.faults
+        # What the next recordings say.
+        self.heard: list[str] = []
         self.key = key
         self._answers = 0
 

@@ -19,6 +19,8 @@ from tests.sim.llm_server import ModelServer, Refusal, read_json, serve_by_hand,
 
 CREATED = 1_790_000_000
 CHAT_MODELS = ("gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano")
+TRANSCRIBING = ("gpt-5.4-transcribe", "whisper-1")
+HEARABLE = (".flac", ".mp3", ".mp4", ".mpeg", ".mpga", ".m4a", ".ogg", ".wav", ".webm")
 SNAPSHOT = "-2026-03-17"
 EMBEDDING = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -72,7 +74,7 @@ FINISH = {"end": "stop", "tools": "tool_calls", "length": "length", "refused": "
 
 class OpenAISim(ModelServer):
     vendor = "openai"
-    models = {*CHAT_MODELS, *EMBEDDING}
+    models = {*CHAT_MODELS, *EMBEDDING, *TRANSCRIBING}
 
     @property
     def base_url(self) -> str:
@@ -81,6 +83,7 @@ class OpenAISim(ModelServer):
     def add_routes(self, app: web.Application) -> None:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embed)
+        app.router.add_post("/v1/audio/transcriptions", self._transcribe)
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/v1/models/{model}", self._one_model)
 
@@ -104,6 +107,30 @@ class OpenAISim(ModelServer):
         spent = sum(map(tokens, texts))
         usage = {"prompt_tokens": spent, "total_tokens": spent}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+    async def _transcribe(self, request: web.Request) -> web.StreamResponse:
+        """Says what the next of `heard` is, whatever the sound."""
+        body: Body = {}
+        try:
+            self.check_access(request)
+            form = await request.post()
+            file = form.get("file")
+            body = {name: value for name, value in form.items() if isinstance(value, str)}
+            if body.get("model") not in TRANSCRIBING:
+                raise Refusal(404, f"The model `{body.get('model')}` does not exist", "model_not_found", "model")
+            if not isinstance(file, web.FileField) or not file.filename.lower().endswith(HEARABLE):
+                raise Refusal(400, "Invalid file format.", "", "file")
+            fault = self.faults.meet("audio.transcriptions")
+            if fault is not None and fault.name == "status":
+                raise Refusal(fault.code, "fault", retry_after_s=fault.retry_after_s)
+            if not self.heard:
+                raise Refusal(400, "nobody wrote down what this says", "", "file")
+        except Refusal as refusal:
+            return self._refuse("audio.transcriptions", body, refusal)
+        self.journal.write(self.vendor, "in", "audio.transcriptions", body)
+        text = self.heard.pop(0)
+        usage = {"type": "tokens", "input_tokens": 14, "output_tokens": tokens(text), "total_tokens": 14 + tokens(text)}
+        return web.json_response({"text": text, "usage": usage})
 
     async def _list_models(self, request: web.Request) -> web.StreamResponse:
         try:

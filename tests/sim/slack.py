@@ -56,7 +56,15 @@ class SlackSim:
         self.line = Line("slack", journal, clock, ack_deadline_s)
         self.journal, self.faults, self.violations = self.line.journal, self.line.faults, self.line.violations
         self.lacks: dict[str, str] = {}  # methods that this workspace does not have, with the error that says so
-        self.scopes = ["assistant:write", "chat:write", "commands", "im:history", "usergroups:read", "users:read"]
+        self.scopes = [
+            "assistant:write",
+            "chat:write",
+            "commands",
+            "files:read",
+            "im:history",
+            "usergroups:read",
+            "users:read",
+        ]
         self.world = World(TEAM, "acme", enterprise, "U0SAYSO", "B0SAYSO", "A0SAYSO", self.line.clock)
         self.world.members["U0SAYSO"] = Member("U0SAYSO", "sayso", TEAM, is_bot=True)
         self.channel(CHANNEL, "ops")

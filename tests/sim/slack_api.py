@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from tests.sim import slack_files as files
 from tests.sim.faults import Kind
 from tests.sim.slack_agents import AGENT_METHODS, SCOPES
 from tests.sim.slack_check import argument_problems, block_problems, decode, fixture
@@ -38,7 +39,7 @@ REQUEST_FAULTS = {
 
 
 class SlackApi:
-    """Routes: /api/{method}, /response/{id} (response_url), /upload/{id} (file contents)."""
+    """Routes: /api/{method}, /response/{id} (response_url), /upload/{id} and /files-pri/… (file contents)."""
 
     def __init__(self, sim: "SlackSim") -> None:
         self.sim = sim
@@ -49,6 +50,7 @@ class SlackApi:
             web.get("/api/{method}", self.call),
             web.post("/response/{id}", self.respond),
             web.post("/upload/{id}", self.upload),
+            web.get("/files-pri/{id}/{rest:.+}", self.download),
         ]
 
     async def call(self, request: web.Request) -> web.StreamResponse:
@@ -119,8 +121,13 @@ class SlackApi:
                 file_id = f"F{world.number():08d}"
                 world.uploads[file_id] = {"name": args["filename"], "length": args["length"]}
                 return {"upload_url": f"{self.sim.base_url}/upload/{file_id}", "file_id": file_id}
+            case "files.info":
+                return files.info(self.sim, args)
             case _:
                 return (EFFECTS | STREAMS | AGENT_METHODS)[method](world, args)
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        return await files.download(self.sim, request)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         upload = self.sim.world.uploads.get(request.match_info["id"])

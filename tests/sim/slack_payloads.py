@@ -87,7 +87,7 @@ def said(world: World, message: Message, author: Member, channel: Channel) -> Bo
         parent = world.find(channel.id, message.thread_ts)
         event |= {"thread_ts": message.thread_ts, "parent_user_id": parent.user if parent else message.user}
     event |= message.extra
-    return checked("message", event)
+    return checked("message_file_share" if event.get("subtype") == "file_share" else "message", event)
 
 
 def mentioned(world: World, message: Message, author: Member, channel: Channel) -> Body:

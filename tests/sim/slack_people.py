@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim import slack_payloads as payloads
 from tests.sim.slack_check import view_problems
+from tests.sim.slack_files import SharedFile, share
 from tests.sim.slack_methods import with_ids
 from tests.sim.slack_transport import Delivery, with_ts
 from tests.sim.slack_world import Body, Channel, Member, Message, ResponseUrl, View, interactive, labels
@@ -57,6 +58,14 @@ class Person:
         message = self._post(place, text, thread_ts, extra)
         event = payloads.said(self.sim.world, message, self.member, place)
         return with_ts(await self._event(event, place, from_team), message.ts)
+
+    async def share(
+        self, *files: SharedFile, text: str = "", channel: str | None = None, thread_ts: str | None = None
+    ) -> Delivery:
+        """A message with files."""
+        share(self.sim.world, self.id, files)
+        shown = [one.wire(self.sim.base_url) for one in files]
+        return await self.say(text, channel, thread_ts, extra={"subtype": "file_share", "files": shown})
 
     async def mention(
         self, text: str, channel: str, thread_ts: str | None = None, *, from_team: str | None = None

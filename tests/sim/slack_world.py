@@ -135,6 +135,7 @@ class World:
     uploads: dict[str, Body] = field(default_factory=dict)
     trigger_life_s: float = TRIGGER_LIFE_S
     stream_life_s: float = STREAM_LIFE_S
+    files: dict[str, Any] = field(default_factory=dict)
     _counter: "itertools.count[int]" = field(default_factory=itertools.count)
     _last_us: int = 0
 

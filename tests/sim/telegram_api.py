@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from tests.sim.faults import Kind
+from tests.sim.slack_files import cut_short
 from tests.sim.telegram_check import PARAMETERS, Refused, decode
 from tests.sim.telegram_methods import EFFECTS
 from tests.sim.telegram_world import Body
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_UPDATES = 100
 LONGEST_POLL_S = 50
+DOWNLOAD_BYTES = 20 * 2**20
 WEBHOOK_ACTIVE = "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
 OTHER_POLLER = "terminated by other getUpdates request; make sure that only one bot instance is running"
 
@@ -108,10 +110,20 @@ class TelegramApi:
         content = self.sim.files.get(file_id)
         if content is None:
             raise Refused("invalid file_id", is_fault=True)
+        if len(content) > DOWNLOAD_BYTES:
+            raise Refused("file is too big")
         return {"file_id": file_id, "file_unique_id": file_id, "file_size": len(content), "file_path": file_id}
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         content = self.sim.files.get(request.match_info["path"])
+        fault = self.sim.faults.meet("download")
+        self.sim.journal.write("telegram", "in", "download", {"path": request.match_info["path"]})
+        if fault is not None and fault.delay_s:
+            await asyncio.sleep(fault.delay_s)
+        if fault is not None and fault.name == "status":
+            return _refusal(fault.code, "fault", {})
+        if fault is not None and fault.name == "cut_short" and content is not None:
+            return await cut_short(request, content)
         if request.match_info["token"] != self.sim.token or content is None:
             return _refusal(404, "Not Found", {})
         return web.Response(body=content)

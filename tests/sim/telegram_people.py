@@ -73,6 +73,16 @@ class TgPerson:
         self.sim.world.posted.append(message)
         return replace(await self._send("message", message.wire(), message), message=message)
 
+    async def send(self, kind: str, content: bytes, caption: str = "", **more: Any) -> TgDelivery:
+        """Media of a kind (photo, document, voice, audio, video_note); `media` adds to what describes it."""
+        file_id = f"file{self.sim.world.query_id()}"
+        self.sim.files[file_id] = content
+        media: Body = {"file_id": file_id, "file_unique_id": file_id, "file_size": len(content)} | more.pop("media", {})
+        media |= {"photo": {"width": 640, "height": 480}, "voice": {"duration": 3}, "audio": {"duration": 3},
+                  "video_note": {"duration": 3, "length": 240}}.get(kind, {})  # fmt: skip
+        extra: Body = {kind: [media] if kind == "photo" else media} | ({"caption": caption} if caption else {})
+        return await self.say("", extra=extra | more.pop("extra", {}), **more)
+
     async def edit(self, message: TgMessage, text: str) -> TgDelivery:
         message.edits.append(TgVersion(message.text, message.reply_markup, time.time()))
         message.text, message.entities, message.edit_date = text, _entities(text), int(time.time())

@@ -85,9 +85,9 @@ class TgMessage:
             "from": self.sender.wire(),
             "chat": self.chat.wire(),
             "date": self.date,
-            "text": self.text,
         }
         optional = {
+            "text": self.text,
             "entities": self.entities,
             # Only inline keyboards are part of a message; the others are shown and forgotten.
             "reply_markup": self.reply_markup if self._rows() else None,

@@ -35,6 +35,7 @@ METHODS = [
     "conversations.replies",
     "files.completeUploadExternal",
     "files.getUploadURLExternal",
+    "files.info",
     "reactions.add",
     "users.info",
     "views.open",
@@ -53,8 +54,8 @@ OWN_METHODS = {
     },
 }
 INBOUND = (
-    "app_home_opened app_mention block_actions message message_shortcut slash_command thread_broadcast"
-    " view_submission view_closed"
+    "app_home_opened app_mention block_actions message message_file_share message_shortcut slash_command"
+    " thread_broadcast view_submission view_closed"
 )
 ANY_OBJECT = {"type": "object"}
 # An inbound payload repeats what the app sent, which is checked when it is sent.
@@ -134,6 +135,11 @@ def inbound_payloads(original: dict[str, Any]) -> dict[str, Any]:
         all_definitions[name]["properties"]["enterprise"] = {"anyOf": [organisation, {"type": "null"}]}
     # The root of a recorded broadcast lacks channel and event_ts.
     all_definitions["ThreadBroadcastMessageEvent"]["properties"]["root"] = ANY_OBJECT
+    # Of a file there are seventy fields, and more each year.
+    all_definitions["FileShareMessageEvent"]["properties"]["files"]["items"] = {
+        "type": "object",
+        "required": ["id", "name", "mimetype", "size", "url_private"],
+    }
     for event in ("GenericMessageEvent", "AppMentionEvent"):
         all_definitions[event]["properties"].pop("files", None)
         all_definitions[event]["properties"].pop("app_context", None)

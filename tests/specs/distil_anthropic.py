@@ -1,6 +1,6 @@
 """Makes anthropic_messages.json beside this file from the published description in $SAYSO_SPECS.
 
-The original is generated from the types of the anthropic SDK 2.11.0 (MIT). Only text, tools and errors are kept: of
+The original is generated from the types of the anthropic SDK 2.11.0 (MIT). Only text, images, tools and errors are kept: of
 every choice, the branches that we may send or receive. Requests are closed, as the API refuses what it does not know.
 Run it by hand after a new original: `SAYSO_SPECS=… python -m tests.specs.distil_anthropic`.
 """
@@ -30,7 +30,7 @@ PARAMETERS = {
 # Content, tools and pieces of streams that no part of ours knows.
 DROPPED = (
     "Browser", "Computer", "CodeExecution", "BashCode", "TextEditor", "WebSearch", "WebFetch", "ToolSearch", "ToolBash",
-    "ToolTextEditor", "Memory", "Image", "Document", "SearchResult", "ContainerUpload", "Thinking", "RedactedThinking",
+    "ToolTextEditor", "Memory", "Document", "SearchResult", "ContainerUpload", "Thinking", "RedactedThinking",
     "Citation", "Citations", "ServerToolUse", "SignatureDelta", "ToolReference", "Diagnostics", "Container",
     "ServerToolCaller",
 )  # fmt: skip

@@ -14,7 +14,7 @@ import httpx2
 from anthropic import AnthropicError, APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncAnthropic
 from anthropic.types import Message
 
-from worker.llm.protocol import Completion, OnDelta, Stop, ToolSpec, Turn, Usage
+from worker.llm.protocol import Completion, OnDelta, Recording, Stop, ToolSpec, Turn, Usage
 from worker.llm.reading import Gathered, count, read_call, split_calls
 from worker.llm.trouble import ProviderFailed, Trouble, from_status, from_transport
 
@@ -130,6 +130,10 @@ class AnthropicProvider:
         )
         return Completion(text.text(), good, bad, usage, model or request["model"], _STOPS.get(finish, "end"))
 
+    async def transcribe(self, model: str, recording: Recording, *, timeout_s: float) -> Completion:
+        """The vendor has no such thing."""
+        raise ProviderFailed(Trouble.BAD_REQUEST, code="no_transcription")
+
     async def aclose(self) -> None:
         await self._client.close()
 
@@ -163,6 +167,10 @@ def _blocks(turn: Turn) -> list[dict[str, Any]]:
         return [{"type": "tool_result", "tool_use_id": turn.call_id or "", "content": turn.text}]
     # An empty text block is refused by the vendor.
     blocks: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text.strip() else []
+    blocks += [
+        {"type": "image", "source": {"type": "base64", "media_type": one.mime, "data": one.base64}}
+        for one in turn.images
+    ]
     blocks += [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.args} for call in turn.calls]
     return blocks
 

@@ -29,6 +29,7 @@ from worker.llm.protocol import (
     OnDelta,
     Outcome,
     Provider,
+    Recording,
     ToolSpec,
     Tried,
     Turn,
@@ -46,6 +47,7 @@ RETRY_WAIT_MOST_S: Final = 5.0
 RETRY_LATER_S: Final = 15.0
 RECORD_TIMEOUT_S: Final = 5.0
 
+TRANSCRIBE: Final = "transcribe"
 Record = Callable[[CallRecord], Awaitable[None]]
 Price = Callable[[Endpoint, tuple[str, ...], Usage], Decimal | None]
 log = logging.getLogger(__name__)
@@ -143,7 +145,17 @@ class Models:
         `model` (provider/model) is asked alone, if it is one of those configured for anything.
         """
         routes = self._routes(purpose, model)
-        asked = self._prepared(purpose, turns, tools, max_output_tokens, on_delta, task, n)
+        return await self._first(
+            self._prepared(purpose, turns, tools, max_output_tokens, on_delta, task, n), routes, deadline_s
+        )
+
+    async def transcribe(self, recording: Recording, *, deadline_s: float) -> Answer:
+        """What a voice says, along the routes of `transcribe`. Raises as `ask` does."""
+        routes = self._routes(TRANSCRIBE, None)
+        sha256 = hashlib.sha256(recording.content).hexdigest()
+        return await self._first(Asked(TRANSCRIBE, (), (), 0, sha256, recording=recording), routes, deadline_s)
+
+    async def _first(self, asked: Asked, routes: Sequence[Route], deadline_s: float) -> Answer:
         ends_at = self._now() + deadline_s
         tried: list[Tried] = []
         open_routes = list(routes)
@@ -216,6 +228,10 @@ class Models:
         try:
             # The SDK's own timeout is per read; this one is for the whole, against servers that drip.
             async with asyncio.timeout(timeout_s):
+                if asked.recording is not None:
+                    return await self._providers[route.provider].transcribe(
+                        route.model, asked.recording, timeout_s=timeout_s
+                    )
                 try:
                     return await self._once(asked, route, timeout_s, on_delta)
                 except ProviderFailed as failed:
@@ -360,7 +376,8 @@ def open_provider(endpoint: Endpoint) -> Provider:
 
 def prompt_sha256(turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> str:
     """The same for every route: what was asked, before it was put into a vendor's words."""
-    asked = {"turns": [asdict(turn) for turn in turns], "tools": [asdict(tool) for tool in tools]}
+    told = [{k: v for k, v in asdict(turn).items() if v or k != "images"} for turn in turns]
+    asked = {"turns": told, "tools": [asdict(tool) for tool in tools]}
     return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

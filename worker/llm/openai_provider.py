@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import httpx2
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError
+from openai.types.audio import Transcription
 from openai.types.chat import ChatCompletion
 
-from worker.llm.protocol import Completion, OnDelta, Stop, ToolSpec, Turn, Usage
+from worker.llm.protocol import Completion, OnDelta, Recording, Stop, ToolSpec, Turn, Usage
 from worker.llm.reading import Gathered, count, read_call, split_calls
 from worker.llm.trouble import ProviderFailed, Trouble, from_status, from_transport
 
@@ -66,7 +68,7 @@ class OpenAIProvider:
                 }
                 for t in tools
             ]
-        try:
+        with _vendors_errors():
             if on_delta is not None:
                 return await self._stream(request, on_delta)
             came = cast(object, await self._completions.create(**request))
@@ -74,18 +76,23 @@ class OpenAIProvider:
             if not isinstance(came, ChatCompletion):
                 raise ProviderFailed(Trouble.BAD_ANSWER, code="no_completion")
             return _whole(came, model)
-        except APITimeoutError:
-            raise ProviderFailed(Trouble.TIMED_OUT) from None
-        except APIConnectionError:
-            raise ProviderFailed(Trouble.UNREACHABLE) from None
-        except APIStatusError as error:
-            raise from_status(error.status_code, (error.code, error.type), error.response.headers) from None
-        except APIError as error:  # an error inside a stream; it has no status
-            raise from_status(500, (error.code, error.type), {}) from None
-        except httpx2.HTTPError as error:
-            raise from_transport(error) from None
-        except (OpenAIError, ValueError, TypeError, AttributeError, LookupError):
-            raise ProviderFailed(Trouble.BAD_ANSWER) from None
+
+    async def transcribe(self, model: str, recording: Recording, *, timeout_s: float) -> Completion:
+        """Raises only `ProviderFailed`."""
+        with _vendors_errors():
+            came = cast(
+                object,
+                await self._client.audio.transcriptions.create(
+                    model=model,
+                    file=(recording.name, recording.content, recording.mime or "application/octet-stream"),
+                    response_format="json",
+                    timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+                ),
+            )
+            if not isinstance(came, Transcription):
+                raise ProviderFailed(Trouble.BAD_ANSWER, code="no_transcription")
+            usage = Usage(count(getattr(came.usage, "input_tokens", 0)), count(getattr(came.usage, "output_tokens", 0)))
+            return Completion(came.text, (), (), usage, model, "end")
 
     async def _stream(self, request: dict[str, Any], on_delta: OnDelta) -> Completion:
         text, refusal = Gathered(), Gathered()
@@ -134,9 +141,33 @@ class _Call:
         self.arguments = Gathered()
 
 
+@contextmanager
+def _vendors_errors() -> Iterator[None]:
+    """What the SDK raises, as `ProviderFailed`."""
+    try:
+        yield
+    except APITimeoutError:
+        raise ProviderFailed(Trouble.TIMED_OUT) from None
+    except APIConnectionError:
+        raise ProviderFailed(Trouble.UNREACHABLE) from None
+    except APIStatusError as error:
+        raise from_status(error.status_code, (error.code, error.type), error.response.headers) from None
+    except APIError as error:  # an error inside a stream; it has no status
+        raise from_status(500, (error.code, error.type), {}) from None
+    except httpx2.HTTPError as error:
+        raise from_transport(error) from None
+    except (OpenAIError, ValueError, TypeError, AttributeError, LookupError):
+        raise ProviderFailed(Trouble.BAD_ANSWER) from None
+
+
 def _message(turn: Turn) -> dict[str, Any]:
     if turn.role == "tool":
         return {"role": "tool", "tool_call_id": turn.call_id or "", "content": turn.text}
+    if turn.images:
+        pictures = [
+            {"type": "image_url", "image_url": {"url": f"data:{one.mime};base64,{one.base64}"}} for one in turn.images
+        ]
+        return {"role": turn.role, "content": [{"type": "text", "text": turn.text}, *pictures]}
     if turn.role != "assistant":
         return {"role": turn.role, "content": turn.text}
     message: dict[str, Any] = {"role": "assistant", "content": turn.text or None}

@@ -53,13 +53,34 @@ class BadCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture for the model to look at; `base64` are its bytes."""
+
+    mime: str
+    base64: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of the conversation. A `tool` turn answers the call `call_id` of the assistant turn before it."""
+    """One turn of the conversation. A `tool` turn answers the call `call_id` of the assistant turn before it.
+
+    `images` go with a user's turn, behind its text.
+    """
 
     role: Role
     text: str
     calls: tuple[ToolCall, ...] = ()
     call_id: str | None = None
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A voice to be put into words. Vendors tell the format by the ending of the name."""
+
+    name: str
+    mime: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +138,7 @@ class CallRecord:
 
 
 class Provider(Protocol):
-    """One vendor behind one address. `complete` raises only `ProviderFailed`."""
+    """One vendor behind one address. `complete` and `transcribe` raise only `ProviderFailed`."""
 
     kind: str
 
@@ -131,6 +152,8 @@ class Provider(Protocol):
         timeout_s: float,
         on_delta: OnDelta | None,
     ) -> Completion: ...
+
+    async def transcribe(self, model: str, recording: Recording, *, timeout_s: float) -> Completion: ...
 
     async def aclose(self) -> None: ...
 
@@ -164,7 +187,7 @@ class ModelRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question on its way: what is the same on every route."""
+    """One question on its way: what is the same on every route. With a `recording` it asks for its words."""
 
     purpose: str
     turns: tuple[Turn, ...]
@@ -174,3 +197,4 @@ class Asked:
     task: int | None = None
     n: int | None = None
     on_delta: OnDelta | None = field(default=None, compare=False)
+    recording: Recording | None = None

@@ -24,6 +24,7 @@ DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "intent": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
     "reflect": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
     "summarise": ("openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5"),
+    "transcribe": ("openai/gpt-5.4-transcribe",),
 }
 
 

@@ -58,6 +58,25 @@ class Notes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file that came with the task's messages; `name` is the sender's, made harmless."""
+
+    name: str
+    mime: str
+    size: int
+
+
+class Attachments(Protocol):
+    """What is attached to the task, by its number."""
+
+    async def open(self, number: int) -> AttachedFile:
+        """Raises `NotDone` when there is none of this number here."""
+
+    async def read(self, number: int, offset: int, most_bytes: int) -> bytes:
+        """Some of its bytes; raises as `open` does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Handles:
     """The ways out of a skill. None is a handle that this skill does not have."""
 
@@ -65,6 +84,7 @@ class Handles:
     http: HttpClient | None = None
     mail: Mailer | None = None
     notes: Notes | None = None
+    attachments: Attachments | None = None
 
     def guarded(self, may_call: Callable[[], bool]) -> Handles:
         """The same, those that reach out asking in the last moment whether they may."""
@@ -80,7 +100,7 @@ class Handles:
         http = self.http.narrowed(may["http"]) if self.http and "http" in may else None
         mail = self.mail.narrowed(may["mail"]) if self.mail and "mail" in may else None
         notes = NarrowedNotes(self.notes, may["notes"]) if self.notes and "notes" in may else None
-        return Handles(files, http, mail, notes)
+        return Handles(files, http, mail, notes, self.attachments if "attachments" in may else None)
 
 
 def declared(manifest: SkillManifest) -> dict[str, frozenset[Permission]]:
@@ -125,6 +145,10 @@ class SkillContext:
     @property
     def notes(self) -> Notes:
         return _there("notes", self.handles.notes)
+
+    @property
+    def attachments(self) -> Attachments:
+        return _there("attachments", self.handles.attachments)
 
     def left_s(self) -> float:
         return max(0.0, self.deadline - time.monotonic())

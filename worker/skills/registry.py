@@ -23,7 +23,7 @@ from worker.skills.errors import BadDeclaration
 from worker.skills.run import Skill, undo_skill
 from worker.skills.skill import Declaration
 
-BUILT_IN: Final = ("files", "http", "email", "note")
+BUILT_IN: Final = ("files", "http", "email", "note", "attachment")
 GROUP: Final = "sayso.skills"
 FILES_MOST: Final = 200
 
