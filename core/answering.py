@@ -8,13 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from core import branching, cards, commands, config, linking, plans, provenance, returning, spoken, steering, texting
+from core import (
+    branching,
+    cards,
+    commands,
+    config,
+    explaining,
+    linking,
+    plans,
+    provenance,
+    returning,
+    spoken,
+    steering,
+    texting,
+)
 from core.db import Connection
 from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
 from core.models import ArgumentOrigin, Origin, PlanFirst, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, note_scopes, sees_all, sees_conversation
-from core.store import approvals, children, conversations, events, grants, memories, people, signals, skills, tasks
+from core.store import approvals, children, conversations, grants, memories, people, signals, skills, tasks
 from core.store.people import Principal
 
 NO_MODEL = (
@@ -233,9 +246,7 @@ class _Turn:
         if verb == "status":
             return await self.say(cards.status_text(shown))
         if verb == "why":
-            history = await events.of_task(self.tx, task)
-            asked = await approvals.of_task(self.tx, task)
-            return await self.say(cards.why_text(shown, history, asked))
+            return await self.say(await explaining.why(self.tx, self.deps, self.manifests, task, shown))
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, roles):
             return await self.say(cards.NOT_YOURS)
         if shown.get("archived_at"):

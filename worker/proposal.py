@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,8 @@ from core.waits import Wait
 from worker.llm import ToolCall, ToolSpec
 from worker.tools import task_steps
 
+WEIGHED_MOST: Final = 3
+WORDS_CHARS: Final = 300
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)((?:\.[\w-]+)*)\s*\}\}")
 
 
@@ -33,7 +35,7 @@ class ProposedStep(BaseModel):
     wait: Wait | None = Field(default=None, description="Instead of a skill: what to wait for")
     args: dict[str, Any] = Field(default_factory=dict)
     needs: list[str] = Field(default_factory=list, description="ids of steps that must have succeeded before")
-    why: str = ""
+    why: str = Field(default="", description="In a few words: what this step is for")
 
 
 class Promise(BaseModel):
@@ -58,6 +60,22 @@ class Proposal(BaseModel):
         description="Calls that you will make after reading these results, with the arguments that you know already",
     )
     then: Literal["continue", "answer"] = "continue"
+    weighed: list[str] = Field(
+        default_factory=list,
+        max_length=WEIGHED_MOST,
+        description="Other ways that you considered, each with why you did not take it, for who asks why",
+    )
+    language: str = Field(
+        default="",
+        pattern=r"^([a-z]{2,3}(-[A-Za-z0-9]{2,8})*)?$",
+        description="The language of the request, like en or de-CH",
+    )
+
+    def told(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """What it says of itself, for people who ask; `numbers` are those of its steps, in their order."""
+        whys = {str(n): step.why[:WORDS_CHARS] for n, step in zip(numbers, self.steps, strict=False) if step.why}
+        kept = {"why": whys, "weighed": [one[:WORDS_CHARS] for one in self.weighed], "language": self.language}
+        return {name: value for name, value in kept.items() if value}
 
 
 PROPOSE = ToolSpec(

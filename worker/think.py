@@ -220,7 +220,8 @@ class Thinker:
         except NotAPlan as error:
             return Invalid(str(error))
         say = proposal.say if proposal else answer.text.strip()
-        result: dict[str, Any] = {"say": say, "steps": [s.n for s in added]}
+        numbers = [s.n for s in added]
+        result: dict[str, Any] = {"say": say, "steps": numbers} | (proposal.told(numbers) if proposal else {})
         # What is promised after others' words were read could be theirs, so it counts for nothing.
         if proposal and proposal.later and not asked.tainted_by:
             result["later"] = [promise.model_dump() for promise in proposal.later]

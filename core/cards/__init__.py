@@ -26,11 +26,11 @@ from core.cards.replies import (
     stopped_text,
     tasks_text,
     told_text,
-    why_text,
 )
 from core.cards.task import answer_text, task_card
 from core.cards.timeline import timeline_lines
 from core.cards.title import action_title
+from core.cards.why import why_text
 
 __all__ = [
     "ARCHIVED",

@@ -74,21 +74,6 @@ def status_text(task: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def why_text(
-    task: Mapping[str, Any], events: Sequence[Mapping[str, Any]], approvals: Sequence[Mapping[str, Any]]
-) -> str:
-    """Why a task is where it is: the rule that asked, and every move with who made it."""
-    lines = [f"Task {task['id']}: {visible(task['goal'])} ({status_word(task)})"]
-    for approval in approvals:
-        reasons = "; ".join(visible(r) for r in _card(approval).get("reasons", []))
-        lines.append(f"  step {approval['n']} was asked because {reasons} ({approval['status']})")
-    for event in events[-_LISTED:]:
-        what = f"step {event['n']}" if event["n"] and event["machine"] == "step" else event["machine"]
-        why = f": {visible(event['why'])}" if event["why"] else ""
-        lines.append(f"  {event['at'][11:19]} {what} {event['from'] or 'new'} → {event['to']} by {event['actor']}{why}")
-    return "\n".join(lines)
-
-
 def _card(approval: Mapping[str, Any]) -> Mapping[str, Any]:
     """Empty where the row is damaged: the others are still told."""
     card = approval["card"]

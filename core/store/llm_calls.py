@@ -32,3 +32,13 @@ async def record(
         task, n, purpose, provider, model, prompt_sha256, input_tokens, output_tokens, cached_tokens, usd, latency_ms,
         outcome, error_class,
     )  # fmt: skip
+
+
+async def models_of(db: Db, task: int) -> dict[int, str]:
+    """`provider/model` of the call that answered each turn of a task."""
+    rows = await db.fetch(
+        "select distinct on (n) n, provider || '/' || model as model from llm_calls"
+        " where task_id = $1 and n is not null and outcome = 'answered' order by n, id desc",
+        task,
+    )
+    return {row["n"]: row["model"] for row in rows}

@@ -36,6 +36,12 @@ async def actions(db: Db, manifests: Mapping[str, SkillManifest], days: int, lim
     return [one for row in rows if (one := _recorded(row, manifests)) is not None]
 
 
+async def of_task(db: Db, manifests: Mapping[str, SkillManifest], task: int) -> list[Recorded]:
+    """All actions of a task."""
+    rows = await db.fetch(_SELECT + " and s.task_id = $1 order by s.n", task)
+    return [one for row in rows if (one := _recorded(row, manifests)) is not None]
+
+
 async def action(db: Db, manifests: Mapping[str, SkillManifest], task: int, n: int) -> Recorded | None:
     """One of them; None when the step is no action, or its arguments are not known yet."""
     row = await db.fetchrow(_SELECT + " and s.task_id = $1 and s.n = $2", task, n)
