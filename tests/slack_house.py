@@ -105,6 +105,10 @@ class SlackHouse:
         [card] = [one for one in self.sim.world.posted if "Approve" in one.buttons()]
         return approval, card
 
+    async def status_of(self, approval: str) -> str:
+        found: str = await self.db.fetchval("select status from approvals where id = $1::uuid", approval)
+        return found
+
     async def until(self, true: Callable[[], Any]) -> None:
         """Until it is true; fails with the journal when it never is."""
         try:

@@ -34,11 +34,6 @@ async def asked(slack: SlackHouse) -> tuple[str, Message]:
     return await slack.ask(**BY_GROUP)
 
 
-async def status_of(slack: SlackHouse, approval: str) -> str:
-    found: str = await slack.db.fetchval("select status from approvals where id = $1::uuid", approval)
-    return found
-
-
 async def grow_old(slack: SlackHouse) -> None:
     await slack.db.execute("update slack_groups set looked_at = looked_at - interval '1 minute'")
 
@@ -52,9 +47,9 @@ async def test_who_is_in_the_group_decides_and_the_card_names_it(slack: SlackHou
     assert "anyone in the Slack group S0OPS" in card.everything()
     await slack.bob.press(card, "Approve")
     await slack.told(slack.bob, "not among those")
-    assert await status_of(slack, approval) == "pending"
+    assert await slack.status_of(approval) == "pending"
     await slack.eve.press(card, "Approve")
-    assert await status_of(slack, approval) == "approved"
+    assert await slack.status_of(approval) == "approved"
     assert looks(slack) == 1, "what Slack said a moment ago is not asked again"
 
 
@@ -64,7 +59,7 @@ async def test_who_left_the_group_a_minute_ago_decides_nothing(slack: SlackHouse
     await grow_old(slack)
     await slack.bob.press(card, "Approve")
     await slack.told(slack.bob, "not among those")
-    assert await status_of(slack, approval) == "pending"
+    assert await slack.status_of(approval) == "pending"
 
 
 @pytest.mark.parametrize("trouble", ["refused", "away", "slow", "unknown", "scope"])
@@ -89,7 +84,7 @@ async def test_a_group_that_cannot_be_asked_about_says_no_in_words(
     pressed = await slack.eve.press(card, "Approve")
     assert pressed.acked
     await slack.told(slack.eve, "Slack could not be asked just now")
-    assert await status_of(slack, approval) == "pending"
+    assert await slack.status_of(approval) == "pending"
     assert await slack.count("decisions") == 0
     refused = await slack.db.fetchval("select data from audit where kind = 'refused' order by id desc limit 1")
     assert refused["why"] == "group"
@@ -109,7 +104,7 @@ async def test_a_press_in_another_chat_is_rechecked_too(slack: SlackHouse) -> No
     assert "not among" in refused.why
     slack.sim.scopes.append("usergroups:read")
     await intake.press(slack.house.deps, press.model_copy(update={"delivery_id": "w2"}))
-    assert await status_of(slack, approval) == "approved"
+    assert await slack.status_of(approval) == "approved"
 
 
 async def test_without_slack_at_hand_nobody_decides_by_a_group(slack: SlackHouse) -> None:
@@ -131,7 +126,7 @@ async def test_a_role_needs_no_look_at_the_group(slack: SlackHouse) -> None:
     await slack.ann.mention("do files.delete paths=old.log", "C0OPS")
     approval, card = await slack.ask(**BY_GROUP | {"roles": ["owner"]})
     await slack.bob.press(card, "Approve")
-    assert await status_of(slack, approval) == "approved"
+    assert await slack.status_of(approval) == "approved"
     assert looks(slack) == 0
 
 
@@ -146,13 +141,13 @@ async def test_who_stands_in_for_a_member_needs_the_member_to_be_one_now(slack: 
     await slack.sim.regroup("S0OPS", "U01ALICE", tell=False)
     await slack.bob.press(card, "Approve")
     await slack.told(slack.bob, "not among those")
-    assert await status_of(slack, approval) == "pending"
+    assert await slack.status_of(approval) == "pending"
 
 
 async def test_a_vote_is_lost_when_its_voter_leaves_the_group_before_the_call(slack: SlackHouse) -> None:
     approval, card = await asked(slack)
     await slack.eve.press(card, "Approve")
-    assert await status_of(slack, approval) == "approved"
+    assert await slack.status_of(approval) == "approved"
     votes = "select votes_for(a, yes_verdicts()) from approvals a where id = $1::uuid"
     assert await slack.db.fetchval(votes, approval) == 1
     await slack.sim.regroup("S0OPS", "U01BOB")
