@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bot.drafts import Drafts
-from bot.sending import DraftGone, Drafting, MaybeSent, NotSent
+from bot.sending import DraftGone, Drafting, MaybeSent
 from bot.slack.drafts import PIECES_MOST
 from bot.slack.sender import SlackSender
 from core.db import Pool
@@ -242,11 +242,19 @@ async def test_a_message_whose_answer_is_lost_is_found_and_not_posted_again(sim:
     await ends_well(sim, sender, DM, live)
 
 
-async def test_where_nobody_is_known_to_read_it_nothing_is_streamed(sim: SlackSim, thread: Conversation) -> None:
+async def test_where_nobody_is_known_to_read_it_a_message_is_edited(sim: SlackSim, thread: Conversation) -> None:
     sender = sender_for(sim, None)
-    assert await sender.draft(thread, TASK, FIRST, None) is None
+    live = await sender.draft(thread, TASK, FIRST, None)
+    assert live is not None
+    await ends_well(sim, sender_for(sim, None), thread, live)
+    assert "startStream" not in calls(sim)
+
+
+async def test_a_thread_of_a_direct_conversation_needs_nobody_named(sim: SlackSim) -> None:
     said_at = (await sim.user("U01ALICE", "alice").say("x")).ts
-    assert await sender.draft(Conversation(4, "slack", "T0ACME/U01ALICE", said_at, True), TASK, FIRST, None)
+    place = Conversation(4, "slack", "T0ACME/U01ALICE", said_at, True)
+    assert await sender_for(sim, None).draft(place, TASK, FIRST, None)
+    assert calls(sim)[-1] == "startStream"
 
 
 async def test_an_answer_of_many_pieces_stays_within_one_stream(
@@ -261,22 +269,40 @@ async def test_an_answer_of_many_pieces_stays_within_one_stream(
     await ends_well(sim, sender, thread, live)
 
 
-async def test_a_workspace_that_streams_nothing_is_not_asked_every_time(thread: Conversation) -> None:
+async def test_an_app_that_may_not_stream_edits_a_message_and_does_not_ask_every_time(thread: Conversation) -> None:
     asked: list[str] = []
 
-    async def refuse(request: web.Request) -> web.Response:
-        asked.append(request.path)
-        return web.json_response({"ok": False, "error": "missing_scope"})
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path.rpartition(".")[2])
+        is_refused = asked[-1] == "startStream"
+        return web.json_response({"ok": False, "error": "missing_scope"} if is_refused else {"ok": True, "ts": "1.1"})
 
     app = web.Application()
-    app.add_routes([web.post("/api/chat.startStream", refuse)])
+    app.add_routes([web.post("/api/{method}", answer)])
     async with TestServer(app) as server:
         given = {"slack_bot_token": "x", "slack_api_url": str(server.make_url("/api/"))}
         sender = SlackSender(Settings.model_validate(given), alice)
-        with pytest.raises(NotSent):
-            await sender.draft(thread, TASK, FIRST, None)
-        assert await sender.draft(thread, TASK, FIRST, None) is None
-    assert len(asked) == 1
+        for _ in range(2):
+            assert await sender.draft(thread, TASK, FIRST, None) == "1.1"
+    assert asked == ["startStream", "postMessage", "postMessage"]
+
+
+async def test_an_answer_that_is_too_large_for_slack_ends_its_draft_cut(thread: Conversation) -> None:
+    blocks: list[Any] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("chat.update"):
+            blocks.append(str((await request.json())["blocks"]))
+            if len(blocks[-1]) > 4000:
+                return web.json_response({"ok": False, "error": "msg_blocks_too_long"})
+        return web.json_response({"ok": True, "ts": "1.1"})
+
+    app = web.Application()
+    app.add_routes([web.post("/api/{method}", answer)])
+    async with TestServer(app) as server:
+        given = {"slack_bot_token": "x", "slack_api_url": str(server.make_url("/api/"))}
+        assert await SlackSender(Settings.model_validate(given)).finish(thread, "1.1", "y" * 6000, 7) == "1.1"
+    assert len(blocks) == 2 and "more characters" in blocks[-1]
 
 
 async def test_the_reader_of_a_stream_is_the_requester_as_that_workspace_knows_them(db: Pool, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The final answer while it is written: a stream in a thread, an edited message elsewhere, ended by the whole text.
+"""The final answer while it is written: a stream in a thread, else an edited message, ended by the whole text.
 
 A stream shows pieces as plain blocks, never as Markdown: what a model writes may call a channel or hide a link in it. It
 dies after some minutes or in another process; then the message is edited instead. However it went, the answer is the same
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.sending import DraftGone, MaybeSent, NotSent
-from bot.slack.blocks import words_message
 from bot.slack.blocks.elements import Block, paragraph
 from core.display import visible_lines
 from core.store.conversations import Conversation
@@ -56,8 +55,8 @@ class _Stream:
 class SlackDrafts:
     """`recipient` answers the Slack id (`workspace/user`) of the person of that workspace for whom a task is."""
 
-    def __init__(self, sender: SlackSender, base_url: str, recipient: Recipient) -> None:
-        self._sender, self._base_url, self._recipient = sender, base_url, recipient
+    def __init__(self, sender: SlackSender, recipient: Recipient) -> None:
+        self._sender, self._recipient = sender, recipient
         self._streams: dict[str, _Stream] = {}
         self._refused_until = 0.0
 
@@ -96,13 +95,13 @@ class SlackDrafts:
     # ------------------------------------------------------------ how it begins
 
     async def _begin(self, conversation: Conversation, task: int, text: str) -> str | None:
-        if not conversation.thread:  # a stream is a reply: https://docs.slack.dev/reference/methods/chat.startStream
+        # A stream is a reply, and has one reader outside of direct messages: all others are shown no more than its beginning.
+        can_stream = conversation.thread and time.monotonic() >= self._refused_until
+        whom = await self._recipient(task, conversation.external_id.partition("/")[0]) if can_stream else None
+        if not can_stream or (whom is None and not conversation.is_private):
             return await self._begin_message(conversation, task, text)
-        piece = _piece(text, most=1) if time.monotonic() >= self._refused_until else ""
+        piece = _piece(text, most=1)
         if not piece:
-            return None
-        whom = await self._recipient(task, conversation.external_id.partition("/")[0])
-        if whom is None and not conversation.is_private:
             return None
         team, _, user = (whom or "").partition("/")
         named = {"recipient_team_id": team, "recipient_user_id": user} if user else {}
@@ -123,10 +122,11 @@ class SlackDrafts:
                 raise
             live = found
         except NotSent as error:
-            if _code(error) in _NOWHERE:
-                log.info("Slack streams no answers to this app: %s", error.why)
-                self._refused_until = time.monotonic() + REFUSED_S
-            raise
+            if _code(error) not in _NOWHERE:
+                raise
+            log.info("Slack streams no answers of this app, so they are edited: %s", error.why)
+            self._refused_until = time.monotonic() + REFUSED_S
+            return await self._begin_message(conversation, task, text)
         self._remember(live, _Stream(piece))
         return live
 
@@ -168,16 +168,9 @@ class SlackDrafts:
     # ------------------------------------------------------------ single calls
 
     async def _replace(self, conversation: Conversation, live: str, words: str, **more: Any) -> None:
-        message = words_message(words, self._base_url)
-        await self._sender.called(
-            self._sender.again.chat_update,
-            channel=await self._sender.channel_of(conversation),
-            ts=live,
-            text=message.text,
-            blocks=message.blocks,
-            parse="none",
-            **more,
-        )
+        channel = await self._sender.channel_of(conversation)
+        args = {"channel": channel, "ts": live, "parse": "none", **more}
+        await self._sender.shown(words, self._sender.again.chat_update, args)
 
     async def _stop(self, conversation: Conversation, live: str) -> None:
         """The stream's end; that it has ended already, or was none, is as good."""

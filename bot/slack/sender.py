@@ -96,14 +96,14 @@ class SlackSender:
     channel = Channel.SLACK.value
 
     def __init__(self, settings: Settings, recipient: Recipient | None = None) -> None:
-        """`recipient`: see `bot.slack.drafts`; without it answers are not streamed in channels."""
+        """`recipient`: see `bot.slack.drafts`; without it answers are edited in channels, not streamed."""
         self._base_url = settings.base_url()
         self._has_links = settings.public_base_url is not None
         self.once = web_client(settings, may_repeat=False)
         self.again = web_client(settings, may_repeat=True)
         self._opened: dict[str, str] = {}
         self._simple_until: dict[str, float] = {}
-        self._drafts = SlackDrafts(self, self._base_url, recipient or _nobody)
+        self._drafts = SlackDrafts(self, recipient or _nobody)
 
     async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
         """Answers the message's ts."""
@@ -119,7 +119,7 @@ class SlackSender:
         }
         if conversation.thread:
             more["thread_ts"] = conversation.thread
-        answer = await self._shown(content, self.once.chat_postMessage, more)
+        answer = await self.shown(content, self.once.chat_postMessage, more)
         return str(answer["ts"])
 
     async def post_once(self, conversation: Conversation, words: str, mark: str) -> str:
@@ -140,7 +140,7 @@ class SlackSender:
 
     async def edit(self, conversation: Conversation, ref: str, card: Card) -> None:
         channel = await self.channel_of(conversation)
-        await self._shown(card, self.again.chat_update, {"channel": channel, "ts": ref, "parse": "none"})
+        await self.shown(card, self.again.chat_update, {"channel": channel, "ts": ref, "parse": "none"})
 
     async def find(self, conversation: Conversation, message: int) -> str | None:
         """Looks through the newest messages of the place for our metadata."""
@@ -176,7 +176,7 @@ class SlackSender:
                 return None
         return None
 
-    async def _shown(self, content: Card | str, call: Any, args: dict[str, Any]) -> Any:
+    async def shown(self, content: Card | str, call: Any, args: dict[str, Any]) -> Any:
         """In the richest form that Slack takes; one whose blocks it refuses is not tried again for a while."""
         subject = content.subject if isinstance(content, Card) else "words"
         forms = FORMS_OF_CARDS if isinstance(content, Card) else FORMS_OF_WORDS
@@ -190,7 +190,7 @@ class SlackSender:
                 if code not in _BLOCKS_REFUSED | _TOO_LONG:
                     raise
                 log.warning("Slack refuses the %s form of a message: %s", form, code)
-                if form == "rich" and code in _BLOCKS_REFUSED:
+                if subject != "words" and form == "rich" and code in _BLOCKS_REFUSED:
                     self._simple_until[subject] = time.monotonic() + SIMPLE_S
         return await self.called(call, **args, **self._fields(content, forms[-1]))
 
