@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -322,3 +323,48 @@ async def _end(phones: SmsHouse, approval: str) -> tuple[str, str, str]:
         approval,
     )
     return (row["status"], row["outcome"], row["error"])
+
+
+# ---------------------------------------------------------------- budgets, plans, and asks that share a card
+
+
+@pytest.mark.parametrize("kind", ["budget", "plan"])
+async def test_a_budget_and_a_plan_climb_to_an_sms_with_a_link(phones: SmsHouse, kind: str) -> None:
+    approval = await phones.ask(ladder="default", kind=kind, people=["ann"], roles=[])
+    for minutes in (0, 6, 10):
+        await phones.pass_by(minutes=minutes)
+    [message] = phones.ann.messages()
+    assert f"/approvals/{approval}" in message.body and "OK " not in message.body
+    ann = await phones.person("ann")
+    answer = await approvals.decide(
+        phones.db, principal=ann.id, approval=approval, verdict="approve", digest=None, reason="", channel="web",
+        delivery_id="p1",
+    )  # fmt: skip
+    assert answer["status"] == "approved"
+    assert await phones.db.fetchval("select status from steps where approval_id = $1", UUID(approval)) == "ready"
+
+
+async def test_a_budget_that_nobody_answers_expires(phones: SmsHouse) -> None:
+    approval = await phones.ask(ladder="default", kind="budget")
+    await phones.climb()
+    await phones.pass_by(minutes=61)
+    assert await approvals.expire(phones.db, UUID(approval))
+    assert (await _end(phones, approval))[:2] == ("expired", "expired")
+
+
+async def test_asks_that_share_a_card_climb_once_and_each_expires_by_itself(phones: SmsHouse) -> None:
+    first = await phones.ask(ladder="default", people=["ann"], roles=[])
+    second = await phones.ask(ladder="default", people=["ann"], roles=[])
+    shared = await approvals.merge(phones.db, second)
+    assert shared is not None and await phones.status(first) == "superseded"
+    for minutes in (0, 6, 10):
+        await phones.pass_by(minutes=minutes)
+    assert len(phones.ann.messages()) == 1
+    climbed = await phones.db.fetch("select distinct approval_id from rungs where climbed_at is not null")
+    assert {str(row["approval_id"]) for row in climbed} <= {shared, first}
+    await phones.pass_by(minutes=61)
+    for due in await approvals.due(phones.db):
+        await approvals.expire(phones.db, due)
+    for left in await approvals.unled(phones.db):
+        await approvals.follow(phones.db, left)
+    assert (await _end(phones, shared))[:2] == (await _end(phones, second))[:2] == ("expired", "expired")
