@@ -37,9 +37,16 @@ class Desk:
         return str(self.home / name)
 
 
+TWO = """  two:
+    steps:
+      - {id: a, skill: files.delete, args: {paths: [a.md]}}
+      - {id: b, skill: files.delete, args: {paths: [b.md]}}
+"""
+
+
 @pytest.fixture
 async def desk(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
-    async with running(database_url, redis_url, tmp_path) as sayso:
+    async with running(database_url, redis_url, tmp_path, ACME + TWO) as sayso:
         environment = {
             "DATABASE_URL": database_url, "REDIS_URL": redis_url, "SAYSO_HOME": str(tmp_path),
             "SAYSO_CONFIG": str(tmp_path / "sayso.yaml"),
@@ -71,9 +78,10 @@ async def test_a_table_of_cases_is_tried_and_what_is_not_as_expected_is_said(des
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- {name: x, skill: files.read, as: ann}", "case 0, expect"),
-        ("- {name: x, skill: files.read, as: ann, expect: perhaps}", "case 0"),
+        ("- {name: x, skill: files.read, as: ann}", "case 1, expect"),
+        ("- {name: x, skill: files.read, as: ann, expect: perhaps}", "case 1, expect"),
         ("[", "cannot be read"),
+        ("name: x", "the file: Input should be a valid"),
     ],
 )
 async def test_a_table_that_makes_no_sense_is_refused(desk: Desk, text: str, said: str) -> None:
@@ -127,6 +135,29 @@ async def test_a_step_is_explained_with_its_origins_its_rule_and_what_became_of_
     missing = await desk.run("explain", str(number), "9")
     assert missing.exit_code == 1
     assert "no action in step 9" in missing.output
+
+
+async def test_an_item_of_a_plan_is_explained_by_its_own_rule(desk: Desk) -> None:
+    for name in ("a.md", "b.md"):
+        (desk.sayso.workspace / name).write_text("x", encoding="utf-8")
+    number = await desk.sayso.say("plan first: run two")
+    await desk.sayso.approval_of(number)
+    said = (await desk.run("explain", str(number), "3")).output
+    assert f"step 3 of task {number}: files.delete, blocked" in said
+    assert "then: asked by rule 'default', It deletes. (pending)" in said
+    body = json.loads((await desk.run("explain", str(number), "3", "--json")).output)
+    assert body["args"] == {"paths": ["b.md"]} and body["asked"][0]["rule"] == "default"
+
+
+async def test_what_if_says_what_of_the_past_it_cannot_know(desk: Desk) -> None:
+    rules = ACME.replace(
+        "    - name: keep", "    - {name: new, skill: files.write, when: new_target, then: ask}\n    - name: keep"
+    )
+    answer = await desk.run("what-if", desk.file("past.yaml", rules))
+    assert "What new_target was then is not known any more: taken as 0 or false" in answer.output
+    assert json.loads((await desk.run("what-if", desk.file("past.yaml", rules), "--json")).output)["not_known"] == [
+        "new_target"
+    ]
 
 
 async def test_rules_may_speak_of_what_was_done_before(database_url: str, redis_url: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +22,7 @@ from core.models import SkillManifest
 from core.organisation import Organisation, OrganisationError
 from core.recorded import Case, Change, Recorded, Result, changes, in_words, judge, try_case, verdict
 from core.store import approvals, clock, recorded, skills, tasks
+from core.variables import asks_of_the_past
 
 policy_app = typer.Typer(no_args_is_help=True, help="What the rules of sayso.yaml say, and would have said.")
 ACTIONS_MOST = 10_000
@@ -32,7 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json")]
 
 @policy_app.command("test")
 def try_table(
-    cases: Annotated[Path, typer.Argument(help="A YAML list of cases (docs/approvals.md).")],
+    cases: Annotated[Path, typer.Argument(help="A YAML list of cases (docs/policy.md).")],
     config: Annotated[Path | None, typer.Option(help="Other rules than those of sayso.yaml.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +68,7 @@ def explain(task: int, step: int, as_json: AsJson = False) -> None:
         whole = await tasks.whole(db, task)
         if one is None or whole is None:
             return None
-        return one, [a for a in await approvals.of_task(db, task) if a["n"] == step], whole
+        return one, _asks(await approvals.of_task(db, task), task, step), whole
 
     found, mine, manifests = _with_rules(run, None)
     if found is None:
@@ -81,7 +82,7 @@ def explain(task: int, step: int, as_json: AsJson = False) -> None:
             "origins": {name: o.model_dump(mode="json") for name, o in one.provenance.origins.items()},
             "tainted": one.provenance.tainted, "proposed": _proposed(whole, step),
             "now": answer.model_dump(mode="json") if answer else None,
-            "asked": [{"status": a["status"], "rule": _card(a).get("rule"), "reasons": _card(a).get("reasons")} for a in asked],
+            "asked": asked,
         }  # fmt: skip
         typer.echo(json.dumps(body, ensure_ascii=False))
         return
@@ -95,9 +96,7 @@ def explain(task: int, step: int, as_json: AsJson = False) -> None:
         origin = one.provenance.origins.get(name)
         lines.append(f"  {name} = {json.dumps(value, ensure_ascii=False)[:200]}: {_where(origin)}")
     for a in asked:
-        lines.append(
-            f"then: asked by rule {_card(a).get('rule')!r}, {'; '.join(_card(a).get('reasons') or [])} ({a['status']})"
-        )
+        lines.append(f"then: asked by rule {a['rule']!r}, {'; '.join(a['reasons'] or [])} ({a['status']})")
     lines.append(f"now: {in_words(answer)}" if answer else "now: no worker has this skill any more")
     typer.echo("\n".join(lines))
 
@@ -115,9 +114,11 @@ def what_if(
         found = await recorded.actions(db, manifests, days, ACTIONS_MOST)
         return len(found), changes(found, manifests, mine, other)
 
-    count, differing = _with_database(run, None)
+    (count, differing), mine, _ = _with_rules(run, None)
+    forgotten = sorted(asks_of_the_past(mine) | asks_of_the_past(other))
     if as_json:
-        typer.echo(json.dumps({"actions": count, "changes": [_change(one) for one in differing]}, ensure_ascii=False))
+        body = {"actions": count, "changes": [_change(one) for one in differing], "not_known": forgotten}
+        typer.echo(json.dumps(body, ensure_ascii=False))
         return
     for one in differing:
         r = one.recorded
@@ -129,6 +130,8 @@ def what_if(
         f"{count} actions of the last {days} days, {len(differing)} judged differently"
         + (f": {tally}" if tally else "")
     )
+    if forgotten:
+        typer.echo(f"What {', '.join(forgotten)} was then is not known any more: taken as 0 or false, on both sides.")
 
 
 # ---------------------------------------------------------------- parts
@@ -140,8 +143,15 @@ def _cases(path: Path) -> tuple[Case, ...]:
     except (OSError, yaml.YAMLError) as error:
         end(f"{path} cannot be read: {error}", 2)
     except ValidationError as error:
-        wrong = "; ".join(f"case {e['loc'][0]}, {'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
         end(f"{path.name}: {wrong}", 2)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """`case 2, expect`; the whole file where it is no list."""
+    if not loc or not isinstance(loc[0], int):
+        return "the file"
+    return ", ".join([f"case {loc[0] + 1}", *([".".join(map(str, loc[1:]))] if loc[1:] else [])])
 
 
 def _rules(path: Path | None) -> Organisation:
@@ -193,9 +203,16 @@ def _change(one: Change) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _card(approval: Mapping[str, Any]) -> Mapping[str, Any]:
-    card = approval["card"]
-    return card if isinstance(card, dict) else {}
+def _asks(found: Sequence[Mapping[str, Any]], task: int, n: int) -> list[dict[str, Any]]:
+    """How the step was asked about, alone or as an item of a card with several: by which rule, why, and what became of it."""
+    asks = []
+    for approval in found:
+        items = approval["items"] if isinstance(approval["items"], list) else []
+        for item in items:
+            if (str(item.get("task")), item.get("step")) == (str(task), n):
+                card = item.get("card") or approval["card"] or {}
+                asks.append({"status": approval["status"], "rule": card.get("rule"), "reasons": card.get("reasons")})
+    return asks
 
 
 def _proposed(task: Mapping[str, Any], n: int) -> str:

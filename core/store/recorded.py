@@ -14,8 +14,10 @@ _SELECT = """
 select s.task_id, s.n, s.skill, s.args, s.origins, s.status, s.outcome, s.effect_class, t.goal, t.created_at,
        p.id, p.key, p.name, p.roles, p.is_service, coalesce(c.channel, '') as channel, coalesce(c.external_id, '') as place,
        coalesce((select e.action from effects e where e.task_id = s.task_id and e.n = s.n order by e.gen desc limit 1),
-                (select i -> 'action' from approvals a, jsonb_array_elements(a.items) i where a.task_id = s.task_id and a.n = s.n
-                    and a.kind in ('action', 'batch') and i ->> 'step' = s.n::text order by a.created_at desc limit 1)) as action,
+                (select i -> 'action' from approvals a,
+                        jsonb_array_elements(case jsonb_typeof(a.items) when 'array' then a.items else '[]' end) i
+                  where a.task_id = s.task_id and a.kind in ('action', 'batch', 'plan') and i ->> 'task' = s.task_id::text
+                    and i ->> 'step' = s.n::text order by a.created_at desc limit 1)) as action,
        coalesce((select jsonb_agg(i.body order by i.id) from inbound i where (i.id = t.inbound_id or i.task_id = t.id)
                     and i.principal_id = t.requester_id and i.kind = 'message'), '[]') as own_words,
        coalesce((select jsonb_object_agg(x.n, jsonb_build_object('skill', x.skill, 'result', x.result, 'args', x.args,
