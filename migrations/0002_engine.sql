@@ -334,7 +334,8 @@ begin
          where p.id = me
            and (coalesce(p_approvers -> 'people', '[]') ? p.key
                 or p.roles && array(select jsonb_array_elements_text(coalesce(p_approvers -> 'roles', '[]')))
-                or in_slack_groups(me, p_approvers -> 'slack_usergroups')))
+                or coalesce(p_approvers -> 'slack_usergroups', '[]') <> '[]'
+                   and in_slack_groups(me, p_approvers -> 'slack_usergroups')))
        and not is_barred(me, p_approvers, p_requester);
 end $$;
 
