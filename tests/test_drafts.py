@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import expect
 
 from bot.courier import Courier
 from bot.drafts import Drafts
@@ -27,6 +28,7 @@ from tests.sim.llm_script import Call, Calls, Reply, Say, Script
 from tests.sim.llm_server import KEY, ModelServer
 from tests.sim.openai import OpenAISim
 from tests.test_api_events import frames
+from tests.test_web_browser import CHROMIUM, visiting
 from tests.test_whole_way import RecordingChat, Sayso, eventually, running
 from tests.web_house import House, open_house, served, unique
 from worker.writing import readable
@@ -359,3 +361,19 @@ async def _draft(page: AsyncIterator[dict[str, Any]]) -> Any:
             if frame.get("event") == "draft":
                 return frame["data"]
     raise AssertionError("the stream ended")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium")
+async def test_a_draft_stands_in_its_card_until_it_is_taken_back(db: Any, redis_url: str, tmp_path: Path) -> None:
+    async with open_house(db, tmp_path, redis_url=redis_url) as house, visiting(house) as visit:
+        task = await house.task(visit.ann, goal="how big are the logs?")
+        page = await visit.open()
+        ring = Ring.open(redis_url)
+        await eventually(lambda: _all_listen(ring._redis, 1))
+        drafted = page.locator(f"#task-{task} > .is-draft")
+        for text in ("The logs", "The logs <b>take</b>"):
+            ring.draft({"task": task, "turn": 1, "text": text, "is_over": False})
+            await expect(drafted).to_have_text(text)
+        ring.draft({"task": task, "turn": 1, "text": "", "is_over": False})
+        await expect(drafted).to_have_count(0)
+        await ring.close()
