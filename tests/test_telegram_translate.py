@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.telegram.buttons import CALLBACK_BYTES, VERDICTS, Tap, read_tap
-from bot.telegram.translate import Dropped, Malformed, Me, Tapped, translate
-from core.models import Channel, Inbound, Place
+from bot.telegram.prompts import Prompt
+from bot.telegram.translate import COMMANDS, Dropped, Halted, Malformed, Me, Moved, Tapped, Wanted, translate
+from core import commands
+from core.models import Channel, Identity, Inbound, Place
+from tests.web_house import MANIFESTS
 
 ME = Me(4242, "SaysoBot")
 ANN = {"id": 1001, "is_bot": False, "first_name": "Ann", "last_name": "Lee", "username": "ann"}
@@ -201,6 +204,38 @@ def test_characters_that_no_database_holds_are_replaced() -> None:
                         '"from":{"id":1,"is_bot":false,"first_name":"A\\u0000"},"text":"a\\u0000b\\ud800c"}}')  # fmt: skip
     said = inbound(update)
     assert (said.text, said.sender.display_name) == ("a\ufffdb\ufffdc", "A\ufffd")
+
+
+# ---------------------------------------------------------------- what is not a message
+
+
+def test_a_group_that_moved_says_so_on_both_sides() -> None:
+    assert translate(message(chat=GROUP, migrate_to_chat_id=-1009), ME) == Moved("-100500", "-1009")
+    assert translate(message(chat=GROUP, migrate_from_chat_id=-77), ME) == Moved("-77", "-100500")
+
+
+def test_a_stop_counts_in_private_chats_only() -> None:
+    stopped = {"chat": DM, "draft_id": 12}
+    halted = Halted("update:9", Identity(channel=Channel.TELEGRAM, external_id="1001"), 12)
+    assert translate({"update_id": 9, "stopped_message_generation": stopped}, ME) == halted
+    assert isinstance(translate({"update_id": 9, "stopped_message_generation": stopped | {"chat": GROUP}}, ME), Dropped)
+    with pytest.raises(Malformed):
+        translate({"update_id": 9, "stopped_message_generation": {"chat": DM}}, ME)
+
+
+def test_the_link_of_a_question_counts_in_a_private_chat_only() -> None:
+    payload = Prompt("deny", str(UUID(KEY)), "0a").payload
+    wanted = translate(message(f"/start {payload}"), ME)
+    assert isinstance(wanted, Wanted)
+    assert wanted.prompt.verb == "deny"
+    assert group(f"/start@SaysoBot {payload}").text == f"start {payload}"
+
+
+@pytest.mark.parametrize(("name", "says"), COMMANDS.items())
+def test_every_command_of_the_menu_is_understood(name: str, says: str) -> None:
+    for example in (name, says.partition(": ")[2] or name):
+        command = commands.parse(example, {one.name: one for one in MANIFESTS}, {"deploy"})
+        assert not isinstance(command, commands.PlainText), example
 
 
 # ---------------------------------------------------------------- buttons

@@ -53,6 +53,17 @@ _BACK = re.compile(
     r"(?:task\s+)?#?(\d{1,18})\s+(?:to\s+)?(?:version\s+)?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII | re.IGNORECASE
 )
 _MISSED = re.compile(r"/?(digest|what\s+did\s+i\s+miss|what\s+have\s+i\s+missed)\s*[!.?]*", re.ASCII | re.IGNORECASE)
+# Commands that a chat's menu sends without what they are about.
+BARE: Mapping[str, str] = {
+    "edit": "Edit what? Say: edit 12 name=value, with the number of its task.",
+    "ask": "Ask about what? Say: ask 12 and your question, with the number of its task.",
+    "delegate": "Hand what on to whom? Say: delegate 12 to bob",
+    "steer": "Tell which task what? Say: steer 12 only the second file",
+    "interrupt": "Tell which task what, at once? Say: interrupt 12 wait",
+    "priority": "Which task, how urgent? Say: priority 12 high",
+    "follow": "Follow which task? Say: follow 12",
+    "revoke": "End which permission? Say grants to see them, then: revoke 3f9a",
+}
 FORK_USAGE = "Say: fork <task> <step> name=value, e.g. fork 12 3 paths=b.log"
 
 _CARD = re.compile(r"(?:task\s+)?#?(\d{1,18})(?:\.(\d{1,6}))?\s+(\S.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
@@ -69,6 +80,8 @@ def parse(text: str, manifests: Mapping[str, SkillManifest], runbooks: Iterable[
     first, *others = text.split(None, 1)[:2] or [""]
     rest = others[0] if others else ""
     word = first.lower().removeprefix("/")
+    if not rest and word in BARE:
+        return Wrong(BARE[word])
     match word:
         case "do":
             return _do(text, rest, manifests)
