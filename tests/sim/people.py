@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from tests.sim.slack_people import Person
-from tests.sim.slack_world import Message, interactive
+from tests.sim.slack_world import Message
 from tests.sim.telegram_people import TgPerson
 from tests.sim.telegram_world import TgMessage
 from tests.sim.twilio import Phone
@@ -72,7 +72,13 @@ class SlackFace:
 
     def _seen(self, one: Message) -> Seen:
         return Seen(
-            one.ts, one.everything(), _labels(one), bool(one.bot_id), len(one.edits), one.ephemeral_to is not None, one
+            one.ts,
+            one.everything(),
+            tuple(one.buttons()),
+            bool(one.bot_id),
+            len(one.edits),
+            one.ephemeral_to is not None,
+            one,
         )
 
     def told(self) -> list[str]:
@@ -168,7 +174,3 @@ class Human:
 
     def told(self, chat: Chat = "slack") -> list[str]:
         return self.on(chat).told()
-
-
-def _labels(message: Message) -> tuple[str, ...]:
-    return tuple(element["text"]["text"] for _, element in interactive(message.blocks) if element["type"] == "button")

@@ -35,6 +35,7 @@ API_VERSION = "2010-04-01"
 BODY_CHARS = 1600
 VALIDITY_S = range(1, 36_001)
 ANSWER_DEADLINE_S = 15.0
+REPORTED_AFTER_S = 0.05
 
 STOP = {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"}
 START = {"START", "YES", "UNSTOP"}
@@ -134,6 +135,7 @@ class Phone:
 class TwilioSim:
     """One account with one number and one Messaging Service. `deliver_to` is the app's public base URL.
 
+    `reports`: what became of a message is told by itself, as Twilio does where a StatusCallback was named.
     With `shared_key` webhooks are signed by it with HMAC-SHA256, as Twilio's newer signatures are, else with the token.
     """
 
@@ -143,11 +145,12 @@ class TwilioSim:
         *,
         token: str = TOKEN,
         shared_key: str = "",
+        reports: bool = False,
         journal: Journal | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.deliver_to, self.token, self.shared_key = deliver_to.rstrip("/"), token, shared_key
-        self.account, self.number, self.service = ACCOUNT, NUMBER, SERVICE
+        self.account, self.number, self.service, self.reports = ACCOUNT, NUMBER, SERVICE, reports
         self.line = Line("twilio", journal, clock, ANSWER_DEADLINE_S)
         self.journal, self.faults, self.violations = self.line.journal, self.line.faults, self.line.violations
         self.sent: list[Sms] = []
@@ -200,6 +203,8 @@ class TwilioSim:
             return _error(refused.status, refused.code, refused.message)
         self.sent.append(sms)
         self.journal.write("twilio", "in", "messages.create", given, 201, sms.sid)
+        if self.reports and sms.callback:
+            self.line.later(self._report(sms))
         return web.json_response(self._resource(sms), status=201)
 
     def _take(self, request: web.Request, given: dict[str, str]) -> Sms:
@@ -281,6 +286,11 @@ class TwilioSim:
             form["OptOutType"] = kind
         kept = [(name, value) for name, value in form.items() if name not in without]
         return await self._deliver("inbound", f"{self.deliver_to}/twilio/sms", kept)
+
+    async def _report(self, sms: Sms) -> None:
+        for status in ("sent", "delivered"):
+            await asyncio.sleep(REPORTED_AFTER_S)
+            await self.deliver_status(sms, status)
 
     async def deliver_status(self, sms: Sms, status: str, error: str = "") -> SmsDelivery:
         sms.status = status

@@ -41,7 +41,7 @@ class World:
         self.telegram_mode, self.site = telegram, Site()
         self.slack = SlackSim(slack, redelivers=True, **kept)  # type: ignore[arg-type]  # two types in one dict
         self.telegram = TelegramSim("", SECRET, redelivers=True, **kept)  # type: ignore[arg-type]
-        self.twilio = TwilioSim(**kept)  # type: ignore[arg-type]
+        self.twilio = TwilioSim(reports=True, **kept)  # type: ignore[arg-type]
         self.openai = OpenAISim(self.script, **kept)  # type: ignore[arg-type]
         self.anthropic = AnthropicSim(self.script, **kept)  # type: ignore[arg-type]
         self.people: dict[str, Human] = {}
