@@ -34,7 +34,7 @@ _TITLES: Final = {"edit": "Edit the action", "ask": "Ask the agent", "delegate":
 def reason_view(approval_id: str, reply: Reply) -> Block:
     """The form in which a denial gets its reason."""
     hint = "The agent reads it and may try another way."
-    asked = _words("Why not?", hint, config.REASON_CHARS, multiline=True)
+    asked = _asked("Why not?", hint, _words(config.REASON_CHARS))
     return _view(approval_id, reply, DENY_VIEW, "Deny with a reason", submit="Deny", blocks=[asked])
 
 
@@ -42,12 +42,10 @@ def words_view(verb: str, approval_id: str, reply: Reply) -> Block:
     """The form for a question, or for whom to hand it on to."""
     if verb == "ask":
         hint = "The answer comes onto the card. It decides nothing."
-        asked = _words("Your question", hint, config.QUESTION_CHARS, multiline=True)
+        asked = _asked("Your question", hint, _words(config.QUESTION_CHARS))
     else:
         hint = "They have to be known here. Somebody without Slack: say delegate <task> to <name>."
-        asked = _words("To whom?", hint, 0, multiline=False) | {
-            "element": {"type": "users_select", "action_id": REASON}
-        }
+        asked = _asked("To whom?", hint, {"type": "users_select"})
     title = _TITLES[verb]
     return _view(approval_id, reply, f"{FORM_PREFIX}{verb}", title, submit=title, blocks=[asked])
 
@@ -85,9 +83,14 @@ def _view(approval_id: str, reply: Reply, callback: str, title: str, *, submit: 
     return view | {"submit": plain(submit)} if submit else view
 
 
-def _words(label: str, hint: str, most: int, *, multiline: bool) -> Block:
-    element = {"type": "plain_text_input", "action_id": REASON, "multiline": multiline, "max_length": most}
+def _asked(label: str, hint: str, element: Block) -> Block:
+    """A form's only question."""
+    element = element | {"action_id": REASON}
     return {"type": "input", "block_id": REASON, "label": plain(label), "hint": plain(hint), "element": element}
+
+
+def _words(most: int) -> Block:
+    return {"type": "plain_text_input", "multiline": True, "max_length": most}
 
 
 def _input(field: Field) -> Block:
