@@ -18,7 +18,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from bot.web import api, digest, forms, grants, health, hooks, metrics, pages, past, policy, steering, stream
+from bot.web import (
+    api,
+    attachments,
+    digest,
+    forms,
+    grants,
+    health,
+    hooks,
+    metrics,
+    pages,
+    past,
+    policy,
+    steering,
+    stream,
+)
 from bot.web.auth import Forged, SignedOut
 from bot.web.limits import Limits
 from bot.web.metrics import Figures
@@ -50,6 +64,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
         past.router,
         steering.router,
         api.router,
+        attachments.api,
         digest.router,
         grants.router,
         hooks.router,
@@ -58,7 +73,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
         *extra_routers,
     ):
         app.include_router(router)
-    for router in (pages.router, forms.router):
+    for router in (pages.router, forms.router, attachments.pages):
         app.include_router(router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     _answer_errors(app)

@@ -98,6 +98,8 @@ IDEMPOTENCY_KEY_CHARS: Final = 200
 ATTACHMENTS_MOST: Final = 10
 # Telegram lets a bot fetch 20 MB and no more; the same holds for every channel.
 ATTACHMENT_BYTES: Final = 20_000_000
+# What one message brings by the web, in one body.
+UPLOAD_BYTES: Final = ATTACHMENT_BYTES + 1_000_000
 ATTACHMENT_NAME_CHARS: Final = 80
 ATTACHMENT_TRIES: Final = 8
 ATTACHMENT_LEASE_S: Final = 90.0

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Form, Query, Request
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -22,7 +23,7 @@ from core import cards, config, editing, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
 from core.deps import Deps
 from core.display import visible
-from core.models import Channel, Inbound, Press, Verdict
+from core.models import Attached, AttachmentKind, Channel, Inbound, Press, Verdict
 from core.store import approvals, people, skills, tasks
 
 router = APIRouter()
@@ -50,13 +51,15 @@ def _once(person_id: int, nonce: str) -> str:
 
 
 @router.post("/chat")
-async def say(
-    request: Request,
-    session: Formed,
-    text: Annotated[str, Form(max_length=config.INBOUND_CHARS * 2)] = "",
-    nonce: Word = "",
-) -> Response:
+async def say(request: Request, session: Formed) -> Response:
+    """Words, files, or both. The form is no parameter: nothing of it is read before it is known who sends it."""
     deps, person = deps_of(request), session.viewer.person
+    form = await request.form()
+    text, nonce = form.get("text", ""), form.get("nonce", "")
+    if not isinstance(text, str) or not isinstance(nonce, str) or len(text) > config.INBOUND_CHARS * 2:
+        raise HTTPException(422, "That is too long.")
+    # A browser sends the empty field, too.
+    files = [one for one in form.getlist("files") if isinstance(one, UploadFile) and one.filename]
     await intake.receive(
         deps,
         Inbound(
@@ -65,9 +68,17 @@ async def say(
             sender=await web_identity(deps, person),
             place=web_place(person),
             text=text.replace("\r\n", "\n").replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+            attached=tuple([await _attached(one) for one in files]),
         ),
     )
     return RedirectResponse("/#end", SEE_OTHER)
+
+
+async def _attached(file: UploadFile) -> Attached:
+    """A browser can only say what a file is called; nothing of it is a recording of theirs."""
+    mime = file.content_type or ""
+    kind: AttachmentKind = "image" if mime.startswith("image/") else "voice" if mime.startswith("audio/") else "file"
+    return Attached(name=file.filename or "", mime=mime, kind=kind, content=await file.read())
 
 
 # ---------------------------------------------------------------- decisions

@@ -22,6 +22,7 @@ HEADER_BYTES: Final = 32_000
 BODY_READ_S: Final = 20.0
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 ANY_HOST: Final = ("/healthz", "/readyz", "/metrics", "/hooks/", "/slack/", "/telegram/", "/twilio/")
+UPLOADS: Final = "/chat"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # `same-origin` rather than `no-referrer`: nothing leaves to other sites, and browsers still name our own origin in
@@ -88,8 +89,8 @@ def judged(method: str, path: str, headers: dict[str, str], names: OurNames, sch
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         return Refused(400, "Content-Length is not a number")
-    if len(length) > 12 or int(length) > config.BODY_BYTES:
-        return Refused(413, f"the body is larger than {config.BODY_BYTES} bytes")
+    if len(length) > 12 or int(length) > most_bytes(path):
+        return Refused(413, f"the body is larger than {most_bytes(path)} bytes")
     if path.startswith(ANY_HOST):
         return None
     host = headers.get("host", "")
@@ -98,6 +99,11 @@ def judged(method: str, path: str, headers: dict[str, str], names: OurNames, sch
     if method not in SAFE_METHODS and not _is_same_origin(headers, host, names):
         return Refused(403, "this request was sent by a page of another site")
     return None
+
+
+def most_bytes(path: str) -> int:
+    """Files come by the chat's form alone, which is read only for who is signed in."""
+    return config.UPLOAD_BYTES if path == UPLOADS else config.BODY_BYTES
 
 
 def _is_same_origin(headers: dict[str, str], host: str, names: OurNames) -> bool:
@@ -168,8 +174,8 @@ class _Guarded:
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
-            if self._bytes > config.BODY_BYTES:
-                return self._refuse(Refused(413, f"the body is larger than {config.BODY_BYTES} bytes"))
+            if self._bytes > most_bytes(self._path):
+                return self._refuse(Refused(413, f"the body is larger than {most_bytes(self._path)} bytes"))
         return message
 
     def _refuse(self, refused: Refused) -> Message:

@@ -45,6 +45,7 @@ class Entry:
     at: datetime
     text: str = ""
     shown: Shown | None = None
+    files: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ async def _entry(deps: Deps, viewer: Viewer, message: Mapping[str, Any]) -> Entr
     if message["task_id"] and message["subject"] == "task":
         task = await tasks.whole(deps.db, message["task_id"])
         return Entry(f"task-{task['id']}", direction, at, shown=await _shown_task(deps, viewer, task)) if task else None
-    return Entry(f"{direction}-{message['id']}", direction, at, text=visible_lines(message["text"] or ""))
+    text, files = visible_lines(message["text"] or ""), tuple(message["files"] or ())
+    return Entry(f"{direction}-{message['id']}", direction, at, text=text, files=files)
 
 
 async def _inbox(deps: Deps, viewer: Viewer, _: str) -> View:

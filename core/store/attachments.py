@@ -251,3 +251,10 @@ async def content(db: Db, attachment: int, offset: int = 0, most: int = config.A
 
 async def shown(db: Db, attachment: int) -> Attachment | None:
     return _one(await db.fetchrow(f"select {_BRIEF} from attachments where id = $1", attachment))
+
+
+async def sender_of(db: Db, attachment: int) -> int | None:
+    found: int | None = await db.fetchval(
+        "select i.principal_id from attachments a join inbound i on i.id = a.inbound_id where a.id = $1", attachment
+    )
+    return found

@@ -212,7 +212,7 @@ function confirmed(form) {
 async function send(form) {
   if (form.dataset.sending) return;
   if (form.dataset.confirm && !(await confirmed(form))) return;
-  const body = new URLSearchParams(new FormData(form));
+  const body = form.enctype === "multipart/form-data" ? new FormData(form) : new URLSearchParams(new FormData(form));
   if (form.dataset.confirm) body.set("confirmed", "yes");
   form.dataset.sending = "yes";
   tell("");
