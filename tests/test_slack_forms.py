@@ -85,7 +85,7 @@ async def test_a_trigger_that_is_spent_or_too_old_is_said(slack: SlackHouse, but
     await slack.ann.press(card, button)
     await slack.told(slack.ann, "Please press again")
     assert slack.ann.views() == []
-    slack.sim.world.trigger_life_s = 3.0
+    slack.sim.world.trigger_life_s = 60.0
     first = await slack.ann.press(card, button)
     await slack.until(slack.ann.views)
     await slack.sim.deliver("interactive", first.payload)
