@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bot.telegram.adapter import NOT_SHOWN
 from bot.telegram.details import BELOW, IN_PRIVATE, NOT_STARTED, PARTS_MOST, WHISPERED, whole
 from bot.telegram.render import TEXT_UNITS, units
 from core.db import Pool
+from tests.sim.faults import status
 from tests.sim.telegram_world import TgMessage
 from tests.telegram_town import GROUP, Town, open_town
 from tests.test_telegram_render import BASE, approval
@@ -84,6 +86,14 @@ async def test_who_never_started_the_bot_is_told_how_and_who_may_not_see_it_gets
     await town.press(card, "Show it whole", who=1002)
     assert (await town.answer(2)).text == "There is no such approval."
     assert town.sim.messages(1002) == []
+
+
+async def test_what_telegram_does_not_take_is_said(town: Town) -> None:
+    card = await long_card(town)
+    town.sim.faults.add("sendMessage", 1, status(500))
+    await town.press(card, "Show it whole")
+    answer = await town.answer()
+    assert (answer.text, answer.show_alert) == (NOT_SHOWN, True)
 
 
 @pytest.mark.parametrize("size", [1, 5000, 200_000])

@@ -209,6 +209,9 @@ async def test_who_may_not_decide_is_not_asked_and_their_reply_decides_nothing(t
     await town.say("because", who=1002, chat=GROUP, thread=9, reply_to=prompt)
     assert (await said_last(town, GROUP)).text.startswith("Not decided: you are not among")
     assert await town.status(approval) == "pending"
+    await town.say("because I say so", chat=GROUP, thread=9, reply_to=await question_in(town, GROUP))
+    await eventually(lambda: prompt.deleted)
+    assert await town.status(approval) == "denied"
 
 
 async def in_topic(town: Town) -> tuple[str, TgMessage]:

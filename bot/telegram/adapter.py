@@ -59,6 +59,7 @@ FAREWELL_S: Final = 2.0
 
 NOT_SAVED: Final = "That is not saved yet. If the card does not change in a moment, press again."
 NO_BUTTON: Final = "I don't know this button any more. Say approvals or tasks to see what is open."
+NOT_SHOWN: Final = "Telegram did not take all of it. Press again in a moment."
 CHOOSE: Final = "What do you want to change?"
 REPLY: Final = "Reply to my message below."
 
@@ -263,8 +264,12 @@ class TelegramAdapter:
             await self._show(tapped, render.keyboard(now))
 
     async def _show_whole(self, tapped: Tapped, person: Principal, tap: Tap) -> None:
-        said = await self._details.show(tapped, person, tap.subject_id)
-        await self._tell(tapped, Answer(said, alert=said == NOT_STARTED))
+        try:
+            said = await self._details.show(tapped, person, tap.subject_id)
+        except TelegramError as error:
+            log.info("an action could not be shown whole: %s", self._client.hushed(error))
+            said = NOT_SHOWN
+        await self._tell(tapped, Answer(said, alert=said in (NOT_STARTED, NOT_SHOWN)))
 
     async def _show(self, tapped: Tapped, keyboard: InlineKeyboardMarkup | None) -> None:
         if tapped.place is None:

@@ -105,7 +105,7 @@ class Dialogue:
         """Commit the answer; what is to be said about it is awaited after the acknowledgement. Raises as the database."""
         person = await people.behind(self._deps.db, replied.sender)
         if person is None:
-            return self.tell(replied.place, f"{STRANGER}.", replied)
+            return self.tell(replied.place, f"{STRANGER}.", replied, stays=True)
         row = await approvals.whole(self._deps.db, replied.prompt.approval_id)
         if row is None:
             return self.tell(replied.place, cards.press_answer(NotFound()), replied)
@@ -115,7 +115,8 @@ class Dialogue:
         )
         if isinstance(decided, Invalid):
             return self._again(person, replied, decided)
-        return self.tell(replied.place, cards.press_answer(decided), replied)
+        # In a group somebody else may have replied: the one who was asked can still do so.
+        return self.tell(replied.place, cards.press_answer(decided), replied, stays=isinstance(decided, NotAllowed))
 
     async def _given(self, person: Principal, row: Mapping[str, Any], replied: Replied) -> dict[str, Any] | str:
         """What of a press the words fill in, or what is wrong with them. Of what is not open, or not theirs, nothing is read."""
@@ -181,17 +182,17 @@ class Dialogue:
         opened = ForceReply(selective=not place.private, input_field_placeholder=placeholder(prompt, field))
         await self._say(place, text, replied, parse_mode=ParseMode.HTML, reply_markup=opened)
 
-    async def tell(self, place: Place, text: str, replied: Replied | None = None) -> None:
-        """An answer to the words; the question that they answered goes."""
-        await self._say(place, self._mask(text), replied)
+    async def tell(self, place: Place, text: str, replied: Replied | None = None, *, stays: bool = False) -> None:
+        """An answer to the words; the question that they answered goes, or `stays` open."""
+        await self._say(place, self._mask(text), replied, stays=stays)
 
-    async def _say(self, place: Place, text: str, replied: Replied | None, **more: Any) -> None:
+    async def _say(self, place: Place, text: str, replied: Replied | None, *, stays: bool = False, **more: Any) -> None:
         if replied is not None:
             more["reply_parameters"] = ReplyParameters(replied.message_id, allow_sending_without_reply=True)
         chat, thread = int(place.external_id), int(place.thread) if place.thread else None
         self._spacing.spend(chat, time.monotonic())
         await insisting(lambda: self._client.send_message(chat, text, message_thread_id=thread, **more))
-        if replied is not None:
+        if replied is not None and not stays:
             try:
                 await insisting(lambda: self._client.delete_message(chat, replied.question))
             except BadRequest as error:  # taken away before, or too old to be

@@ -42,6 +42,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pause": "Pause a task",
     "resume": "Go on with a paused task",
     "retry": "Try a failed task again",
+    "digest": "What happened while you were away",
     "follow": "Show a task here too: follow 12",
     "steer": "Tell a running task something: steer 12 only b",
     "interrupt": "Tell it at once: interrupt 12 wait",
@@ -190,7 +191,8 @@ def _said(message: Message, number: int, me: Me) -> Translated:
             prompt=prompt,
             text=typed.strip() if own else "",
         )
-    if private and typed.startswith("/start ") and (prompt := read_payload(typed.split(" ", 1)[1].strip())) is not None:
+    opened = typed.split(" ", 1)[1].strip() if private and typed.startswith("/start ") else ""
+    if message.forward_origin is None and (prompt := read_payload(opened)) is not None:
         return Wanted(_identity(sender), place, prompt)
     foreign = _foreign(message)
     if message.forward_origin is not None or message.via_bot is not None:
