@@ -66,9 +66,11 @@ def asked_first(way: PlanFirst, numbered: Numbered, first: int, needs: tuple[int
 
     `needs` are what the asking step comes after.
     """
+    if way == "never":
+        return numbered(first)
     steps = numbered(first + 1)
     changes = sum(step.kind == "act" and step.effect_class is not EffectClass.PURE for step in steps)
-    if changes < {"never": len(steps) + 1, "asks": SEVERAL, "always": 1}[way]:
+    if changes < (SEVERAL if way == "asks" else 1):
         return numbered(first)
     asks = PlannedStep(
         n=first, kind="ask", args={"plan_first": way}, needs=needs, title="Approve the plan",
