@@ -28,6 +28,8 @@ ENOUGH = "That were enough codes for one hour. Try again later."
 SENT = "A code is on its way to {phone}. Say here within ten minutes: sms confirm <code>"
 LINK_WORDS = "A code for linking this phone."
 NO_LINK = "There is no code to confirm. Begin with: sms link +41791234567."
+# What an answer came to that leaves nothing to say with its code again. Whoever was refused is refused again.
+USES_CODE = ("accepted", "already", "duplicate", "too_late")
 WRONG_LINK = "That is not the code; {left} tries left."
 WRONG_LINK_LAST = "That is not the code, and it was the last try. Begin again with: sms link +41791234567."
 LINKED = (
@@ -117,7 +119,7 @@ async def _decide(
     if found.principal != person.id:
         return Told(kind="not_allowed", title=found.title, why="this code was sent to somebody else"), None
     await deps.groups.recheck(deps.db, person.id, [found.approval])
-    if not await sms.use(tx, found.id):
+    if found.is_used:
         return await _told_before(tx, found), None
     answer = await approvals.decide(
         tx,
@@ -129,6 +131,8 @@ async def _decide(
         channel=Channel.SMS.value,
         delivery_id=text.sid,
     )
+    if answer["kind"] in USES_CODE:
+        await sms.use(tx, found.id)
     return _told(answer, found.title), answer if answer["kind"] in ("accepted", "too_late") else None
 
 

@@ -177,10 +177,10 @@ class Four:
 
     async def in_slack(self, key: str, approval: str, verdict: str, *, team: str = "T0ACME") -> str:
         person = self.slack.user(slack_id(key), key)
-        payload = self._slack_press(person.member, approval, ACTION_PREFIX + verdict, team)
+        payload = self.slack_press(person.member, approval, ACTION_PREFIX + verdict, team)
         return await self._last("slack", self.slack.deliver("interactive", payload))
 
-    def _slack_press(self, member: Member, approval: str, action: str, team: str) -> dict[str, Any]:
+    def slack_press(self, member: Member, approval: str, action: str, team: str = "T0ACME") -> dict[str, Any]:
         """The button of the card; where the card shows none such (yet), one as a forged client would send it."""
         shown = [message for message in reversed(self.slack.world.posted) if interactive(message.blocks)]
         card = next((message for message in shown if approval in str(message.blocks)), shown[0])
@@ -232,7 +232,7 @@ class Four:
         """A form of Slack's with one field, opened from the card and sent."""
         person = self.slack.user(slack_id(key), key)
         self.slack.world.views.clear()
-        payload = self._slack_press(person.member, approval, FORM_PREFIX + verb, "T0ACME")
+        payload = self.slack_press(person.member, approval, FORM_PREFIX + verb, "T0ACME")
         await self.slack.deliver("interactive", payload)
         await eventually(lambda: [one for one in person.views() if "element" in str(one.body["blocks"])])
         return await self._last("slack", person.submit(person.views()[-1], {"reason": said}))

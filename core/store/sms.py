@@ -175,12 +175,9 @@ async def codes_of(tx: Connection, phone: str) -> list[Code]:
     ]
 
 
-async def use(tx: Connection, code: int) -> bool:
-    """Whether it was unused until now."""
-    done = await tx.fetchval(
-        "update sms_codes set used_at = sayso_now() where id = $1 and used_at is null returning 1", code
-    )
-    return done is not None
+async def use(tx: Connection, code: int) -> None:
+    """It was answered with. Who answers from one phone comes one after the other: see `take`."""
+    await tx.execute("update sms_codes set used_at = sayso_now() where id = $1 and used_at is null", code)
 
 
 # ---------------------------------------------------------------- what goes out
