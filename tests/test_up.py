@@ -53,11 +53,15 @@ class Place:
     def said(self) -> str:
         return (self.folder / "out").read_text() if (self.folder / "out").exists() else ""
 
-    def start(self) -> str:
+    def start(self, *options: str) -> str:
         """`up`; answers the link once it is printed."""
         with open(self.folder / "out", "wb") as out:
             self.up = subprocess.Popen(
-                [sys.executable, "-m", "bot.cli", "up"], cwd=self.folder, env=self.environment, stdout=out, stderr=out
+                [sys.executable, "-m", "bot.cli", "up", *options],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=out,
+                stderr=out,
             )
         eventually(lambda: LINK.search(self.said) is not None or self.ended, "the printed link")
         found = LINK.search(self.said)

@@ -18,6 +18,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
+from bot.cli import simulation
 from bot.cli.ground import Servers, check_organisation, end, read_settings, servers
 from bot.cli.supervisor import Supervisor
 from core import config, organisation
@@ -31,11 +32,20 @@ READY_S = 30.0
 HOUSE = Path(__file__).resolve().parents[2]
 
 
-def up(port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT otherwise.")] = None) -> None:
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT otherwise.")] = None,
+    sim: Annotated[
+        bool, typer.Option("--sim", help="With simulated chats, a phone and data of its own: no accounts.")
+    ] = False,
+    sim_port: Annotated[
+        int | None, typer.Option(help="Port of their page; the one after the web chat's otherwise.")
+    ] = None,
+) -> None:
     """Start everything here: database, cache, bot and worker; print the link to the web chat."""
     began = time.monotonic()
     if port is not None:
         os.environ["PORT"] = str(port)
+    simulated = simulation.prepare(read_settings(), sim_port) if sim else None
     with servers() as ground:
         settings = ground.settings
         check_organisation(settings)
@@ -44,12 +54,16 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the web chat; PORT
         _migrate(settings.database_dsn())
         code = asyncio.run(_prepare_owner(settings))
         words = {"LOG_FORMAT": settings.log_format or "console"}  # a person reads them here
-        children = Supervisor(_commands(), ground.environment | words, ground.lease)
+        commands = _commands() | (simulated.commands if simulated else {})
+        children = Supervisor(commands, ground.environment | words, ground.lease)
         for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sign, lambda *_: children.stop())
         children.start()
         if _wait_ready(settings, children):
             _greet(settings, code, time.monotonic() - began)
+            if simulated:
+                typer.echo(simulated.greeting)
+                sys.stdout.flush()
         children.watch(ground.keep)
         os.close(mine)
 

@@ -1,0 +1,205 @@
+// The page of `sayso up --sim`: draws what the stand-ins hold and sends one person's verbs. Nothing here knows Sayso.
+// All text comes from messages, so it is only ever set as text, never as HTML.
+"use strict";
+
+const LOOK_EVERY_MS = 600;
+const CHATS = ["slack", "telegram", "sms"];
+let who = "ann";
+let shown = {};
+
+function el(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "on") made.addEventListener(...value);
+    else if (value !== false && value !== undefined) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.filter((one) => one !== null && one !== undefined));
+  return made;
+}
+
+async function ask(verb, body) {
+  const answer = await fetch(`/sim/${verb}`, { method: "POST", headers: { "X-Sim": "page" }, body: JSON.stringify(body) });
+  document.getElementById("trouble").textContent = answer.ok ? "" : (await answer.json()).error;
+  await look();
+  return answer.ok;
+}
+
+// ---------------------------------------------------------------- Slack's blocks
+
+const MARKS = /<(https?:[^|>]+)\|([^>]+)>|<(https?:[^>]+)>|<!date\^[^|]*\|([^>]*)>|```([\s\S]+?)```|`([^`\n]+)`|\*([^*\n]+)\*/g;
+const plain = (text) => text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+
+function words(text) {
+  if (!text) return document.createTextNode("");
+  if (text.type !== "mrkdwn") return document.createTextNode(text.text ?? "");
+  const made = document.createDocumentFragment();
+  let at = 0;
+  for (const found of text.text.matchAll(MARKS)) {
+    made.append(plain(text.text.slice(at, found.index)));
+    const [all, url, label, bare, date, block, code, bold] = found;
+    if (url || bare) made.append(el("span", { title: url ?? bare }, plain(label ?? bare)));
+    else if (date !== undefined) made.append(plain(date));
+    else if (block) made.append(el("pre", {}, plain(block)));
+    else made.append(el(code ? "code" : "b", {}, plain(code ?? bold)));
+    at = found.index + all.length;
+  }
+  made.append(plain(text.text.slice(at)));
+  return made;
+}
+
+function rich(element) {
+  if (element.type === "text" || element.type === "link") {
+    const text = element.text ?? element.url;
+    return element.style?.bold ? el("b", {}, text) : element.style?.code ? el("code", {}, text) : document.createTextNode(text);
+  }
+  if (element.type === "date") return document.createTextNode(element.fallback ?? "");
+  if (element.type === "emoji") return document.createTextNode(`:${element.name}:`);
+  const inside = (element.elements ?? []).map(rich);
+  if (element.type === "rich_text_preformatted") return el("pre", {}, ...inside);
+  if (element.type === "rich_text_list") return el("ul", {}, ...inside.map((one) => el("li", {}, one)));
+  return el("div", {}, ...inside);
+}
+
+function pressable(message, element) {
+  const press = async (label, confirm) => {
+    const question = confirm && `${confirm.title?.text ?? ""}\n${confirm.text?.text ?? ""}`;
+    if (!question || window.confirm(question)) await ask("press", { who, chat: "slack", ref: message.ref, button: label });
+  };
+  const button = (one, confirm) =>
+    el("button", { class: one.style ?? "", type: "button", on: ["click", () => press(one.text.text, confirm)] }, one.text.text);
+  if (element.type === "button") return button(element, element.confirm);
+  if (element.type === "overflow")
+    return el("details", {}, el("summary", {}, "More"), el("div", { class: "buttons" }, ...element.options.map((one) => button(one, element.confirm))));
+  return null;
+}
+
+function block(message, one) {
+  switch (one.type) {
+    case "header": return el("h3", { style: "margin:.2rem 0;font-size:1rem" }, one.text.text);
+    case "divider": return el("hr");
+    case "context": return el("div", { class: "context" }, ...one.elements.map((part) => el("div", {}, words(part))));
+    case "actions": return el("div", { class: "buttons" }, ...one.elements.map((part) => pressable(message, part)));
+    case "rich_text": return el("div", {}, ...one.elements.map(rich));
+    case "markdown": return el("div", { style: "white-space:pre-wrap" }, one.text);
+    case "container": return el("details", { open: !one.is_collapsible || !one.default_collapsed },
+      el("summary", {}, one.title ? words(one.title) : "Details"), ...(one.child_blocks ?? []).map((child) => block(message, child)));
+    case "plan": return el("div", {}, el("b", {}, one.title?.text ?? one.title ?? ""), ...(one.tasks ?? []).map((task) => block(message, task)));
+    case "task_card": return el("div", {}, `${one.status === "complete" ? "✓" : one.status === "error" ? "✕" : "…"} ${one.title?.text ?? one.title ?? ""}`,
+      ...[one.details, one.output].filter(Boolean).map((part) => el("div", { class: "context" }, block(message, part))));
+    case "section": return el("div", {}, el("div", { style: "white-space:pre-wrap" }, words(one.text)),
+      ...(one.fields ?? []).map((field) => el("div", { class: "context" }, words(field))),
+      one.accessory ? pressable(message, one.accessory) : null);
+    default: return el("div", { class: "context" }, one.text ? words(one.text) : "");
+  }
+}
+
+function slack(message) {
+  const note = message.private ? " · only you can see this" : message.edits ? " · edited" : "";
+  const body = message.blocks.length ? message.blocks.map((one) => block(message, one)) : [message.text];
+  return el("article", { class: `message ${message.mine ? "mine" : ""}` }, el("div", { class: "from" }, (message.mine ? "You" : "Sayso") + note), ...body);
+}
+
+function form(view) {
+  const inputs = (view.blocks ?? []).filter((one) => one.type === "input").map((one) => {
+    const element = one.element, name = one.block_id;
+    if (element.type === "static_select")
+      return el("label", {}, one.label.text, el("select", { name }, ...element.options.map((option) =>
+        el("option", { value: option.value, selected: option.value === element.initial_option?.value }, option.text.text))));
+    const field = el(element.multiline ? "textarea" : "input", { name });
+    field.value = element.initial_value ?? "";
+    return el("label", {}, one.label.text, field);
+  });
+  const others = (view.blocks ?? []).filter((one) => one.type !== "input").map((one) => block({}, one));
+  const submit = async (event) => {
+    event.preventDefault();
+    await ask("submit", { who, view: view.id, values: Object.fromEntries(new FormData(event.target)) });
+  };
+  return el("form", { class: "form", on: ["submit", submit] }, el("b", {}, view.title?.text ?? ""), ...others, ...inputs,
+    el("div", { class: "buttons" }, view.submit ? el("button", { class: "primary" }, view.submit.text) : null,
+      el("button", { type: "button", on: ["click", () => ask("close", { who, view: view.id })] }, view.close?.text ?? "Close")));
+}
+
+// ---------------------------------------------------------------- Telegram and the phone
+
+const TAGS = { bold: "b", italic: "i", code: "code", pre: "pre", underline: "u", strikethrough: "s", blockquote: "blockquote", expandable_blockquote: "blockquote" };
+
+function marked(text, entities) {
+  // Offsets count UTF-16 units, as JavaScript's strings do. What lies inside another mark keeps the outer one.
+  const made = document.createDocumentFragment();
+  let at = 0;
+  for (const one of [...entities].sort((a, b) => a.offset - b.offset || b.length - a.length)) {
+    if (one.offset < at) continue;
+    made.append(text.slice(at, one.offset), el(TAGS[one.type] ?? "span", {}, text.slice(one.offset, one.offset + one.length)));
+    at = one.offset + one.length;
+  }
+  made.append(text.slice(at));
+  return made;
+}
+
+function telegram(message) {
+  const press = (label) => ask("press", { who, chat: "telegram", ref: message.ref, button: label });
+  return el("article", { class: `message ${message.mine ? "mine" : ""}` },
+    el("div", { style: "white-space:pre-wrap" }, marked(message.text, message.entities)),
+    message.reaction ? el("span", { "aria-label": "reaction" }, message.reaction) : null,
+    ...message.rows.map((row) => el("div", { class: "buttons" }, ...row.map((label) => el("button", { type: "button", on: ["click", () => press(label)] }, label)))),
+    message.edits && !message.mine ? el("div", { class: "from" }, "edited") : null);
+}
+
+const sms = (message) => el("article", { class: `message ${message.mine ? "" : "mine"}`, style: "white-space:pre-wrap" }, message.text);
+
+// ---------------------------------------------------------------- drawing
+
+function redraw(chat, parts, stamp) {
+  if (shown[chat] === stamp) return;
+  const log = document.querySelector(`#${chat} .log`);
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60 || !shown[chat];
+  shown[chat] = stamp;
+  log.replaceChildren(...parts());
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+}
+
+function draw(state) {
+  const person = state.people.find((one) => one.key === who);
+  const stamp = (...parts) => JSON.stringify([who, ...parts]);
+  redraw("slack", () => [...person.slack.map(slack), ...person.views.map(form)], stamp(person.slack, person.views));
+  redraw("telegram", () => [...person.telegram.map(telegram), ...person.answers.slice(-1).filter((one) => one.text).map((one) =>
+    el("p", { class: "told" }, one.text))], stamp(person.telegram, person.answers));
+  redraw("sms", () => [...person.sms.map(sms), ...person.heard.slice(-1).map((text) => sms({ text, mine: true }))], stamp(person.sms, person.heard));
+  const people = document.getElementById("people");
+  if (people.children.length === 1)
+    people.append(...state.people.map((one) => el("button", { "data-key": one.key, on: ["click", () => { who = one.key; draw(state); }] }, one.name)));
+  for (const button of people.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.key === who));
+  const model = state.real_model ? "A real model plans plain words." : "No key is set: a stand-in follows a few rules for plain words, and says so.";
+  document.getElementById("about").textContent = `${person.name}, ${person.about}. ${model} The web chat is at ${state.app}`;
+  document.getElementById("now").textContent = new Date(state.now * 1000).toLocaleTimeString();
+  document.getElementById("planned").textContent = state.planned.length ? `planned: ${state.planned.join(", ")}` : "";
+  for (const [id, choices] of [["leg", state.legs], ["kind", state.kinds]]) {
+    const select = document.getElementById(id);
+    if (!select.children.length) select.append(...Object.entries(choices).map(([key, label]) => el("option", { value: key }, label)));
+  }
+  document.getElementById("journal").replaceChildren(...state.journal.toReversed().map((one) => el("tr", {},
+    el("td", {}, new Date(one.at * 1000).toLocaleTimeString()), el("td", {}, one.out ? `${one.vendor} → Sayso` : `Sayso → ${one.vendor}`),
+    el("td", {}, one.method), el("td", {}, `${one.status || "–"} ${one.note}`), el("td", {}, one.body))));
+}
+
+async function look() {
+  try {
+    draw(await (await fetch("/sim/state")).json());
+  } catch (error) {
+    document.getElementById("trouble").textContent = `The simulated chats do not answer: ${error.message}`;
+  }
+}
+
+for (const chat of CHATS)
+  document.querySelector(`#${chat} form.say`).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const input = event.target.querySelector("input");
+    if (input.value.trim() && await ask("say", { who, chat, text: input.value })) input.value = "";
+  });
+for (const button of document.querySelectorAll("#clock button"))
+  button.addEventListener("click", () => ask("clock", { seconds: Number(button.dataset.seconds) }));
+document.getElementById("plan").addEventListener("click", () =>
+  ask("fault", { leg: document.getElementById("leg").value, kind: document.getElementById("kind").value }));
+
+look();
+setInterval(look, LOOK_EVERY_MS);

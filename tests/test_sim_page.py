@@ -1,0 +1,155 @@
+"""The page of `sayso up --sim`: in a real browser in front of a whole Sayso, and `up --sim` itself as processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from tests.scenarios.stage import Stage, open_stage
+from tests.sim import by_rule
+from tests.sim.desk import CAST, Desk
+from tests.sim.llm_script import Asked, Reply, Said, Script
+from tests.test_up import Place, eventually, free_port
+from tests.test_web_browser import ARGUMENTS, CHROMIUM
+
+FIGURES_MOST_BYTES = 100_000
+
+
+@pytest.fixture
+async def stage(
+    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    def furnish(world: object) -> None:
+        desk = Desk(world, "http://127.0.0.1:8080", False)  # type: ignore[arg-type]  # the stage's own world
+        desk.add_routes(desk.world.site.app)
+
+    script = Script(otherwise=by_rule.answer)
+    async with open_stage(database_url, redis_url, tmp_path, monkeypatch, furnish, script=script) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def page(stage: Stage) -> AsyncIterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("this machine has no Chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        made = await browser.new_page()
+        troubles: list[str] = []
+        made.on("pageerror", lambda error: troubles.append(str(error)))
+        made.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+        await made.goto(stage.world.site.url)
+        yield made
+        await browser.close()
+        assert troubles == []
+
+
+async def say(page: Page, chat: str, text: str) -> None:
+    await page.locator(f"#{chat} form.say input").fill(text)
+    await page.locator(f"#{chat} form.say input").press("Enter")
+
+
+async def test_a_newcomer_asks_in_one_chat_approves_there_and_sees_it_in_the_other(stage: Stage, page: Page) -> None:
+    (stage.workspace / "old.log").write_text("old", encoding="utf-8")
+    page.on("dialog", lambda dialog: dialog.accept())
+    slack, telegram = page.locator("#slack"), page.locator("#telegram")
+    await say(page, "slack", "do files.delete paths=old.log")
+    await slack.get_by_role("button", name="Approve", exact=True).click(timeout=15_000)
+    await expect(slack.get_by_text("Approved by Ann in slack").first).to_be_visible(timeout=15_000)
+    assert not (stage.workspace / "old.log").exists()
+    await say(page, "telegram", "hello there")
+    await expect(telegram.get_by_text("not a language model").first).to_be_visible(timeout=15_000)
+
+
+async def test_time_passes_a_text_comes_and_a_form_is_filled_in(stage: Stage, page: Page) -> None:
+    (stage.workspace / "a.log").write_text("old", encoding="utf-8")
+    await say(page, "slack", "do files.delete paths=a.log")
+    await page.locator("#slack").get_by_role("button", name="Approve", exact=True).wait_for(timeout=15_000)
+    await page.get_by_role("button", name="15 min").click()
+    await expect(page.locator("#sms").get_by_text("Reply OK").first).to_be_visible(timeout=15_000)
+    await page.locator("#slack summary", has_text="More").last.click()
+    await page.locator("#slack").get_by_role("button", name="Deny with a reason…").click()
+    await page.locator("#slack form.form textarea, #slack form.form input").first.fill("not today")
+    await page.locator("#slack form.form button.primary").click()
+    await expect(page.locator("#slack").get_by_text("not today").first).to_be_visible(timeout=15_000)
+    assert (stage.workspace / "a.log").exists()
+
+
+async def test_what_is_planned_goes_wrong_once_and_the_page_says_so(stage: Stage, page: Page) -> None:
+    await page.select_option("#leg", "slack-post")
+    await page.select_option("#kind", "drop")
+    await page.get_by_role("button", name="Plan it").click()
+    await expect(page.locator("#planned")).to_contain_text("chat.postMessage: drop_before")
+    await say(page, "slack", "do files.list")
+    await expect(page.locator("#slack .message:not(.mine)").first).to_be_visible(timeout=15_000)
+    await expect(page.locator("#planned")).to_be_empty()
+
+
+async def test_only_the_page_may_ask_and_a_wrong_request_is_told_why(stage: Stage) -> None:
+    async with httpx.AsyncClient(base_url=stage.world.site.url) as client:
+        said = {"who": "ann", "chat": "slack", "text": "hello"}
+        assert (await client.post("/sim/say", json=said)).status_code == 403
+        client.headers["X-Sim"] = "test"
+        for verb, body in (
+            ("say", {**said, "chat": "fax"}),
+            ("press", {"who": "ann", "chat": "slack", "ref": "0", "button": "Approve"}),
+            ("clock", {"seconds": -1}),
+            ("fault", {"leg": "nowhere", "kind": "500"}),
+        ):
+            answer = await client.post(f"/sim/{verb}", json=body)
+            assert (answer.status_code, bool(answer.json()["error"])) == (422, True)
+        state = (await client.get("/sim/state")).json()
+        assert [one["key"] for one in state["people"]] == [key for key, *_ in CAST]
+
+
+@pytest.mark.parametrize(
+    ("text", "skill"),
+    [
+        ("list files", "files.list"),
+        ("please delete old.log", "files.delete"),
+        ("write a.txt: two words", "files.write"),
+        ("tidy up the logs", "files.delete"),
+        ("what is love?", ""),
+    ],
+)
+def test_the_stand_in_of_a_model_follows_its_rules_and_says_that_it_is_none(text: str, skill: str) -> None:
+    turns = (Said("system", ""), Said("user", text))
+    answer = by_rule.answer(Asked("openai", "m", turns, ("propose_plan",), False, {}))
+    if isinstance(answer, Reply):
+        assert answer.calls[0].args["steps"][-1]["skill"] == skill  # type: ignore[index]
+    else:
+        assert skill == ""
+        assert "not a language model" in answer
+
+
+def test_the_picture_of_the_page_is_small() -> None:
+    picture = Path(__file__).resolve().parents[1] / "docs" / "sim.png"
+    assert 10_000 < picture.stat().st_size < FIGURES_MOST_BYTES
+
+
+def test_up_sim_starts_everything_without_an_account_and_leaves_the_real_home_alone(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    page = free_port()
+    place.environment |= {"SLACK_BOT_TOKEN": "", "OPENAI_API_KEY": "", "ANTHROPIC_API_KEY": ""}
+    try:
+        place.start("--sim", "--sim-port", str(page))
+        base = f"http://127.0.0.1:{page}"
+        with httpx.Client(base_url=base, headers={"X-Sim": "test"}, trust_env=False) as client:
+            said = {"who": "ann", "chat": "telegram", "text": "do files.write path=hello.txt content=hi"}
+            assert client.post("/sim/say", json=said).status_code == 200
+
+            def written() -> bool:
+                return (tmp_path / ".sayso" / "sim" / "workspace" / "hello.txt").exists()
+
+            eventually(written, "the file that was asked for in the chat")
+            assert client.post("/sim/clock", json={"seconds": 3600}).status_code == 200
+            assert client.get("/sim/state").json()["ahead_s"] == 3600
+        assert not (tmp_path / ".sayso" / "workspace").exists()
+    finally:
+        if place.up is not None:
+            place.up.terminate()
+            assert place.up.wait(60) == 0
