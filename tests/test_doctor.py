@@ -195,6 +195,16 @@ def test_the_command_prints_json_and_ends_with_one_when_something_is_wrong(
     }  # fmt: skip
 
 
+def test_approvers_that_only_slack_knows_are_lost_while_it_is_off() -> None:
+    known = parse(
+        "people: {ann: {}}\napprovers: {ops: {slack_usergroups: [S0OPS]}, all: {people: [ann], slack_usergroups: [S1]}}"
+    )
+    [found] = findings.of_approvers(Settings(), known)
+    assert not found.is_well and "in ops, and" in found.say and found.fix
+    on = Settings.model_validate({"slack_bot_token": "xoxb"})
+    assert list(findings.of_approvers(on, known)) == []
+
+
 async def test_it_holds_slacks_token_against_the_manifest_and_tries_our_cards() -> None:
     async with SlackSim() as sim:
         here = Settings.model_validate({"slack_bot_token": sim.bot_token, "slack_api_url": sim.api_url})

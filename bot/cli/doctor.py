@@ -64,7 +64,11 @@ async def examine(settings: Settings) -> list[Finding]:
     found += await _database(settings)
     found.append(await _cache(settings))
     found.append(findings.of_models(settings, known))
-    found += [*findings.of_alerts(settings, known), *findings.of_channels(settings)]
+    found += [
+        *findings.of_alerts(settings, known),
+        *findings.of_approvers(settings, known),
+        *findings.of_channels(settings),
+    ]
     if settings.slack_on:
         from bot.slack import checkup
 

@@ -241,6 +241,15 @@ def of_alerts(settings: Settings, organisation: Organisation) -> Iterator[Findin
         yield well("alerts", f"{len(organisation.alerts)} rules")
 
 
+def of_approvers(settings: Settings, organisation: Organisation) -> Iterator[Finding]:
+    """Who is only known to Slack decides nothing while it is off."""
+    groups = organisation.approvers.items()
+    lost = [name for name, one in groups if one.slack_usergroups and not (one.people or one.roles)]
+    if lost and not settings.slack_on:
+        fix = "set SLACK_BOT_TOKEN, or name people or roles beside the user groups"
+        yield Finding("approvers", False, f"only Slack knows who is in {', '.join(lost)}, and it is off", fix)
+
+
 def of_slack(seen: Checked) -> Iterator[Finding]:
     """What the token may do against what the app's manifest asks for, and our cards against what Slack takes."""
     if seen.trouble:

@@ -234,8 +234,8 @@ class SlackAdapter:
         match found:
             case TabOpened(is_home=is_home):
                 self._later(self.home.opened(found) if is_home else self.sessions.suggest(found))
-            case HomePressed(user=user):
-                self._later(self.home.tell(user, await self.home.pressed(found, self._intake.control)))
+            case HomePressed():
+                self._later(self.home.tell(found, await self.home.pressed(found, self._intake.control)))
             case SessionStopped(reply=reply):
                 if said := await self.sessions.stop(found, self._intake.control):
                     self._later(self._tell(reply, said))
@@ -259,8 +259,8 @@ class SlackAdapter:
     def _tell_of_failure(self, found: Said | Pressed | Steered | ReasonWanted | Dropped | Surface) -> None:
         """Slack delivers messages and events again, but neither presses nor commands."""
         match found:
-            case HomePressed(user=user):
-                self._later(self.home.tell(user, words.PRESS_FAILED))
+            case HomePressed():
+                self._later(self.home.tell(found, words.PRESS_FAILED))
             case ShortcutFilled(reply=reply):
                 self._later(self._tell(reply, words.COMMAND_FAILED))
             case Said(reply=Reply() as reply):

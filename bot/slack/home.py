@@ -45,14 +45,14 @@ NOTICE_S: Final = 60.0
 LINKS_MOST: Final = 1000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Open:
     """One person's tab: what it shows, and what they were last told in it."""
 
     person: Identity
     user: str
-    channel: str
-    seen_at: float
+    channel: str = ""
+    seen_at: float = 0.0
     published: str = ""
     notice: str = ""
     told_at: float = 0.0
@@ -77,14 +77,10 @@ class Home:
                     log.warning("Home tabs cannot be refreshed: %s", type(error).__name__)
                 await asyncio.sleep(GAP_S)
 
-    async def opened(self, tab: TabOpened) -> None:
-        known = self._open.pop(tab.user, None)
-        while len(self._open) >= OPEN_MOST:
-            del self._open[next(iter(self._open))]
-        self._open[tab.user] = Open(tab.person, tab.user, tab.channel, time.monotonic())
-        if known is not None:
-            self._open[tab.user].notice, self._open[tab.user].told_at = known.notice, known.told_at
-        await self.refresh()
+    async def opened(self, opened: TabOpened) -> None:
+        tab = self._tab(opened.user, opened.person)
+        tab.channel, tab.published = opened.channel, ""
+        await self.refresh(only=tab)
 
     async def pressed(self, press: HomePressed, control: Control = intake.control) -> str:
         """What came of it. Raises what the database raises."""
@@ -104,20 +100,29 @@ class Home:
             return REVOKED if done else NO_GRANT
         return NOT_YOURS
 
-    async def tell(self, user: str, notice: str) -> None:
-        """Say it at the top of the tab."""
-        if tab := self._open.get(user):
-            tab.notice, tab.told_at = notice, time.monotonic()
-        await self.refresh()
+    async def tell(self, press: HomePressed, notice: str) -> None:
+        """Say it at the top of the tab from which it was pressed; another process may have opened that."""
+        tab = self._tab(press.user, press.person)
+        tab.notice, tab.told_at = notice, time.monotonic()
+        await self.refresh(only=tab)
 
-    async def refresh(self) -> None:
+    def _tab(self, user: str, person: Identity) -> Open:
+        """Theirs, as just seen. Who opened one longest ago makes room."""
+        tab = self._open.pop(user, None) or Open(person, user)
+        while len(self._open) >= OPEN_MOST:
+            del self._open[next(iter(self._open))]
+        tab.person, tab.seen_at = person, time.monotonic()
+        self._open[user] = tab
+        return tab
+
+    async def refresh(self, *, only: Open | None = None) -> None:
         """Publish each open tab that would look different now."""
         async with self._round:
             now = time.monotonic()
             for user, tab in list(self._open.items()):
                 if now - tab.seen_at > OPEN_S:
                     del self._open[user]
-                elif not self._is_refused:
+                elif not self._is_refused and only in (None, tab):
                     await self._publish(tab, now)
 
     async def _publish(self, tab: Open, now: float) -> None:
@@ -179,7 +184,7 @@ class Home:
         """To the person's own card, else to one in a channel, else to the web page, where people can reach it."""
         own = {tab.channel, tab.user}
         channels = [(external_id.rpartition("/")[2], ts) for external_id, ts in places]
-        mine = [(tab.channel, ts) for channel, ts in channels if channel in own]
+        mine = [(tab.channel, ts) for channel, ts in channels if channel in own and tab.channel]
         shared = [(channel, ts) for channel, ts in channels if channel.startswith(("C", "G"))]
         for channel, ts in (*mine, *shared):
             if link := await self._permalink(channel, ts):
