@@ -17,6 +17,7 @@ from core.plans import asked_first, runbook_plan, strictest
 from core.store import approvals
 from tests.sim.llm_script import Script
 from tests.test_deciding import MANIFESTS
+from tests.test_forks import api
 from tests.test_llm_whole_way import plan, talking
 from tests.test_whole_way import Sayso, eventually, running
 from worker.skills.registry import Registry
@@ -358,3 +359,25 @@ def test_plan_first_is_read_with_its_mark_only(text: str, meant: commands.Comman
 def test_plan_first_of_what_needs_no_plan_says_so() -> None:
     found = commands.parse("plan first: tasks", {}, [])
     assert isinstance(found, commands.Wrong) and "needs no plan" in found.say
+
+
+async def test_over_the_api_a_plan_is_asked_for_shown_whole_and_answered_item_by_item(sayso: Sayso) -> None:
+    async with api(sayso) as http:
+        made = (await http.post("/api/intents", json={"text": "plan first: run free"})).json()
+        number = int(made["task_id"])
+        whole = await sayso.approval_of(number)
+        shown = (await http.get(f"/api/approvals/{whole['id']}")).json()
+        assert (shown["kind"], [i["step"] for i in shown["items"]]) == ("plan", [2, 3])
+        assert shown["digest"] == list_digest(i["digest"] for i in shown["items"])
+        answer = await http.post(
+            f"/api/approvals/{whole['id']}/decisions",
+            json={"verdict": "approve", "digest": shown["digest"], "items": [shown["items"][0]["digest"]]},
+        )
+        assert answer.status_code == 200
+        await eventually(lambda: "new.txt" in there(sayso))
+        rest = await next_after(sayso, number, whole["id"])
+        steps = (await http.get(f"/api/tasks/{number}")).json()["steps"]
+        assert [s["kind"] for s in steps] == ["ask", "act", "act"] and named(rest) == [(3, ["a.txt"])]
+        await http.post(f"/api/approvals/{rest['id']}/decisions", json={"verdict": "deny", "digest": rest["digest"]})
+    await sayso.until(number, "abandoned")
+    assert "a.txt" in there(sayso)
