@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from core.store import clock, people
+from core.store import approvals, clock, people
 from tests.test_deciding import Desk, desk, link, stranger
 
 __all__ = ["desk"]
@@ -53,3 +53,16 @@ async def test_what_an_account_asked_for_and_may_counts_by_the_person_whose_it_i
     await desk.db.execute("update principals set is_active = false where key = 'carl'")
     assert await people.holder(desk.db, token, "api") is None
     assert await desk.begin(step, approval) == "requester"
+
+
+async def test_a_yes_in_the_very_moment_of_the_deadline_is_late(desk: Desk) -> None:
+    approval = await desk.asked()
+    async with desk.db.acquire() as tx, tx.transaction():
+        await tx.execute("update approvals set expires_at = sayso_now()")
+        answer = await approvals.decide(
+            tx, principal=desk.who["bob"].id, approval=approval, verdict="approve", digest=None, reason="", channel="web",
+            delivery_id="in time?",
+        )  # fmt: skip
+    assert answer["kind"] == "too_late"
+    row = await desk.row(approval)
+    assert (row["status"], row["votes"]) == ("expired", [])
