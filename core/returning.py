@@ -22,7 +22,7 @@ async def welcome(db: Db, deps: Deps, person: Principal, inbound: int, conversat
     after_s = deps.organisation.digest_after
     if not after_s or person.is_service:
         return
-    away = await absence.last(db, person.id, after_s, inbound)
+    away = await absence.last(db, person.id, after_s, inbound, among=2)
     place = await conversations.by_id(db, conversation) if away is not None and away.is_just_over else None
     if away is None or place is None or not place.is_private:
         return

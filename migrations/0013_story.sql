@@ -101,4 +101,5 @@ create trigger show_to_followers after insert on approvals for each row execute 
 
 -- When a person was last seen is when they last wrote: no write of its own.
 create index inbound_principal on inbound (principal_id, id);
+create index principals_same on principals (same_as) where same_as is not null;
 create index approvals_decided on approvals (decided_at) where decided_at is not null;

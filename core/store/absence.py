@@ -13,7 +13,11 @@ from core import config
 from core.db import Db
 
 MESSAGES_LOOKED_AT: Final = 200
-_SELF: Final = "(select p.id from principals p where person_of(p.id) = person_of($1))"
+# As person_of, without a call for every principal there is: every message asks.
+_SELF: Final = (
+    "(select p.id from principals m"
+    " join principals p on p.id = coalesce(m.same_as, m.id) or p.same_as = coalesce(m.same_as, m.id) where m.id = $1)"
+)
 _OWN: Final = (
     f"(t.requester_id in {_SELF}"
     f" or exists (select from followers f where f.task_id = t.id and f.principal_id in {_SELF}))"
@@ -34,15 +38,21 @@ class Absence:
     is_just_over: bool
 
 
-async def last(db: Db, person: int, longer_than_s: float, inbound: int | None = None) -> Absence | None:
-    """The newest silence of the person that was longer, up to this message or now; None when there is none."""
+async def last(
+    db: Db, person: int, longer_than_s: float, inbound: int | None = None, *, among: int = MESSAGES_LOOKED_AT
+) -> Absence | None:
+    """The newest silence of the person that was longer, up to this message or now; None when there is none.
+
+    `among` so many of their newest messages: 2 are enough to know whether they come back with this one.
+    """
     row = await db.fetchrow(
         "select at, id from (select received_at as at, lead(received_at, 1, case when $3::bigint is null then now() end)"
         "   over (order by id) as next, lead(id) over (order by id) as id"
-        f"   from (select id, received_at from inbound where principal_id in {_SELF} and ($3::bigint is null or id <= $3)"
-        "     order by id desc limit $4) newest) gaps"
+        f"   from (select i.id, i.received_at from {_SELF} self cross join lateral (select id, received_at from inbound"
+        "     where principal_id = self.id and ($3::bigint is null or id <= $3) order by id desc limit $4) i"
+        "     order by i.id desc limit $4) newest) gaps"
         " where next - at > make_interval(secs => $2) order by at desc limit 1",
-        person, longer_than_s, inbound, MESSAGES_LOOKED_AT,
+        person, longer_than_s, inbound, among,
     )  # fmt: skip
     return Absence(row["at"], row["id"] is None or row["id"] == inbound) if row else None
 
