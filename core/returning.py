@@ -43,5 +43,7 @@ async def digest(db: Db, deps: Deps, person: Principal, inbound: int, conversati
 async def missed(db: Db, person: Principal, within_s: int | None, inbound: int | None = None) -> dict[str, Any]:
     """As `absence.missed` has it. Who was never silent for long is told of the last day."""
     away = None if within_s is not None else await absence.last(db, person.id, config.ABSENCE_LEAST_S, inbound)
-    since = away.began_at if away else datetime.now(UTC) - timedelta(seconds=within_s or config.DIGEST_S)
+    # To the minute: what is asked for twice in a row reads the same.
+    lately = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(seconds=within_s or config.DIGEST_S)
+    since = away.began_at if away else lately
     return await absence.missed(db, person.id, since)

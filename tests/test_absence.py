@@ -101,12 +101,15 @@ async def test_a_digest_can_be_asked_for_and_is_bounded(house: House) -> None:
     assert len(said) < 1200
 
 
-async def test_the_api_answers_the_same(house: House) -> None:
+async def test_the_api_and_the_page_answer_the_same(house: House) -> None:
     ann, eve = await house.person("ann", "engineer"), await house.person("eve", "engineer")
     task = await house.task(ann)
     await end(house, task, "failed")
     mine = (await (await house.api(ann)).get("/api/digest")).json()
     assert [item["task_id"] for item in mine["finished"]["items"]] == [str(task)]
+    page = (await (await house.browser(ann)).get("/digest")).text
+    assert f"{task}: do files.list (failed)" in page
+    assert 'href="/digest"' in (await (await house.browser(ann)).get("/inbox")).text
     assert (mine["finished"]["total"], mine["waiting"]["total"], mine["usd"]) == (1, 0, 0)
     theirs = (await (await house.api(eve)).get("/api/digest", params={"within_s": 60})).json()
     assert theirs["finished"] == {"total": 0, "items": []}

@@ -143,6 +143,11 @@ async def inbox(request: Request, session: Signed) -> Response:
     return await _viewed(request, session, "/inbox")
 
 
+@router.get("/digest")
+async def digest(request: Request, session: Signed) -> Response:
+    return await _viewed(request, session, "/digest")
+
+
 @router.get("/tasks")
 async def all_tasks(request: Request, session: Signed) -> Response:
     return await _viewed(request, session, "/tasks")

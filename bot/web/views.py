@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from bot.web import shapes
 from bot.web.auth import Viewer, may_steer, web_place
-from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, task_card, timeline_lines
+from core import returning
+from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, missed_text, task_card, timeline_lines
 from core.deps import Deps
 from core.display import visible, visible_lines
 from core.editing import Field, form
@@ -85,6 +86,7 @@ async def view_at(deps: Deps, viewer: Viewer, path: str) -> View | None:
     maker: Maker | None = {
         ("", False): _chat,
         ("inbox", False): _inbox,
+        ("digest", False): _digest,
         ("tasks", False): _tasks,
         ("tasks", True): _task,
         ("approvals", True): _approval,
@@ -129,6 +131,12 @@ async def _inbox(deps: Deps, viewer: Viewer, _: str) -> View:
         "others": [_approval_shown(viewer, row, may_decide=False) for row in rows if row["id"] not in own],
     }
     return View("inbox.html", "Inbox", "/inbox", len(data["yours"]), data)
+
+
+async def _digest(deps: Deps, viewer: Viewer, _: str) -> View:
+    missed = await returning.missed(deps.db, viewer.person, None)
+    data = {"text": missed_text(missed, deps.settings.base_url() + "/tasks")}
+    return View("digest.html", "While you were away", "/digest", await _waiting(deps, viewer), data)
 
 
 async def _tasks(deps: Deps, viewer: Viewer, _: str) -> View:
