@@ -59,6 +59,17 @@ def oversight(
     become("bench.oversight", ["--quick"] * quick + [p for name, v in files.items() if v for p in (name, str(v))])
 
 
+@bench_app.command()
+def traffic(
+    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 60.0,
+    json: Json = None,
+) -> None:
+    """Signed Slack events at a steady rate: how soon each is acknowledged, what is lost or doubled (docs/benchmarks.md)."""
+    more = ["--json", str(json)] if json else []
+    become("bench.traffic", ["--rate", str(rate), "--seconds", str(seconds), *more])
+
+
 def become(module: str, arguments: list[str]) -> None:
     """Replace this process by a measurement."""
     if not (HOUSE / "bench").is_dir():

@@ -1,0 +1,187 @@
+"""`sayso bench traffic`: signed Slack events at a steady rate, and what became of each.
+
+Bot and worker are processes of their own, as in life; the events are orders of many people in their direct messages, sent
+when they are due whether or not the one before was answered, and some are delivered twice at once. It tells how soon each was
+acknowledged (which means: committed), what was lost or doubled, and how long the worker took to be done with all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import yaml
+
+from bench.peers import Site
+from bench.plant import Plant, free_port, open_plant, until
+from bench.stand import open_stand
+from core.db import migrate
+from tests.sim import slack_payloads as payloads
+from tests.sim.slack import SlackSim
+from tests.sim.slack_transport import encode, signature
+from tests.sim.slack_world import Message
+
+PEOPLE: Final = 50
+TWICE_EVERY: Final = 20
+ORDER: Final = "do files.list pattern=none-{n}"
+SECRET: Final = "a-signing-secret-of-no-worth"  # of this run only
+ACK_MOST_S: Final = 3.0  # after which Slack counts it as not delivered
+CAUGHT_UP_WITHIN_S: Final = 600.0
+SLOTS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`ack_*_ms`: until the answer to a delivery; `behind_s`: from the last event until nothing was left to do."""
+
+    events: int
+    deliveries: int
+    seconds: float
+    ack_p50_ms: float
+    ack_p99_ms: float
+    ack_most_ms: float
+    not_acked: int
+    lost: int
+    doubled: int
+    done: int
+    behind_s: float
+    load: tuple[float, float, float]
+
+    def in_words(self) -> str:
+        return (
+            f"{self.events} events ({self.deliveries} deliveries) in {self.seconds:.0f} s,"
+            f" load {self.load[0]:.1f} at the end\n"
+            f"ack p50 {self.ack_p50_ms:.1f} ms, p99 {self.ack_p99_ms:.1f} ms, most {self.ack_most_ms:.0f} ms;"
+            f" not acknowledged {self.not_acked}\n"
+            f"lost {self.lost}, doubled {self.doubled}; tasks done {self.done},"
+            f" the last {self.behind_s:.1f} s after the last event"
+        )
+
+
+async def measure(rate: int, seconds: float, folder: Path) -> Told:
+    async with open_stand(folder) as stand:
+        dsn = await stand.create("traffic")
+        await migrate(dsn)
+        home = folder / "home"
+        home.mkdir()
+        async with open_plant(Site(dsn, stand.redis_url, home, home / "ledger.sqlite")) as plant:
+            _introduce(home / "sayso.yaml")
+            answers = free_port()
+            plant.children.start("bench.slack_answers", str(answers), environment=plant.environment)
+            plant.environment |= {
+                "SLACK_BOT_TOKEN": "xoxb-bench", "SLACK_MODE": "http", "SLACK_SIGNING_SECRET": SECRET,
+                "SLACK_API_URL": f"http://127.0.0.1:{answers}/api/",
+            }  # fmt: skip
+            await plant.bot()
+            await plant.worker(SLOTS)
+            return await _run(plant, f"http://127.0.0.1:{answers}", rate, seconds)
+
+
+def _introduce(path: Path) -> None:
+    """Everybody who is going to speak."""
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known["people"] |= {
+        f"p{n}": {"name": f"Person {n}", "roles": ["engineer"], "identities": {"slack": f"T0ACME/U{n:05d}"}}
+        for n in range(PEOPLE)
+    }
+    path.write_text(yaml.safe_dump(known), encoding="utf-8")
+
+
+def events(count: int) -> list[bytes]:
+    """The bodies of so many events, each somebody's order in their direct messages."""
+    sim = SlackSim()
+    made = []
+    for n in range(count):
+        person = sim.user(f"U{n % PEOPLE:05d}")
+        place = sim.world.im(person.id)
+        message = Message(place.id, sim.world.ts(), person.id, ORDER.format(n=n))
+        event = payloads.said(sim.world, message, person.member, place)
+        made.append(encode("events_api", payloads.event_callback(sim.world, event, place))[0])
+    return made
+
+
+async def _run(plant: Plant, answers: str, rate: int, seconds: float) -> Told:
+    bodies = events(round(rate * seconds))
+    took: list[float] = []
+    missed = 0
+
+    async def deliver(client: aiohttp.ClientSession, body: bytes) -> None:
+        nonlocal missed
+        stamp, began = str(int(time.time())), time.perf_counter()
+        headers = {
+            "Content-Type": "application/json", "X-Slack-Request-Timestamp": stamp,
+            "X-Slack-Signature": signature(SECRET, stamp, body),
+        }  # fmt: skip
+        try:
+            async with client.post(f"{plant.base}/slack/events", data=body, headers=headers) as answer:
+                await answer.read()
+                missed += answer.status != 200
+        except (TimeoutError, aiohttp.ClientError):
+            missed += 1
+        took.append((time.perf_counter() - began) * 1000)
+
+    timeout, connector = aiohttp.ClientTimeout(total=ACK_MOST_S), aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as client, asyncio.TaskGroup() as group:
+        began = time.monotonic()
+        for n, body in enumerate(bodies):
+            await asyncio.sleep(max(0.0, began + n / rate - time.monotonic()))
+            for _ in range(2 if n % TWICE_EVERY == 0 else 1):
+                group.create_task(deliver(client, body))
+    ended = time.monotonic()
+    done = await _caught_up(plant)
+    behind_s = time.monotonic() - ended
+    tasks = await plant.db.fetchval("select count(*) from tasks")
+    async with aiohttp.ClientSession() as client, client.get(f"{answers}/counted") as answer:
+        posted = await answer.json()
+    took.sort()
+    return Told(
+        len(bodies), len(took), ended - began, _at(took, 0.5), _at(took, 0.99), took[-1], missed,
+        lost=max(0, len(bodies) - tasks), doubled=max(0, tasks - len(bodies)) + posted["doubled"], done=done,
+        behind_s=behind_s, load=os.getloadavg(),
+    )  # fmt: skip
+
+
+async def _caught_up(plant: Plant) -> int:
+    """How many tasks succeeded, once there is neither a task to work on nor a message to deliver."""
+
+    async def quiet() -> bool:
+        busy: bool = await plant.db.fetchval(
+            "select exists (select from tasks where status not in ('succeeded', 'failed', 'abandoned', 'cancelled'))"
+            " or exists (select from outbox where status in ('pending', 'sending', 'unknown'))"
+        )
+        await asyncio.sleep(0.2)
+        return not busy
+
+    await until(quiet, "everything is done", CAUGHT_UP_WITHIN_S)
+    done: int = await plant.db.fetchval("select count(*) from tasks where status = 'succeeded'")
+    return done
+
+
+def _at(took: Sequence[float], share: float) -> float:
+    return took[min(len(took) - 1, int(len(took) * share))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Signed Slack events at a steady rate.")
+    parser.add_argument("--rate", type=int, default=200, help="events a second")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sayso-traffic-") as folder:
+        told = asyncio.run(measure(given.rate, given.seconds, Path(folder)))
+    print(told.in_words())
+    if given.json:
+        given.json.write_text(json.dumps(asdict(told), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
