@@ -24,6 +24,7 @@ from bot.web import (
     digest,
     forms,
     grants,
+    hands,
     health,
     hooks,
     metrics,
@@ -73,7 +74,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
         *extra_routers,
     ):
         app.include_router(router)
-    for router in (pages.router, forms.router, attachments.pages):
+    for router in (pages.router, hands.router, forms.router, attachments.pages):
         app.include_router(router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     _answer_errors(app)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from core.store import approvals, conversations, people, tasks
+from core.models import PlannedStep
+from core.store import approvals, conversations, people, steps, tasks
 from core.store.people import Principal
 from tests.web_house import DIGEST, House, served
 
@@ -222,3 +223,45 @@ async def test_a_page_that_lost_its_server_catches_up(visit: Visit) -> None:
     await visit.house.ask(visit.ann, title="Delete late.log")
     await page.context.set_offline(False)
     await expect(page.get_by_role("heading", name="Delete late.log")).to_be_visible(timeout=15_000)
+
+
+async def test_keys_go_from_card_to_card_and_to_a_yes_but_never_say_it(visit: Visit) -> None:
+    _, first = await visit.house.ask(visit.ann, title="Delete one.log")
+    _, second = await visit.house.ask(visit.ann, title="Delete two.log")
+    page = await visit.open("/inbox")
+    await page.keyboard.press("j")
+    await page.keyboard.press("j")
+    focused = "document.activeElement.id"
+    at_second = await page.evaluate(focused)
+    await page.keyboard.press("k")
+    at_first = await page.evaluate(focused)
+    assert {at_first, at_second} == {f"approval-{first}", f"approval-{second}"}
+    await page.keyboard.press("a")
+    assert await page.evaluate(focused) == f"approve-{at_first.removeprefix('approval-')}"
+    await page.keyboard.press("a")
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await page.keyboard.press("Escape")
+    assert [await visit.status(one) for one in (first, second)] == ["pending", "pending"]
+    await page.locator(f"#approve-{first}").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#said")).to_contain_text("Approved")
+    assert await visit.status(first) == "approved"
+
+
+async def test_a_drawing_changes_as_the_task_goes_on(visit: Visit) -> None:
+    plan = [
+        PlannedStep(n=n, kind="act", skill="files.list", needs=(n - 1,) if n > 1 else (), title=f"Look {n}")
+        for n in (1, 2)
+    ]
+    task = await tasks.create(
+        visit.house.db, requester=visit.ann.id, goal="look", kind="do", steps=plan, actor=visit.ann.actor
+    )
+    page = await visit.open(f"/tasks/{task}")
+    await expect(page.get_by_role("link", name="Step 1, Look 1: ready")).to_be_visible()
+    [step] = [s for s in await steps.claim(visit.house.db, visit.house.worker, "default", 16) if s.task_id == task]
+    await steps.complete(visit.house.db, visit.house.worker, step, {}, claim_next=False)
+    await expect(page.get_by_role("link", name="Step 1, Look 1: succeeded")).to_be_visible()
+    await page.get_by_role("link", name="Step 2, Look 2: ready").focus()
+    await page.keyboard.press("Enter")
+    assert page.url.endswith("#step-2")

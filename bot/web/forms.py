@@ -23,7 +23,7 @@ from core import cards, config, editing, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
 from core.deps import Deps
 from core.display import visible
-from core.models import Attached, AttachmentKind, Channel, Inbound, Press, Verdict
+from core.models import Attached, AttachmentKind, Channel, Inbound, Press, SkillManifest, Verdict
 from core.store import approvals, people, skills, tasks
 
 router = APIRouter()
@@ -41,7 +41,7 @@ def _back(path: str, fallback: str, anchor: str = "") -> str:
     return (path if _OURS.fullmatch(path) else fallback) + anchor
 
 
-def _once(person_id: int, nonce: str) -> str:
+def once(person_id: int, nonce: str) -> str:
     if not _NONCE.fullmatch(nonce):
         raise HTTPException(422, "This form lacks its number. Open the page again.")
     return f"form:{person_id}:{nonce}"
@@ -64,7 +64,7 @@ async def say(request: Request, session: Formed) -> Response:
         deps,
         Inbound(
             channel=Channel.WEB,
-            delivery_id=_once(person.id, nonce),
+            delivery_id=once(person.id, nonce),
             sender=await web_identity(deps, person),
             place=web_place(person),
             text=text.replace("\r\n", "\n").replace("\x00", "\N{REPLACEMENT CHARACTER}"),
@@ -120,7 +120,7 @@ async def decide(
         deps,
         Press(
             channel=Channel.WEB,
-            delivery_id=_once(viewer.person.id, nonce),
+            delivery_id=once(viewer.person.id, nonce),
             sender=await web_identity(deps, viewer.person),
             approval_id=row["id"],
             verdict=verdict,
@@ -141,9 +141,14 @@ async def _changes(request: Request, deps: Deps, row: Mapping[str, Any]) -> dict
     manifest = (await skills.manifests(deps.db)).get(action.get("skill", ""))
     if manifest is None or len(row["items"]) > 1:
         raise editing.BadEdit("this can't be edited here")
+    return await changed_arguments(request, action["args"], manifest)
+
+
+async def changed_arguments(request: Request, args: Mapping[str, Any], manifest: SkillManifest) -> dict[str, Any]:
+    """Of a form's `arg-…` fields, those that differ from `args`. Raises `BadEdit`."""
     form = await request.form()
     given = {k.removeprefix("arg-"): v for k, v in form.items() if k.startswith("arg-") and isinstance(v, str)}
-    return editing.changes(action["args"], given, manifest)
+    return editing.changes(args, given, manifest)
 
 
 def _button(card: Card, verb: str) -> Button | None:

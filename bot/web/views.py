@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from bot.web import shapes
+from bot.web import graph, shapes
 from bot.web.auth import Viewer, may_steer, web_place
 from core import returning
 from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, missed_text, task_card, timeline_lines
 from core.deps import Deps
 from core.display import visible, visible_lines
 from core.editing import Field, form
-from core.store import approvals, conversations, events, ladder, skills, tasks
+from core.store import approvals, conversations, events, ladder, skills, tasks, versions
 
 CHAT_MESSAGES: Final = 60
 EXACT_CHARS_IN_LIST: Final = 6_000
@@ -157,11 +157,16 @@ async def _task(deps: Deps, viewer: Viewer, rest: str) -> View | None:
     if found is None or number is None:
         return None
     history = await events.of_task(deps.db, number)
+    steps = [_step(step) for step in found["steps"]]
     data = {
         "task": found,
         "shown": await _shown_task(deps, viewer, found),
-        "steps": [_step(step) for step in found["steps"]],
+        "steps": steps,
+        "graph": graph.drawn(steps),
         "history": [_move(event) for event in history],
+        "is_open": found["finished_at"] is None,
+        "may_steer": may_steer(viewer, found),
+        "versions": [_version(one) for one in await versions.listed(deps.db, number)],
     }
     return View("task.html", f"Task {number}", f"/tasks/{number}", await _waiting(deps, viewer), data)
 
@@ -257,6 +262,11 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
         "result": _json(step["result"]) if step["result"] is not None else "",
         "error": visible(step["error"] or ""),
     }
+
+
+def _version(version: Mapping[str, Any]) -> dict[str, Any]:
+    what = "plan" if version["machine"] == "plan" else str(version["to"]).replace("_", " ")
+    return {"label": version["label"], "at": datetime.fromisoformat(version["at"]), "what": what}
 
 
 def _json(value: Any) -> str:

@@ -249,6 +249,32 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// ---------------------------------------------------------------- keys: j and k from card to card, a to its yes
+
+function step(by) {
+  const cards = [...main.querySelectorAll("article.card")];
+  const at = cards.indexOf(document.activeElement?.closest("article.card"));
+  const next = cards[at < 0 ? (by > 0 ? 0 : cards.length - 1) : Math.min(Math.max(at + by, 0), cards.length - 1)];
+  next?.focus({ preventScroll: true });
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+// It only goes to the button: a yes is never one key.
+function toYes() {
+  document.activeElement?.closest("article.card")?.querySelector("[id^=approve-]")?.focus();
+}
+
+const keys = { j: () => step(1), k: () => step(-1), a: toYes, "?": () => document.getElementById("keys")?.showModal() };
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input, textarea, select, dialog[open]");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (main.querySelector("[data-keys]") && keys[event.key]) {
+    event.preventDefault();
+    keys[event.key]();
+  }
+});
+
 for (const part of document.querySelectorAll("[data-part]")) seen.set(part, part.innerHTML);
 localise(document);
 if (document.getElementById("log")) toEnd();
