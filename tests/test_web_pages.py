@@ -269,3 +269,16 @@ async def test_the_mailbox_is_for_owners_and_only_without_a_mail_server(db: Pool
     async with open_house(db, tmp_path, smtp_url="smtp://127.0.0.1:25") as house:
         ann = await house.browser(await house.person("ann", "owner"))
         assert (await ann.get("/mail")).status_code == 404
+
+
+async def test_how_approvals_are_answered_is_a_page_for_who_sees_everything(house: House) -> None:
+    ann, eve = await house.person("ann", "owner"), await house.person("eve")
+    for _ in range(3):
+        await house.ask(ann)
+    browser = await house.browser(ann)
+    assert 'href="/report"' in (await browser.get("/inbox")).text
+    page = await browser.get("/report")
+    assert "files.delete" in page.text and "3<span" in page.text
+    stranger = await house.browser(eve)
+    assert 'href="/report"' not in (await stranger.get("/inbox")).text
+    assert (await stranger.get("/report")).status_code == 404

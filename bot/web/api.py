@@ -32,7 +32,6 @@ from core.models import (
     TooLate,
 )
 from core.store import approvals, children, conversations, ladder, skills, tasks, versions
-from core.store import fatigue as figures
 from core.versions import NoSuchVersion
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -222,11 +221,7 @@ async def report_approvals(
     """How approvals are answered, per skill and person, with suggestions in words. Only where you see everything."""
     if not viewer.sees_all:
         raise HTTPException(403, "only who sees everything may see how others decide")
-    db = deps_of(request).db
-    by_skill, by_person = await figures.by_skill(db, days), await figures.by_person(db, days)
-    repeated = await figures.always_approved(db, days, fatigue.LEAST)
-    said = fatigue.suggestions(by_skill, by_person, repeated)
-    return {"days": days, "skills": by_skill, "people": by_person, "suggestions": said}
+    return await fatigue.report(deps_of(request).db, days)
 
 
 @router.get("/approvals/{approval_id}", response_model=shapes.ApprovalWithTimeline, tags=["approvals"])

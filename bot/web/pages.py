@@ -116,6 +116,7 @@ def frame(deps: Deps, session: Session, title: str, here: str, waiting: int) -> 
         "title": title,
         "here": here,
         "waiting": waiting,
+        "sees_all": session.viewer.sees_all,
         "organisation": deps.organisation.organisation,
         "me": session.viewer.person,
         "csrf": session.csrf,
@@ -141,6 +142,11 @@ async def chat(request: Request, session: Signed) -> Response:
 @router.get("/inbox")
 async def inbox(request: Request, session: Signed) -> Response:
     return await _viewed(request, session, "/inbox")
+
+
+@router.get("/report")
+async def report(request: Request, session: Signed) -> Response:
+    return await _viewed(request, session, "/report")
 
 
 @router.get("/digest")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bot.web import graph, shapes
 from bot.web.auth import Viewer, may_steer, web_place
-from core import returning
+from core import config, fatigue, returning
 from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, missed_text, task_card, timeline_lines
 from core.deps import Deps
 from core.display import visible, visible_lines
@@ -87,6 +87,7 @@ async def view_at(deps: Deps, viewer: Viewer, path: str) -> View | None:
         ("", False): _chat,
         ("inbox", False): _inbox,
         ("digest", False): _digest,
+        ("report", False): _report,
         ("tasks", False): _tasks,
         ("tasks", True): _task,
         ("approvals", True): _approval,
@@ -137,6 +138,19 @@ async def _digest(deps: Deps, viewer: Viewer, _: str) -> View:
     missed = await returning.missed(deps.db, viewer.person, None)
     data = {"text": missed_text(missed, deps.settings.base_url() + "/tasks")}
     return View("digest.html", "While you were away", "/digest", await _waiting(deps, viewer), data)
+
+
+async def _report(deps: Deps, viewer: Viewer, _: str) -> View | None:
+    """How approvals are answered; only for who sees everything."""
+    if not viewer.sees_all:
+        return None
+    report = await fatigue.report(deps.db, config.REPORT_DAYS)
+    shown = report | {
+        "suggestions": [visible(said) for said in report["suggestions"]],
+        "people": [one | {"person": visible(one["person"])} for one in report["people"]],
+        "skills": [one | {"skill": visible(one["skill"], technical=True)} for one in report["skills"]],
+    }
+    return View("report.html", "How approvals are answered", "/report", await _waiting(deps, viewer), {"report": shown})
 
 
 async def _tasks(deps: Deps, viewer: Viewer, _: str) -> View:
