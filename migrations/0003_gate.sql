@@ -234,6 +234,13 @@ end $$;
 -- A running step whose call may or may not have reached the world. Idempotent ones run again under the same key while their
 -- attempts last; a checkable one is probed after `p_quarantine_s`; for others a person is asked at once: core/state.py
 -- lost_step_becomes, in SQL. Answers the step's status.
+-- One of the steps that a worker died over may be what killed it. They come back at different times, drawn anew with each
+-- attempt, so that the others do not share its next worker: within a second after the first loss, within four after the next.
+create function apart_s(p_task bigint, p_n integer, p_attempt smallint) returns real language plpgsql immutable as $$
+begin
+    return (hashint8(p_task * 1000 + p_n * 10 + p_attempt) & 15) / case when p_attempt < 2 then 16.0 else 4.0 end;
+end $$;
+
 create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_task_status text) returns text
 language plpgsql as $$
 declare
@@ -249,7 +256,7 @@ begin
             perform free_dependents(p_task, p_n, s.dependents, false, p_task_status = 'paused');
             return 'failed';
         end if;
-        return back_to_ready(p_task, p_n, p_task_status, 0, true, p_error);
+        return back_to_ready(p_task, p_n, p_task_status, apart_s(p_task, p_n, s.attempt), true, p_error);
     end if;
     update effects set state = 'unknown' where task_id = p_task and n = p_n and gen = s.gen;
     update steps set status = 'unknown', worker_id = null, deadline_at = null, effect_state = 'unknown', error = p_error,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
+from core.db import Pool
+from core.models import PlannedStep
+from core.store import clock, people, steps, tasks
 from tests.processes import Child, Plant, plant_fixture, until  # noqa: F401  (a fixture)
 
 SKILLS = '''
@@ -97,3 +101,26 @@ async def test_an_unsafe_step_that_kills_its_worker_is_never_called_again_but_as
 
 async def dead(child: Child) -> bool:
     return not child.is_up()
+
+
+async def test_steps_that_die_with_a_poisoned_one_get_a_worker_without_it(db: Pool) -> None:
+    owner = await people.ensure_owner(db)
+    plan = [PlannedStep(n=1, kind="act", skill="poison.swallow")]
+    made = [
+        await tasks.create(db, requester=owner.id, goal="g", kind="do", steps=plan, actor="test") for _ in range(25)
+    ]
+    poisoned = made[12]
+    for turn in range(100):
+        await clock.move(db, timedelta(seconds=turn * 0.1))
+        worker = await steps.enrol(db, "h", 1, "t", 60)
+        held = await steps.claim(db, worker, "default", 32)
+        if any(step.task_id == poisoned for step in held):
+            await steps.leave(db, worker)
+            for step in held:
+                await steps.recover(db, step.task_id, step.n, step.fence, [worker])
+            continue
+        for step in held:
+            await steps.complete(db, worker, step, {}, claim_next=False)
+    ended = dict(await db.fetch("select id, status from tasks order by id"))
+    assert ended.pop(poisoned) == "failed"
+    assert set(ended.values()) == {"succeeded"}
