@@ -53,9 +53,11 @@ class Face(Protocol):
         ...
 
 
-class SlackFace:
-    def __init__(self, person: Person) -> None:
-        self.person = person
+class _Chatting:
+    """What is alike in chats with buttons: the vendor's own person does it."""
+
+    def __init__(self, person: Person | TgPerson) -> None:
+        self.person: Any = person
 
     async def say(self, text: str, **more: Any) -> Delivered:
         return await self.person.say(text, **more)
@@ -63,6 +65,8 @@ class SlackFace:
     async def press(self, seen: Seen, button: str) -> Delivered:
         return await self.person.press(seen.raw, button)
 
+
+class SlackFace(_Chatting):
     async def submit(self, values: dict[str, Any]) -> Delivered:
         """Fills in the form that opened last."""
         return await self.person.submit(self.person.views()[-1], values)
@@ -85,16 +89,7 @@ class SlackFace:
         return [one.everything() for one in self.person.messages() if one.ephemeral_to is not None]
 
 
-class TelegramFace:
-    def __init__(self, person: TgPerson) -> None:
-        self.person = person
-
-    async def say(self, text: str, **more: Any) -> Delivered:
-        return await self.person.say(text, **more)
-
-    async def press(self, seen: Seen, button: str) -> Delivered:
-        return await self.person.press(seen.raw, button)
-
+class TelegramFace(_Chatting):
     async def submit(self, values: dict[str, Any]) -> Delivered:
         """Answers the newest question of the bot, as a client does to which it forces a reply."""
         asked = [one for one in self.person.messages() if one.sender.is_bot][-1]
