@@ -91,6 +91,9 @@ class Fetcher:
         return len(claimed)
 
     async def _one(self, wanted: Attachment) -> None:
+        if wanted.tries > config.ATTACHMENT_TRIES:  # each of them ended without a word, as where a bot dies over it
+            await attachments.over(self._deps, wanted.id, BROKE, "lost")
+            return
         try:
             async with asyncio.timeout(config.ATTACHMENT_FETCH_S):
                 came = await self._sources[wanted.channel].fetch(wanted, config.ATTACHMENT_BYTES)

@@ -110,7 +110,8 @@ ATTACHMENTS_BATCH: Final = 8
 ATTACHMENTS_WAIT_S: Final = 120.0
 # So long a file without words waits for the words that say what to do with it.
 ATTACHMENT_LOOSE_S: Final = 1800.0
-TRANSCRIBE_S: Final = 90.0
+# Shorter than the lease of what is written down, so that nobody begins it a second time meanwhile.
+TRANSCRIBE_S: Final = 75.0
 
 # ---------------------------------------------------------------- what goes out
 MESSAGE_LEASE_S: Final = 30.0

@@ -155,6 +155,17 @@ async def test_a_bot_that_died_while_fetching_is_followed_by_another(slack: Slac
     assert (await kept(slack.db))[0]["content"] == CSV
 
 
+async def test_a_file_over_which_bots_die_is_given_up(slack: SlackHouse) -> None:
+    await slack.ann.share(SharedFile("sales.csv", CSV, "text/csv"), text="sum this up")
+    for _ in range(config.ATTACHMENT_TRIES):
+        await due_now(slack.db)
+        assert len(await rows.claim(slack.db, "wanted", ["slack"])) == 1
+    await due_now(slack.db)
+    await fetcher(slack).fetch()
+    assert [(row["state"], row["due_at"]) for row in await kept(slack.db)] == [("lost", None)]
+    assert "something went wrong here" in (await said(slack.db))[0]
+
+
 async def test_two_bots_fetch_a_file_once(slack: SlackHouse) -> None:
     await slack.ann.share(SharedFile("sales.csv", CSV, "text/csv"), text="sum this up")
     assert sum(await asyncio.gather(fetcher(slack).fetch(), fetcher(slack).fetch())) == 1

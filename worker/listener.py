@@ -1,7 +1,8 @@
 """Hears what was spoken: claims voices whose bytes are here, has a model put them into words, writes what came of it.
 
 Beside the engine, since a spoken message is no task yet: what it is, its words say. A voice that a dead worker had claimed
-comes due again, and may then be paid for twice. What is done with the words is `core.attachments`' business.
+comes due again, and may then be paid for anew, until its tries are used up. What is done with the words is
+`core.attachments`' business.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 TRIES: Final = 3
 NO_MODEL: Final = "no model that transcribes is set up (models.routes.transcribe)"
 AWAY: Final = "the model that transcribes does not answer"
+BROKE: Final = "something went wrong here while it was written down"
 REFUSED: Final = "the model would not write it down"
 
 
@@ -53,6 +55,9 @@ class Listener:
     async def _one(self, voice: Attachment) -> None:
         if not self._models.available("transcribe"):
             await self._not_heard(voice, NO_MODEL)
+            return
+        if voice.tries > TRIES:  # each was paid for and ended without a word, as where a worker dies over it
+            await self._not_heard(voice, BROKE)
             return
         content = await rows.content(self._deps.db, voice.id)
         try:
