@@ -38,7 +38,7 @@ NONE_HERE = "You have no task here that this could mean. Say tasks to see them a
 ONLY_OWNERS = "Only an owner may let people in."
 NO_CODE = "That code is not known, was used, or is older than an hour; or there is no such person to link it to."
 NOT_SPOKEN = "That I take only in writing: it is about who decides, or on what. Nothing was changed."
-TYPED_ONLY = (commands.OnCard, commands.Away, commands.Pair, commands.Sms)
+TYPED_ONLY = (commands.OnCard, commands.Away, commands.Pair, commands.LinkTelegram, commands.Sms)
 RECALLED = 5
 
 
