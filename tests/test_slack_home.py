@@ -167,6 +167,17 @@ async def test_a_workspace_without_home_tabs_is_asked_once(slack: SlackHouse, ca
     assert slack.sim.home("U01BOB") is None
 
 
+async def test_a_tab_that_slack_does_not_take_is_nobody_elses_loss(
+    slack: SlackHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    slack.sim.lacks["views.publish"] = "user_not_found"
+    await slack.ann.open_home()
+    await slack.until(lambda: "somebody's Home tab" in caplog.text)
+    del slack.sim.lacks["views.publish"]
+    assert await home_of(slack, slack.bob)
+    assert slack.sim.home("U01ALICE") is None
+
+
 async def test_many_things_stay_within_slacks_limits(slack: SlackHouse) -> None:
     for n in range(12):
         await slack.ann.mention(f"do files.delete paths={n}{'x' * 600}.log", "C0OPS")

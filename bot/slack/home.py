@@ -43,6 +43,10 @@ OPEN_S: Final = 1800.0
 OPEN_MOST: Final = 200
 NOTICE_S: Final = 60.0
 LINKS_MOST: Final = 1000
+# These are about one person's tab; whatever else Slack refuses it would refuse for everybody's.
+OF_TAB: Final = frozenset(
+    {"invalid_arguments", "invalid_blocks", "view_too_large", "user_not_found", "hash_conflict", "not_found"}
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -137,6 +141,10 @@ class Home:
             refused = refusal(error) if isinstance(error, SlackApiError) else None
             if isinstance(refused, NotSent) and refused.retry_s is None:
                 code = refused.why.partition(":")[0]
+                if code in OF_TAB:
+                    tab.published = as_text  # the same would be refused again
+                    log.warning("Slack does not take somebody's Home tab (%s)", code)
+                    return
                 log.warning("Slack does not take the Home tab (%s); this workspace goes without it", code)
                 self._is_refused = True
 
