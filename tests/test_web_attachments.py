@@ -38,6 +38,18 @@ async def test_a_file_comes_by_the_form_and_is_given_back_as_a_download(house: H
         assert (await client.get(path)).status_code == 404
 
 
+async def test_a_file_sent_by_another_account_of_the_same_human_is_theirs(house: House) -> None:
+    ann, phone = await house.person("ann"), await house.person("ann-phone")
+    browser = await house.browser(phone)
+    form = {"csrf": await csrf_of(browser), "nonce": unique(), "text": ""}
+    await browser.post("/chat", data=form, files=[("files", ("a.csv", CSV, "text/csv"))])
+    path = f"/api/attachments/{await house.db.fetchval('select id from attachments')}"
+    asking = await house.api(ann)
+    assert (await asking.get(path)).status_code == 404
+    await house.db.execute("update principals set same_as = $1 where id = $2", ann.id, phone.id)
+    assert (await asking.get(path)).content == CSV
+
+
 @pytest.mark.parametrize("path", ["/attachments/1", "/api/attachments/1"])
 async def test_without_a_session_or_a_token_nothing_is_given(house: House, path: str) -> None:
     async with house.client() as nobody:

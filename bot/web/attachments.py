@@ -47,7 +47,7 @@ async def _is_visible(request: Request, viewer: Viewer, found: attachments.Attac
     """As its task is; before it has one, to who sent it."""
     db = deps_of(request).db
     if found.task_id is None:
-        return await attachments.sender_of(db, found.id) == viewer.person.id
+        return await attachments.is_from(db, found.id, viewer.person.id)
     task = await tasks.shown(
         db, found.task_id, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
     )

@@ -253,8 +253,11 @@ async def shown(db: Db, attachment: int) -> Attachment | None:
     return _one(await db.fetchrow(f"select {_BRIEF} from attachments where id = $1", attachment))
 
 
-async def sender_of(db: Db, attachment: int) -> int | None:
-    found: int | None = await db.fetchval(
-        "select i.principal_id from attachments a join inbound i on i.id = a.inbound_id where a.id = $1", attachment
-    )
+async def is_from(db: Db, attachment: int, person: int) -> bool:
+    """Whether this human sent it, by whichever account of theirs."""
+    found: bool = await db.fetchval(
+        "select exists (select from attachments a join inbound i on i.id = a.inbound_id"
+        " where a.id = $1 and person_of(i.principal_id) = person_of($2))",
+        attachment, person,
+    )  # fmt: skip
     return found
