@@ -30,7 +30,6 @@ from core.models import (
 from core.organisation import Organisation
 
 Verdict = Literal["allow", "ask", "deny"]
-NO_SKILL = "no worker has this skill any more"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from bot.cli.ground import end, servers
 from core import organisation
 from core.db import Pool, open_pool
+from core.deciding import SKILL_GONE
 from core.models import SkillManifest
 from core.organisation import Organisation, OrganisationError
 from core.recorded import Case, Change, Recorded, Result, changes, in_words, judge, try_case, verdict
@@ -97,7 +98,7 @@ def explain(task: int, step: int, as_json: AsJson = False) -> None:
         lines.append(f"  {name} = {json.dumps(value, ensure_ascii=False)[:200]}: {_where(origin)}")
     for a in asked:
         lines.append(f"then: asked by rule {a['rule']!r}, {'; '.join(a['reasons'] or [])} ({a['status']})")
-    lines.append(f"now: {in_words(answer)}" if answer else "now: no worker has this skill any more")
+    lines.append(f"now: {in_words(answer)}" if answer else f"now: {SKILL_GONE}")
     typer.echo("\n".join(lines))
 
 

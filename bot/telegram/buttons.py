@@ -27,7 +27,6 @@ IN_WORDS: Final = frozenset({"edit", "ask", "delegate", "deny"})
 _KINDS: Final[Mapping[str, Kind]] = {
     "a": "act", "t": "act", "c": "confirm", "b": "back", "m": "more", "w": "words", "s": "show",
 }  # fmt: skip
-_SIGNS: Final[Mapping[Kind, str]] = {kind: sign for sign, kind in _KINDS.items() if sign != "t"}
 _APPROVAL = re.compile(r"([0-9a-f]{32})", re.ASCII)
 _TASK = re.compile(r"([1-9][0-9]{0,17})", re.ASCII)
 _DATA = re.compile(r"([atcw]):([0-9a-f]{1,32}):([a-z_]{1,20})(?::([0-9]{1,2}))?|([bms]):([0-9a-f]{1,32})", re.ASCII)
