@@ -58,8 +58,18 @@ class Courier:
                     log.warning("cannot deliver: %s", type(error).__name__)
                 rang = await bell.wait(config.COURIER_POLL_S)
 
+    async def _give_way(self) -> None:
+        """What comes in goes first: while this process is kept busy, nothing goes out, for a second at most."""
+        for _ in range(config.GIVE_WAY_MOST):
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            if time.monotonic() - began < config.LOOP_BUSY_S:
+                return
+            await asyncio.sleep(config.GIVE_WAY_S)
+
     async def deliver(self) -> int:
         """One round over all conversations; answers how many messages were claimed."""
+        await self._give_way()
         self._came_round_at = time.monotonic()
         channels = list(self._senders)
         for message in await conversations.unknown_messages(self._db, channels):
