@@ -1,7 +1,8 @@
 """Delivers the outbox: per conversation in order, cards rendered from the rows as they are when they leave.
 
-It claims messages, has the channel's sender post or edit them, and writes down what came of it. It waits for a bell
-and polls behind it. A lost answer is looked up where the vendor allows; an edit is simply sent again.
+It claims messages, has the channel's sender post or edit them, and writes down what came of it: where a chat shows less
+than all words, also that a file is to follow. It waits for a bell and polls behind it. A lost answer is looked up where the
+vendor allows; an edit is simply sent again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from bot.sending import DraftGone, Drafting, MaybeSent, NotSent, Sender
+from bot.sending import DraftGone, Drafting, Filing, MaybeSent, NotSent, Sender
 from core import cards, config
 from core.db import DATABASE_AWAY, Pool
 from core.measures import Measures
@@ -85,7 +86,8 @@ class Courier:
             return
         try:
             async with asyncio.timeout(config.SEND_TIMEOUT_S):
-                ref, shown_hash = await self._hand_over(sender, message)
+                content = await self._content(message)
+                ref, shown_hash = await self._hand_over(sender, message, content)
         except NotSent as error:
             await self._put_back(message, error)
         except (MaybeSent, TimeoutError) as error:
@@ -95,14 +97,16 @@ class Courier:
             log.exception("message %s could not be sent", message.id)
             await self._put_back(message, NotSent(type(error).__name__, config.MESSAGE_RETRY_FIRST_S))
         else:
-            await self._sent(message, ref, shown_hash)
+            await self._sent(message, ref, shown_hash, is_shortened=_is_shortened(sender, message, content))
 
-    async def _sent(self, message: Outgoing, ref: str | None, shown_hash: str | None) -> None:
+    async def _sent(self, message: Outgoing, ref: str | None, shown_hash: str | None, *, is_shortened: bool) -> None:
         """Write it down, again while the database is away and the message is ours: else its chat would be asked for it."""
         deadline = time.monotonic() + config.MESSAGE_LEASE_S
         while True:
             try:
-                await conversations.sent(self._db, message.id, ref, message.wanted, shown_hash)
+                await conversations.sent(
+                    self._db, message.id, ref, message.wanted, shown_hash, is_shortened=is_shortened
+                )
                 if message.answers is not None:
                     await drafts.forget(self._db, message.answers, message.conversation.id)
                 self._count(message, "sent")
@@ -116,10 +120,13 @@ class Courier:
     def _count(self, message: Outgoing, outcome: str) -> None:
         self._measures.count("messages_total", message.conversation.channel, outcome)
 
-    async def _hand_over(self, sender: Sender, message: Outgoing) -> tuple[str | None, str | None]:
+    async def _hand_over(
+        self, sender: Sender, message: Outgoing, content: cards.Card | str
+    ) -> tuple[str | None, str | None]:
         """The vendor's id of it, and of a card the hash of what is shown. An edit that would change nothing is not sent."""
-        content = await self._content(message)
         if isinstance(content, str):
+            if message.kind == "file" and isinstance(sender, Filing):
+                return await sender.post_file(message.conversation, content, message.id), None
             if message.answers is not None and isinstance(sender, Drafting):
                 return await self._hand_over_answer(sender, message, message.answers, content), None
             return await sender.post(message.conversation, content, message.id), None
@@ -145,7 +152,7 @@ class Courier:
     async def _content(self, message: Outgoing) -> cards.Card | str:
         """What it says. A row that cannot be shown ends this message, and only this one."""
         try:
-            if message.kind == "text":
+            if message.kind in ("text", "file"):
                 return self._mask(await self._words(message))
             card = await self._render(message)
             if card is not None:
@@ -212,10 +219,22 @@ class Courier:
                 log.info("message %s cannot be looked up yet: %s", message.id, error)
                 return
             if ref is not None:
-                await conversations.sent(self._db, message.id, ref, 0)
+                is_shortened = await self._was_shortened(sender, message)
+                await conversations.sent(self._db, message.id, ref, 0, is_shortened=is_shortened)
                 if message.answers is not None:
                     await drafts.forget(self._db, message.answers, message.conversation.id)
                 if message.card_id is not None:
                     await conversations.show_again(self._db, message.card_id)
                 return
         await conversations.not_sent(self._db, message.id, "its answer was lost", 0.0)
+
+    async def _was_shortened(self, sender: Sender, message: Outgoing) -> bool:
+        try:
+            return message.kind == "text" and _is_shortened(sender, message, await self._content(message))
+        except NotSent:
+            return False  # what it said is gone meanwhile
+
+
+def _is_shortened(sender: Sender, message: Outgoing, content: cards.Card | str) -> bool:
+    is_words = message.kind == "text" and isinstance(content, str)
+    return is_words and isinstance(sender, Filing) and sender.is_shortened(str(content))

@@ -1,7 +1,7 @@
 """What the courier asks of a channel: post a card or words, edit a card, and look whether a message arrived.
 
 Senders know their vendor's limits and turn its errors into `NotSent` and `MaybeSent`; they decide nothing else. A channel
-that can show an answer while it is written also has the two methods of `Drafting`.
+that can show an answer while it is written also has the two methods of `Drafting`, one that can send files those of `Filing`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,24 @@ class Sender(Protocol):
     async def find(self, conversation: Conversation, message: int) -> str | None:
         """The vendor's id of a message whose answer was lost; None when it is not there or cannot be looked up."""
         ...
+
+
+@runtime_checkable
+class Filing(Sender, Protocol):
+    """A channel that shortens long words and takes a file: all of them follow as one, a message of its own."""
+
+    def is_shortened(self, words: str) -> bool:
+        """Whether `post` and `finish` show less than all of it."""
+        ...
+
+    async def post_file(self, conversation: Conversation, words: str, message: int) -> str:
+        """Send them as a text file called `file_name(message)`; raises as `post`, and is looked for by `find` as well."""
+        ...
+
+
+def file_name(message: int) -> str:
+    """What a message's file is called: by our id, never by what anybody wrote."""
+    return f"sayso-{message}.txt"
 
 
 class DraftGone(Exception):

@@ -331,7 +331,7 @@ create table outbox (
     id              bigint generated always as identity primary key,
     conversation_id bigint not null references conversations,
     card_id         bigint references cards on delete cascade,
-    kind            text not null check (kind in ('card', 'text')),
+    kind            text not null check (kind in ('card', 'text', 'file')),     -- a file: all of a text that was shortened
     body            jsonb,
     dedup           text unique,
     status          text not null default 'pending',

@@ -2,7 +2,8 @@
 --
 -- A message is claimed ('sending', under a lease), then sent, put back with a backoff, given up, or left unknown when the
 -- answer was lost. Only the oldest open message of a conversation may be claimed: order is kept, other places go on. The edit
--- of a card that waits for its time holds nothing up: it changes its own place, and a question must not wait for progress.
+-- of a card that waits for its time holds nothing up: it changes its own place, and a question must not wait for progress. Nor
+-- does a file that waits: its words are there.
 
 create function claim_messages_v1(p_channels text[], p_limit integer, p_lease_s real)
 returns table (id bigint, kind text, body jsonb, attempts integer, status text, conversation_id bigint, channel text, external_id text,
@@ -15,8 +16,9 @@ begin
     with heads as materialized (
         select distinct on (o.conversation_id) o.id, o.status, o.next_at
           from outbox o where o.status in ('pending', 'sending', 'unknown')
-           and not (o.status = 'pending' and o.next_at > now() and o.card_id is not null
-                    and exists (select from cards k where k.id = o.card_id and k.provider_ref is not null))
+           and not (o.status = 'pending' and o.next_at > now()
+                    and (o.kind = 'file'
+                         or exists (select from cards k where k.id = o.card_id and k.provider_ref is not null)))
          order by o.conversation_id, o.id),
     pick as materialized (
         select o.id from outbox o join heads h on h.id = o.id join conversations c on c.id = o.conversation_id
@@ -34,8 +36,10 @@ begin
      where m.id = any (picked) order by m.id;
 end $$;
 
--- `p_hash` is of what the chat shows now. The card of work that goes on is to be shown again when time has gone by.
-create function message_sent_v1(p_id bigint, p_ref text, p_shown integer, p_hash text default null, p_tick_s real default null)
+-- `p_hash` is of what the chat shows now. The card of work that goes on is to be shown again when time has gone by. Words that
+-- the chat shows shortened are followed by a file with all of them.
+create function message_sent_v1(p_id bigint, p_ref text, p_shown integer, p_hash text default null, p_tick_s real default null,
+                                p_shortened boolean default false)
 returns void language plpgsql as $$
 declare
     m   outbox;
@@ -47,6 +51,10 @@ begin
                tick_at = case when k.subject = 'task' and exists (select from tasks t where t.id = k.task_id
                               and t.status in ('planning', 'running')) then now() + make_interval(secs => p_tick_s) end
          where id = m.card_id;
+    end if;
+    if p_shortened and m.id is not null then
+        insert into outbox (conversation_id, kind, body, dedup) values (m.conversation_id, 'file', m.body, 'whole:' || m.id)
+        on conflict (dedup) do nothing;
     end if;
 end $$;
 

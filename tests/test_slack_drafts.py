@@ -328,10 +328,10 @@ async def test_between_worker_and_courier_one_message_holds_the_answer(db: Pool,
         assert not any(one.is_streaming() for one in slack.sim.messages("C0OPS"))
 
 
-async def answered(db: Pool, task: int, place: int) -> None:
+async def answered(db: Pool, task: int, place: int, words: str = WHOLE) -> None:
     """As the worker leaves a planned task: its answer is a message of its own."""
     await db.execute("update tasks set status = 'running' where id = $1", task)
     await db.execute(
-        "update tasks set status = 'succeeded', finished_at = now(), result = $2 where id = $1", task, {"text": WHOLE}
+        "update tasks set status = 'succeeded', finished_at = now(), result = $2 where id = $1", task, {"text": words}
     )
     await db.execute("insert into outbox (conversation_id, kind, body) values ($1, 'text', $2)", place, {"task": task})

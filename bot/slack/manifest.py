@@ -36,6 +36,7 @@ SCOPES: Final = (
     Needed("chat:write", "to answer"),
     Needed("commands", "the slash command and the shortcut on messages"),
     Needed("files:read", "files, images and clips in messages that mean Sayso"),
+    Needed("files:write", "all of an answer that is too long for a message, as a file"),
     Needed("groups:history", "as channels:history, in private channels"),
     Needed("im:history", "direct messages"),
     Needed("im:write", "to ask an approver in a direct message"),

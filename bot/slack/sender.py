@@ -1,5 +1,5 @@
 """Slack's outgoing side: posts and edits messages, finds one whose answer was lost, and names errors for the courier.
-Answers that are being written are shown by `bot.slack.drafts`.
+Answers that are being written are shown by `bot.slack.drafts`, files are sent by `bot.slack.uploads`.
 
 A post is sent once: a second one after a lost answer would be a second message, so only what may be repeated is. What
 Slack says is sorted here into certainly not sent (again later, or never) and perhaps sent.
@@ -23,9 +23,10 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 )
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.sending import MaybeSent, NotSent
+from bot.sending import MaybeSent, NotSent, file_name
 from bot.slack.blocks import BLOCKS_CHARS, WORDS_CHARS, bare_message, card_message, words_message
 from bot.slack.drafts import Recipient, SlackDrafts
+from bot.slack.uploads import has_file, upload
 from core.cards import Card
 from core.models import Channel
 from core.settings import Settings
@@ -138,13 +139,21 @@ class SlackSender:
     async def finish(self, conversation: Conversation, live: str, content: str, message: int) -> str:
         return await self._drafts.finish(conversation, live, content, _metadata(str(message)))
 
+    def is_shortened(self, words: str) -> bool:
+        return len(words) > WORDS_CHARS
+
+    async def post_file(self, conversation: Conversation, words: str, message: int) -> str:
+        """Answers the file's id."""
+        return await upload(self, conversation, file_name(message), words.encode("utf-8", "replace"))
+
     async def edit(self, conversation: Conversation, ref: str, card: Card) -> None:
         channel = await self.channel_of(conversation)
         await self.shown(card, self.again.chat_update, {"channel": channel, "ts": ref, "parse": "none"})
 
     async def find(self, conversation: Conversation, message: int) -> str | None:
-        """Looks through the newest messages of the place for our metadata."""
-        return await self.find_where(conversation, lambda found: _is_marked(found, str(message)))
+        """Looks through the newest messages of the place for our metadata, or our file."""
+        mark, name = str(message), file_name(message)
+        return await self.find_where(conversation, lambda found: _is_marked(found, mark) or has_file(found, name))
 
     async def find_where(self, conversation: Conversation, is_it: Callable[[dict[str, Any]], bool]) -> str | None:
         """The first message among the newest ones of the place of which it is true."""

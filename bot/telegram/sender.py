@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import httpx
-from telegram import InlineKeyboardMarkup, LinkPreviewOptions, Message
+from telegram import InlineKeyboardMarkup, InputFile, LinkPreviewOptions, Message
 from telegram.constants import ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from bot.sending import DraftGone, MaybeSent, NotSent
+from bot.sending import DraftGone, MaybeSent, NotSent, file_name
 from bot.telegram import newer
 from bot.telegram.client import Client, pause_asked_s
-from bot.telegram.render import Rendered, newest, rendered, split
+from bot.telegram.render import TEXT_UNITS, Rendered, newest, rendered, split
 from bot.telegram.spacing import Spacing
 from core import config
 from core.cards import Card
@@ -27,10 +27,13 @@ from core.store.conversations import Conversation
 
 WAIT_HERE_S: Final = 1.5  # a longer wait is given back to the courier, so that other chats are not held up
 RETRY_S: Final = 1.0
+PARTS_MOST: Final = 3  # words that need more are cut to one message, and a file follows
+REST_UNITS: Final = 300  # for saying where the rest is
 LONG_MESSAGES: Final = 100  # whose parts that have arrived are remembered
 TOPIC_GONE: Final = ("message thread not found", "topic_deleted", "topic_closed")
 T = TypeVar("T")
 Send = Callable[[str, str | None, InlineKeyboardMarkup | None], Awaitable[T]]
+Write = Callable[[int, int | None], Awaitable[Message]]  # into this chat and topic
 
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NEVER_LEFT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -49,17 +52,37 @@ class TelegramSender:
         """Answer the message id; of a text in several parts, the first's."""
         if isinstance(content, Card):
             drawn = rendered(content, self._base_url)
-            return await self._send(conversation, drawn.html, drawn)
+            return await self._send(conversation, self._words(drawn.html, drawn))
         # What has arrived is not sent again when a later part fails: the courier calls with the same message.
         arrived = self._arrived.setdefault(message, [])
         while len(self._arrived) > LONG_MESSAGES:
             self._arrived.pop(next(iter(self._arrived)))
-        for part in split(content)[len(arrived) :]:
-            arrived.append(await self._send(conversation, part, None))
+        for part in self._parts(content)[len(arrived) :]:
+            arrived.append(await self._send(conversation, self._words(part, None)))
         self._arrived.pop(message, None)
         if not arrived:
             raise NotSent("there is no text in it", None)
         return arrived[0]
+
+    def is_shortened(self, words: str) -> bool:
+        return len(split(words)) > PARTS_MOST
+
+    async def post_file(self, conversation: Conversation, words: str, message: int) -> str:
+        """Answer the message id."""
+        content = words.encode("utf-8", "replace")
+
+        async def write(chat: int, topic: int | None) -> Message:
+            file = InputFile(content, filename=file_name(message))
+            return await self._client.send_document(chat, file, message_thread_id=topic)
+
+        return await self._send(conversation, write)
+
+    def _parts(self, words: str) -> list[str]:
+        parts = split(words)
+        if len(parts) <= PARTS_MOST:
+            return parts
+        shown = split(words, TEXT_UNITS - REST_UNITS)[0]
+        return [f"{shown}\n\n… ({len(words) - len(shown):,} more characters; the whole is at {self._base_url})"]
 
     async def edit(self, conversation: Conversation, ref: str, card: Card) -> None:
         """Show the card's state in place; without buttons the keyboard goes away."""
@@ -112,40 +135,44 @@ class TelegramSender:
 
     # ------------------------------------------------------------ one message
 
-    async def _send(self, conversation: Conversation, text: str, drawn: Rendered | None) -> str:
+    async def _send(self, conversation: Conversation, write: Write) -> str:
         chat = self._chat(conversation)
         try:
-            return await self._send_to(chat, conversation, text, drawn)
+            return await self._send_to(chat, conversation, write)
         except ChatMigrated as error:
             # A group that became a supergroup has a new id from then on.
             self._moved[chat] = error.new_chat_id
         try:
-            return await self._send_to(self._moved[chat], conversation, text, drawn)
+            return await self._send_to(self._moved[chat], conversation, write)
         except ChatMigrated as error:
             raise NotSent(self._client.hushed(error), RETRY_S) from None
 
-    async def _send_to(self, chat: int, conversation: Conversation, text: str, drawn: Rendered | None) -> str:
+    def _words(self, text: str, drawn: Rendered | None) -> Write:
+        async def write(chat: int, topic: int | None) -> Message:
+            async def send(words: str, mode: str | None, buttons: InlineKeyboardMarkup | None) -> Message:
+                return await self._client.send_message(
+                    chat,
+                    words,
+                    message_thread_id=topic,
+                    parse_mode=mode,
+                    reply_markup=buttons,
+                    link_preview_options=NO_PREVIEW,
+                )
+
+            return await self._accepted(send, text, drawn)
+
+        return write
+
+    async def _send_to(self, chat: int, conversation: Conversation, write: Write) -> str:
         topic = int(conversation.thread) if conversation.thread else None
-
-        async def send(words: str, mode: str | None, buttons: InlineKeyboardMarkup | None) -> Message:
-            return await self._client.send_message(
-                chat,
-                words,
-                message_thread_id=topic,
-                parse_mode=mode,
-                reply_markup=buttons,
-                link_preview_options=NO_PREVIEW,
-            )
-
         await self._turn(chat)
         try:
             try:
-                sent = await self._accepted(send, text, drawn)
+                sent = await write(chat, topic)
             except BadRequest as error:
                 if topic is None or not any(words in error.message.lower() for words in TOPIC_GONE):
                     raise
-                topic = None  # in the same group, so before the same eyes
-                sent = await self._accepted(send, text, drawn)
+                sent = await write(chat, None)  # in the same group, so before the same eyes
         except ChatMigrated:
             raise
         except TelegramError as error:

@@ -159,7 +159,7 @@ async def recent(db: Db, conversation: int, limit: int) -> list[dict[str, Any]]:
         " union all"
         " select 'out', o.id, o.created_at, o.body ->> 'text', '', o.card_id, k.subject, k.task_id, k.approval_id, null"
         "   from outbox o left join cards k on k.id = o.card_id where o.conversation_id = $1"
-        "   and (o.card_id is null or o.id = (select min(f.id) from outbox f where f.card_id = o.card_id"
+        "   and o.kind <> 'file' and (o.card_id is null or o.id = (select min(f.id) from outbox f where f.card_id = o.card_id"
         "        and f.conversation_id = $1))"
         " ) m order by at desc, direction desc, id desc limit $2",
         conversation, limit,
@@ -234,8 +234,14 @@ async def claim_messages(db: Db, channels: Sequence[str], limit: int, lease_s: f
     return [_outgoing(r) for r in rows]
 
 
-async def sent(db: Db, message: int, ref: str | None, shown: int, shown_hash: str | None = None) -> None:
-    await db.execute("select message_sent_v1($1, $2, $3, $4, $5)", message, ref, shown, shown_hash, config.CARD_TICK_S)
+async def sent(
+    db: Db, message: int, ref: str | None, shown: int, shown_hash: str | None = None, *, is_shortened: bool = False
+) -> None:
+    """`is_shortened`: the chat does not show all of its words, so they follow as a file."""
+    await db.execute(
+        "select message_sent_v1($1, $2, $3, $4, $5, $6)",
+        message, ref, shown, shown_hash, config.CARD_TICK_S, is_shortened,
+    )  # fmt: skip
 
 
 async def tick(db: Db) -> int:

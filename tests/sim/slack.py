@@ -61,6 +61,7 @@ class SlackSim:
             "chat:write",
             "commands",
             "files:read",
+            "files:write",
             "im:history",
             "usergroups:read",
             "users:read",

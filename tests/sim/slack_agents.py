@@ -12,6 +12,9 @@ from tests.sim.slack_world import Body, World
 SESSION_STATUSES = ("processing", "suspended", "active", "closed")
 # Without its scope a method answers missing_scope; those that need none, or only chat:write, are not told.
 SCOPES = {
+    "files.completeUploadExternal": "files:write",
+    "files.getUploadURLExternal": "files:write",
+    "files.info": "files:read",
     "usergroups.users.list": "usergroups:read",
     "assistant.threads.setSuggestedPrompts": "assistant:write",
     "agents.sessions.setStatus": "assistant:write",

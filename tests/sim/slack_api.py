@@ -118,6 +118,8 @@ class SlackApi:
             case "apps.connections.open":
                 return {"url": self.sim.socket_url()}
             case "files.getUploadURLExternal":
+                if args["length"] <= 0:
+                    raise Refused("invalid_arguments", ["[ERROR] must be greater than 0 [json-pointer:/length]"])
                 file_id = f"F{world.number():08d}"
                 world.uploads[file_id] = {"name": args["filename"], "length": args["length"]}
                 return {"upload_url": f"{self.sim.base_url}/upload/{file_id}", "file_id": file_id}
@@ -133,9 +135,19 @@ class SlackApi:
         upload = self.sim.world.uploads.get(request.match_info["id"])
         if upload is None:
             return web.Response(status=404, text="unknown upload")
-        upload["content"] = await request.read()
-        self.sim.journal.write("slack", "in", "upload", {"id": request.match_info["id"]})
-        return web.Response(text=f"OK - {len(upload['content'])}")
+        content = await request.read()
+        given = {"id": request.match_info["id"], "bearer": "Authorization" in request.headers}
+        return await self.sim.line.call(
+            request, "upload", given, lambda: self._uploaded(upload, given, content), _refusal
+        )
+
+    async def _uploaded(self, upload: Body, given: Body, content: bytes) -> web.Response:
+        is_whole = len(content) == upload["length"]
+        self.sim.journal.write("slack", "in", "upload", given, 200 if is_whole else 400)
+        if not is_whole:
+            return web.Response(status=400, text="not the length that was announced")
+        upload["content"] = content
+        return web.Response(text=f"OK - {len(content)}")
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         body: Body = await request.json()

@@ -328,7 +328,9 @@ def add_reaction(world: World, args: Body) -> Body:
 
 
 def complete_upload(world: World, args: Body) -> Body:
-    files = []
+    files: list[Body] = []
+    if not args["files"]:
+        raise Refused("invalid_arguments", ["[ERROR] no fewer than 1 items allowed [json-pointer:/files]"])
     for given in args["files"]:
         upload = world.uploads.get(given["id"])
         if upload is None or "content" not in upload:

@@ -41,7 +41,7 @@ class TelegramApi:
         ]
 
     async def call(self, request: web.Request) -> web.StreamResponse:
-        method, given = request.match_info["method"], await _parameters(request)
+        method, given = request.match_info["method"], await self._parameters(request)
         token = request.match_info["token"]
         return await self.sim.line.call(
             request, method, given, lambda: self._carry_out(token, method, given), _planned_refusal
@@ -106,6 +106,31 @@ class TelegramApi:
                 world.poll = None
                 world.polled.clear()
 
+    async def _parameters(self, request: web.Request) -> Body:
+        """An uploaded file is kept, and stands there by its id."""
+        given: Body = dict(request.query)
+        if request.content_type == "application/json":
+            try:
+                body = json.loads(await request.text() or "{}")
+            except ValueError:
+                body = {}
+            return given | (body if isinstance(body, dict) else {})
+        form = await request.post()
+        return given | {name: value if isinstance(value, str) else self._keep(value) for name, value in form.items()}
+
+    def _keep(self, field: bytes | bytearray | web.FileField) -> str:
+        assert isinstance(field, web.FileField), "a file without a name"
+        content, file_id = field.file.read(), f"sent{self.sim.world.query_id()}"
+        self.sim.files[file_id] = content
+        self.sim.world.uploads[file_id] = {
+            "file_id": file_id,
+            "file_unique_id": file_id,
+            "file_name": field.filename,
+            "mime_type": field.content_type,
+            "file_size": len(content),
+        }
+        return file_id
+
     def _file(self, file_id: str) -> Body:
         content = self.sim.files.get(file_id)
         if content is None:
@@ -127,17 +152,6 @@ class TelegramApi:
         if request.match_info["token"] != self.sim.token or content is None:
             return _refusal(404, "Not Found", {})
         return web.Response(body=content)
-
-
-async def _parameters(request: web.Request) -> Body:
-    given: Body = dict(request.query)
-    if request.content_type == "application/json":
-        try:
-            body = json.loads(await request.text() or "{}")
-        except ValueError:
-            body = {}
-        return given | (body if isinstance(body, dict) else {})
-    return given | {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
 
 
 def _refusal(code: int, description: str, parameters: Body) -> web.Response:

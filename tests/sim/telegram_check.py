@@ -70,6 +70,14 @@ PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
         "reply_markup": ("object",),
         "ephemeral_message_parameters": ("object",),
     },
+    "sendDocument": {
+        "chat_id!": ANY_CHAT,
+        "message_thread_id": ("integer",),
+        "document!": ("string",),
+        "caption": ("string",),
+        "disable_notification": ("boolean",),
+        "protect_content": ("boolean",),
+    },
     "editMessageText": {
         "chat_id!": ANY_CHAT,
         "message_id!": ("integer",),

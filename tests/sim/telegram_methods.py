@@ -17,6 +17,7 @@ NOT_MODIFIED = (
     "message is not modified: specified new message content and reply markup are exactly the same as a current "
     "content and reply markup of the message"
 )
+UPLOAD_BYTES = 50 * 2**20
 PARTICIPLE = {"edit": "edited", "delete": "deleted"}
 TOO_OLD = "query is too old and response timeout expired or query ID is invalid"
 
@@ -102,6 +103,20 @@ def send_message(world: TgWorld, args: Body) -> Body:
         }
     message = TgMessage(chat, world.message_id(chat), world.bot, text, entities, markup, thread, reply_to=answered)
     message.link_preview = args.get("link_preview_options")
+    world.posted.append(message)
+    return message.wire()
+
+
+def send_document(world: TgWorld, args: Body) -> Body:
+    chat, thread = _to_write(world, args)
+    file = world.uploads.get(args["document"])
+    if file is None:
+        raise Refused("wrong file identifier/HTTP URL specified", is_fault=True)
+    if not file["file_size"]:
+        raise Refused("file must be non-empty", is_fault=True)
+    if file["file_size"] > UPLOAD_BYTES:
+        raise Refused("Request Entity Too Large", 413, is_fault=True)
+    message = TgMessage(chat, world.message_id(chat), world.bot, "", thread=thread, extra={"document": file})
     world.posted.append(message)
     return message.wire()
 
@@ -214,6 +229,7 @@ EFFECTS: dict[str, Callable[[TgWorld, Body], Any]] = {
     "getMe": get_me,
     "getWebhookInfo": webhook_info,
     "sendChatAction": chat_action,
+    "sendDocument": send_document,
     "sendMessage": send_message,
     "sendMessageDraft": send_draft,
     "setMessageReaction": set_reaction,

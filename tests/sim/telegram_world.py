@@ -135,6 +135,7 @@ class TgWorld:
     actions: list[Body] = field(default_factory=list)
     drafts: list[Body] = field(default_factory=list)
     whispers: list[Body] = field(default_factory=list)
+    uploads: dict[str, Body] = field(default_factory=dict)
     commands: list[Body] = field(default_factory=list)
     commands_in: dict[str, list[Body]] = field(default_factory=dict)
     webhook: Body = field(default_factory=lambda: {"url": ""})
