@@ -69,7 +69,9 @@ async def fork(
     return Branched(*made, cards.forked_text(task, step, made[0], [(n, titles[n]) for n in branch.repeats]))
 
 
-async def roll_back(tx: Connection, asked: Asked, task: int, label: str, *, why: str = "") -> Branched:
+async def roll_back(
+    tx: Connection, asked: Asked, task: int, label: str, *, why: str = "", key: str | None = None
+) -> Branched:
     """The task's plan as it was at the version, in the task itself while it is open or failed; else in a new one.
 
     Raises `CannotBranch` and `NoSuchVersion`.
@@ -92,7 +94,7 @@ async def roll_back(tx: Connection, asked: Asked, task: int, label: str, *, why:
     else:
         own = known.task["requester_id"] == asked.person.id
         branch = continued(then, known.steps, manifests, own=own)
-        made, status = await _write(tx, asked, known, branch, None, None, reason)
+        made, status = await _write(tx, asked, known, branch, None, key, reason)
     said = cards.rolled_back_text(
         task, label, made=made, again=plan.again if made is None else (), dropped=plan.drop if made is None else (),
         busy=plan.busy, remains=remains,

@@ -251,6 +251,7 @@ async def roll_back(
     label: str,
     *,
     why: str = "",
+    key: str | None = None,
     version: int | None = None,
 ) -> branching.Branched:
     """The plan of a task that the person may steer, put back. Raises as `fork` does."""
@@ -259,7 +260,7 @@ async def roll_back(
             await _refuse_stale(tx, task, version)
         conversation = await conversations.ensure(tx, inbound.place)
         asked = branching.Asked(person, await conversations.record(tx, inbound, person.id, conversation), conversation)
-        done = await branching.roll_back(tx, asked, task, label, why=why[: config.REASON_CHARS])
+        done = await branching.roll_back(tx, asked, task, label, why=why[: config.REASON_CHARS], key=key)
     deps.ring.task(done.task)
     return done
 

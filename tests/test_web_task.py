@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from bot.web.graph import drawn
+from core import intake
 from core.models import PlannedStep
 from core.store import tasks
 from core.store.people import Principal
@@ -120,6 +121,19 @@ async def test_a_task_of_ones_own_begins_from_a_step_with_its_arguments_changed(
     assert f"/tasks/{made[0]['id']}" in str(answer.url)
     assert (await browser.get(f"/tasks/{task}/fork?step=9")).status_code == 404
     assert (await browser.get(f"/tasks/{task}/fork?step=0")).status_code == 422
+
+
+async def test_a_form_that_puts_a_plan_back_counts_once_however_often_it_is_sent(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    task = await planned(house, ann)
+    browser = await house.browser(ann)
+    fields = await form(browser, f"/tasks/{task}", f"/tasks/{task}/rollback")
+    said = await intake.control(house.deps, ann, task, "stop")
+    assert await house.db.fetchval("select finished_at is not null from tasks where id = $1", task), said
+    for _ in range(2):
+        page = await browser.post(f"/tasks/{task}/rollback", data=fields | {"to": "1"})
+        assert page.status_code == 200
+    assert await house.db.fetchval("select count(*) from tasks") == 2, page.text
 
 
 async def test_a_plan_is_put_back_from_the_page_or_it_says_why_not(house: House) -> None:

@@ -139,8 +139,9 @@ async def roll_back(
     inbound = await _inbound(request, session, f"rollback {task['id']} {to}", nonce)
     try:
         done = await intake.roll_back(
-            deps_of(request), session.viewer.person, inbound, int(task["id"]), to, why=visible(why)
-        )
+            deps_of(request), session.viewer.person, inbound, int(task["id"]), to, why=visible(why),
+            key=once(session.viewer.person.id, nonce),
+        )  # fmt: skip
     except (branching.CannotBranch, branching.NoSuchVersion) as error:
         return _said(request, f"Nothing is put back: {error}.", f"/tasks/{task['id']}")
     return _said(request, done.said, f"/tasks/{done.task}")
