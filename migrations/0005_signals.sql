@@ -433,7 +433,7 @@ declare
     v_lane  text;
 begin
     select * into t from tasks where id = p_task for update;
-    if t.finished_at is not null then return t.status; end if;
+    if not found or t.finished_at is not null then return t.status; end if;
     v_lane := case when p_priority = 0 then 'urgent' when t.lane = 'urgent' then 'default' else t.lane end;
     update tasks set priority = p_priority, lane = v_lane where id = p_task;
     update steps set priority = p_priority, lane = v_lane where task_id = p_task and outcome is null;

@@ -89,10 +89,11 @@ async def test_an_archived_task_is_seen_by_whom_it_was_seen_and_changed_by_nobod
     for hand in ("retry", "cancel", "pause", "resume"):
         said = (await api.post(f"/api/tasks/{task}/{hand}")).json()
         assert "archived" in said["said"] and said["status"] == "abandoned"
+    assert "archived" in (await api.post(f"/api/tasks/{task}/priority", json={"priority": "high"})).json()["said"]
     [asked] = await approvals.of_task(house.db, task)
     assert asked["status"] == "denied" and asked["card"]["reasons"] == ["It deletes."]
     kinds = await house.db.fetch("select kind from audit where task_id = $1 order by id", task)
-    assert [r["kind"] for r in kinds][:2] == ["request", "vote"]
+    assert [r["kind"] for r in kinds][:2] == ["request", "vote"] and "priority" not in [r["kind"] for r in kinds]
 
 
 async def test_what_is_not_over_stays(house: House) -> None:

@@ -154,7 +154,10 @@ def told_text(task: int, kind: str, status: str, *, interrupted: Sequence[int], 
     return f"Task {task} could not be told."
 
 
-def prioritised_text(task: int, level: str, status: str) -> str:
+def prioritised_text(task: int, level: str, status: str | None) -> str:
+    """`status` None: it was put away."""
+    if status is None:
+        return ARCHIVED
     if status in ("succeeded", "failed", "abandoned", "cancelled"):
         return f"Task {task} is {status}; its priority does not matter any more."
     return f"Task {task} has priority {level} now."

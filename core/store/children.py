@@ -77,9 +77,9 @@ async def set_deadline(db: Db, task: int, within_s: float) -> None:
     await db.execute("update tasks set ends_by = sayso_now() + make_interval(secs => $2) where id = $1", task, within_s)
 
 
-async def set_priority(db: Db, task: int, priority: int, actor: str) -> str:
-    """0 urgent … 3 low; answers the task's status."""
-    status: str = await db.fetchval("select set_priority_v1($1, $2, $3)", task, priority, actor)
+async def set_priority(db: Db, task: int, priority: int, actor: str) -> str | None:
+    """0 urgent … 3 low; answers the task's status, None when it was put away."""
+    status: str | None = await db.fetchval("select set_priority_v1($1, $2, $3)", task, priority, actor)
     return status
 
 
