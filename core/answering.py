@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, assert_never
 
 from core import (
@@ -16,7 +15,6 @@ from core import (
     explaining,
     linking,
     plans,
-    provenance,
     returning,
     spoken,
     steering,
@@ -25,7 +23,7 @@ from core import (
 from core.db import Connection
 from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
-from core.models import ArgumentOrigin, Origin, PlanFirst, PlannedStep, Received, SkillManifest
+from core.models import PlanFirst, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, note_scopes, sees_all, sees_conversation
 from core.store import approvals, children, conversations, grants, memories, people, signals, skills, tasks
 from core.store.people import Principal
@@ -123,24 +121,6 @@ async def answer(
             assert_never(command)
 
 
-def distrust(steps: Sequence[PlannedStep], text: str, filled_in: tuple[str, ...]) -> tuple[PlannedStep, ...]:
-    """Arguments that are not wholly the template's own words come from the body: untrusted."""
-    if not filled_in:
-        return tuple(steps)
-    for part in filled_in:
-        text = text.replace(part, " ")
-    own = provenance.tokens(text)
-    return tuple(step.model_copy(update={"origins": _origins(step, own)}) for step in steps)
-
-
-def _origins(step: PlannedStep, own: frozenset[str]) -> dict[str, ArgumentOrigin]:
-    untrusted = ArgumentOrigin(origin=Origin.UNTRUSTED)
-    return {
-        name: untrusted if o.origin is Origin.REQUESTER and not provenance.is_own(step.args.get(name), own) else o
-        for name, o in step.origins.items()
-    }
-
-
 async def lay_hand(
     tx: Connection, deps: Deps, person: Principal, verb: str, task: int, *, inbound: int | None
 ) -> tuple[str, int | None]:
@@ -211,14 +191,14 @@ class _Turn:
         match asked:
             case commands.Do(skill, args):
                 steps = plans.asked_first(way, lambda n: (plans.act_step(self.manifests[skill], args, n),), 1)
-                return await self.start(text, "do", distrust(steps, text, filled_in))
+                return await self.start(text, "do", plans.distrust(steps, text, filled_in))
             case commands.Run(runbook, inputs):
                 try:
                     steps = plans.runbook_plan(organisation, runbook, inputs, self.manifests, way)
                 except BadInputs as error:
                     return await self.say(str(error))
                 within_s = organisation.runbooks[runbook].within
-                return await self.start(text, "run", distrust(steps, text, filled_in), within_s)
+                return await self.start(text, "run", plans.distrust(steps, text, filled_in), within_s)
             case commands.PlainText():
                 if not self.deps.settings.has_model(organisation.models):
                     return await self.say(NO_MODEL)

@@ -6,10 +6,10 @@ Pure. Where a plan is to be approved before any of it runs, a step of kind `ask`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, get_args
 
-from core import config
+from core import config, provenance
 from core.cards.title import action_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlanFirst, PlannedStep, SkillManifest
 from core.organisation import Organisation, runbook_steps
@@ -77,3 +77,21 @@ def asked_first(way: PlanFirst, numbered: Numbered, first: int, needs: tuple[int
         effect_class=EffectClass.PURE, timeout_s=config.STEP_TIMEOUT_MOST_S, max_attempts=config.STEP_ATTEMPTS,
     )  # fmt: skip
     return (asks, *(step.model_copy(update={"needs": tuple(sorted({first, *step.needs}))}) for step in steps))
+
+
+def distrust(steps: Sequence[PlannedStep], text: str, filled_in: tuple[str, ...]) -> tuple[PlannedStep, ...]:
+    """Arguments that are not wholly the template's own words come from the body: untrusted."""
+    if not filled_in:
+        return tuple(steps)
+    for part in filled_in:
+        text = text.replace(part, " ")
+    own = provenance.tokens(text)
+    return tuple(step.model_copy(update={"origins": _origins(step, own)}) for step in steps)
+
+
+def _origins(step: PlannedStep, own: frozenset[str]) -> dict[str, ArgumentOrigin]:
+    untrusted = ArgumentOrigin(origin=Origin.UNTRUSTED)
+    return {
+        name: untrusted if o.origin is Origin.REQUESTER and not provenance.is_own(step.args.get(name), own) else o
+        for name, o in step.origins.items()
+    }
