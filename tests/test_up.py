@@ -159,6 +159,20 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
+def test_a_simulation_has_no_way_to_real_servers_and_mailboxes(tmp_path: Path) -> None:
+    """In a process of its own, since its environment changes."""
+    real = {"DATABASE_URL": "postgresql://real.example/x", "SMTP_URL": "smtp://real.example:25"}
+    looked = (
+        "from bot.cli import simulation; from core.settings import Settings; simulation.prepare(Settings.load(), None);"
+        " s = Settings.load(); print(s.database_url, s.smtp(), s.home.name, s.slack_api_url.startswith('http://127.0.0.1'))"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), "SAYSO_HOME": str(tmp_path)} | real
+    ran = subprocess.run(  # ours
+        [sys.executable, "-c", looked], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["None", "None", "sim", "True"]
+
+
 def test_a_killed_up_leaves_nothing_behind(place: Place) -> None:
     place.start()
     assert place.up is not None

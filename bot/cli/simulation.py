@@ -17,8 +17,8 @@ from bot.cli.ground import end
 from core.settings import Settings
 
 HOUSE = Path(__file__).resolve().parents[2]
-# A simulation has its own servers, and nothing of a real account in its environment.
-NOT_TAKEN_ALONG = ("DATABASE_URL", "REDIS_URL", "DATABASE_URL_FILE", "REDIS_URL_FILE")
+# A simulation has its own servers, and its mail stays in the web's mail page.
+NOT_TAKEN_ALONG = ("DATABASE_URL", "REDIS_URL", "SMTP_URL", "DATABASE_URL_FILE", "REDIS_URL_FILE", "SMTP_URL_FILE")
 
 
 @dataclass(frozen=True, slots=True)
