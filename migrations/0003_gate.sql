@@ -54,6 +54,13 @@ begin
         perform settle(p_task);
         return a.id;
     end if;
+    -- Denied while the step was on its way here: its next look at the gate finds that, and nobody is asked a second time.
+    if exists (select from approvals x where x.id = s.approval_id and x.status = 'denied'
+                  and x.items @> jsonb_build_array(jsonb_build_object('task', p_task::text, 'step', p_n, 'digest', mine ->> 'digest'))) then
+        perform back_to_ready(p_task, p_n, t.status, 0, false, null);
+        perform settle(p_task);
+        return null;
+    end if;
     -- What is asked about this step is replaced. What else this task asks of the same people, and nobody has answered yet,
     -- comes onto the same card, item by item.
     for a in

@@ -565,3 +565,25 @@ async def test_quorum_edit_expiry_and_link_at_once_leave_one_outcome(desk: Desk)
             assert status == "superseded"
             assert (step.args, step.approval_id) == ({"paths": ["b"]}, None)
             assert await desk.begin(step, approval) == "not_approved", "the yes was for the call before the edit"
+
+
+async def test_a_step_denied_while_it_was_on_its_way_to_ask_is_not_asked_about_again(desk: Desk) -> None:
+    approval = await desk.asked()
+    task = (await desk.row(approval))["task_id"]
+    await desk.db.execute("update approvals set kind = 'plan' where id = $1::text::uuid", approval)
+    await desk.db.execute(
+        "update steps set status = 'ready', waits_for = null, ready_at = now() where task_id = $1", task
+    )
+    [step] = await desk.claim()
+    assert step.approval_id == approval and step.row["approval"]["status"] == "pending"
+    assert (await desk.say(approval, "bob", "deny"))["kind"] == "accepted"
+    action = {"skill": "files.delete", "version": "1", "schema_hash": "h", "args": {"paths": ["a"]}}
+    item = {"task": str(task), "step": 1, "digest": f"d{task}.1", "action": action, "card": {"risk": "high"}}
+    ask = {
+        "kind": "action", "items": [item], "digest": item["digest"], "action_hash": "", "ladder": "default",
+        "card": {"risk": "high"}, "expires_in_s": 3600, "approvers": {"people": [], "roles": ["owner"], "needed": 1},
+    }  # fmt: skip
+    assert await steps.park(desk.db, desk.worker, step, ask, [], "risky") is None
+    [again] = await desk.claim()
+    assert (again.row["approval"]["status"], again.attempt) == ("denied", 1)
+    assert await desk.db.fetchval("select count(*) from approvals where status = 'pending'") == 0

@@ -378,7 +378,7 @@ async def test_why_tells_the_rule_and_the_history(sayso: Sayso) -> None:
     number = await sayso.say("do files.delete paths=a.txt")
     await sayso.approval_of(number)
     await sayso.say(f"why {number}")
-    text = await eventually(lambda: next((t for t in sayso.chat.texts if "was asked because" in t), None))
+    text = await eventually(lambda: next((t for t in sayso.chat.texts if "was asked by the rule" in t), None))
     assert "It deletes." in text
     assert "running → awaiting_approval" in text
 

@@ -45,9 +45,10 @@ async def approvals_of(db: Db, task: int) -> list[dict[str, Any]]:
 async def rows(
     db: Db, task: int, table: str, order: str, columns: str = "x.*", limit: int | None = None
 ) -> Sequence[Mapping[str, Any]]:
-    """Its rows of one table, through the type that the table has today."""
+    """Its rows of one table, through the type that the table has today; none where it had none."""
     found: Sequence[Mapping[str, Any]] = await db.fetch(
-        f"select {columns} from (select e.* from archived_tasks a, jsonb_populate_recordset(null::{table}, a.doc -> '{table}') e"
+        f"select {columns} from (select e.* from archived_tasks a,"
+        f" jsonb_populate_recordset(null::{table}, coalesce(nullif(a.doc -> '{table}', 'null'), '[]')) e"
         f" where a.task_id = $1) x order by {order} limit $2",
         task, limit,
     )  # fmt: skip
