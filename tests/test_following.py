@@ -147,11 +147,13 @@ async def test_who_may_not_see_a_task_cannot_follow_it(database_url: str, redis_
 async def test_an_answer_is_said_once_in_every_place(database_url: str, redis_url: str, tmp_path: Path) -> None:
     held = asyncio.Event()
     answer = "The logs take 3 GB."
-    async with OpenAISim(Script(Reply("About 3.", held=held, held_after=1), answer)) as sim:
+    script = Script(Reply("About 3.", held=held, held_after=1), answer)
+    async with OpenAISim(script) as sim:
         env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.base_url}
         async with town(database_url, redis_url, tmp_path, **env) as here:
             number = await here.sayso.say("how big are the logs?")
             await here.tell(f"follow {number}")
+            await eventually(lambda: len(script.asked) == 1)  # else the first turn reads the word itself
             await here.tell(f"steer {number} in gigabytes")
             held.set()
             await here.sayso.until(number, "succeeded")
