@@ -31,11 +31,10 @@ class SlackGroups:
         """Before an answer is recorded: who has no other right to give it is looked up again."""
         if self._look_up is None:
             return
-        names = await groups.to_ask_about(db, person, approvals)
-        if not names:
-            return
         try:
             async with asyncio.timeout(config.GROUP_LOOKUP_S):
-                await self._look_up(names)
+                names = await groups.to_ask_about(db, person, approvals)
+                if names:
+                    await self._look_up(names)
         except TimeoutError:
-            log.warning("Slack did not say in %g s who is in %s", config.GROUP_LOOKUP_S, ", ".join(names))
+            log.warning("Slack did not say in %g s who is in a group that may decide", config.GROUP_LOOKUP_S)

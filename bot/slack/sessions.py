@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 POLL_S: Final = 5.0
 GAP_S: Final = 1.0
+REFUSED_S: Final = 3600.0
 SETTLE_EVERY_S: Final = 60.0
 UNSETTLED_MOST: Final = 500
 CALLS_A_MINUTE: Final = 40
@@ -81,16 +83,16 @@ class Sessions:
         self._quiet_until = 0.0
         self._called: deque[float] = deque(maxlen=CALLS_A_MINUTE)
         self._left: set[int] = set()
-        self._refused: set[str] = set()
+        self._refused_until: dict[str, float] = {}
 
     # ------------------------------------------------------------ the mirror
 
     async def run(self) -> None:
-        """Show every thread's state, unless Slack refuses that for good."""
+        """Show every thread's state, unless Slack refuses that; then again after a while."""
         async with Bell(self._deps.settings.redis_address(), EVENTS_BELL) as bell:
             while True:
                 try:
-                    if SET_STATUS not in self._refused:
+                    if not self._is_refused(SET_STATUS):
                         await self.look()
                 except DATABASE_AWAY as error:
                     log.warning("sessions cannot be shown: %s", type(error).__name__)
@@ -119,7 +121,7 @@ class Sessions:
     async def _show(self, thread: Thread) -> bool:
         """Whether Slack shows it, or never will."""
         status = session_status(thread.statuses)
-        if status == thread.shown or (thread.shown is None and status == "active") or SET_STATUS in self._refused:
+        if status == thread.shown or (thread.shown is None and status == "active") or self._is_refused(SET_STATUS):
             return True
         if not self._may_call():
             return False
@@ -138,9 +140,9 @@ class Sessions:
             **more,
         )
         if answer is None:
-            return SET_STATUS in self._refused
-        if answer.get("warning") == NO_STOP and NO_STOP not in self._refused:
-            self._refused.add(NO_STOP)
+            return self._is_refused(SET_STATUS)
+        if answer.get("warning") == NO_STOP and not self._is_refused(NO_STOP):
+            self._refused_until[NO_STOP] = math.inf
             log.warning("Slack shows no Stop button: subscribe to agent_session_stopped (sayso manifest slack has it)")
         if status == "active":
             await sessions.rests(self._deps.db, thread.conversation)
@@ -170,10 +172,14 @@ class Sessions:
             elif code in OF_THREAD:
                 return {}
             else:
-                self._refused.add(method)
+                self._refused_until[method] = time.monotonic() + REFUSED_S
                 log.warning("Slack does not take %s (%s); this workspace goes without it", method, code)
             return None
         return dict(answer.data) if isinstance(answer.data, dict) else {}
+
+    def _is_refused(self, method: str) -> bool:
+        """Whether Slack has refused it lately for a reason that another try does not change: a scope, a token."""
+        return time.monotonic() < self._refused_until.get(method, 0.0)
 
     # ------------------------------------------------------------ Stop, and an empty conversation
 
@@ -198,7 +204,7 @@ class Sessions:
     async def suggest(self, opened: TabOpened) -> None:
         """Prompts for the empty conversation. Strangers are told nothing of what there is."""
         person = await people.behind(self._deps.db, opened.person)
-        if person is None or SUGGEST in self._refused:
+        if person is None or self._is_refused(SUGGEST):
             return
         db, known = self._deps.db, self._deps.organisation
         open_tasks = await tasks.listed(db, person.id, sees_all=False, sees_conversation=False, only_open=True, limit=1)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from core import config
 from core.models import Permission
 from worker.skills.context import Probe, SkillContext
 from worker.skills.errors import NotDone
@@ -20,11 +21,12 @@ from worker.skills.skill import Content, Control, skill
 READ_BYTES: Final = 5_000
 
 Number = Annotated[int, Field(ge=1)]
+Offset = Annotated[int, Field(ge=0, le=config.ATTACHMENT_BYTES)]
 
 
 @skill(permissions=[(Permission.READ, "attachments:{id}")], effect="pure", card="Read the attached file {id}")
 async def read(
-    ctx: SkillContext, id: Annotated[Number, Content], offset: Annotated[int, Content, Field(ge=0)] = 0
+    ctx: SkillContext, id: Annotated[Number, Content], offset: Annotated[Offset, Content] = 0
 ) -> dict[str, Any]:
     """Read an attached file from a byte on: its text, or base64 when it is not text; `next` is where the rest begins."""
     file = await ctx.attachments.open(id)
