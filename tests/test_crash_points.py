@@ -30,6 +30,8 @@ REVEALING: tuple[Fault, ...] = ("lost", "killed after")
 # Where a call may be in flight when its answer is lost: only then, or when its worker is killed, is anybody asked.
 IN_FLIGHT = ("pay", "confirm", "begin_v1", "complete_v1")
 
+MET_LEAST = 0.75
+
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +91,7 @@ async def test_an_order_survives_each_of_its_awaits(world: World, fault: Fault) 
         hit += world.edges.was_hit
     print(f"{hit} awaits spoilt: {fault}; {world.deaths} deaths")
     assert not wrong, f"{len(wrong)} of {len(points)} points:\n" + "\n".join(wrong[:5])
-    assert hit > 0.9 * len(points), f"only {hit} of {len(points)} points were met again"
-    assert world.deaths >= (0.9 * len(points) if fault.startswith("killed") else 0)
+    # An edit that shows nothing new is left out, so that not each order comes by each await.
+    assert hit > MET_LEAST * len(points), f"only {hit} of {len(points)} points were met again"
+    assert world.deaths >= (MET_LEAST * len(points) if fault.startswith("killed") else 0)
     assert await holds_text(world.db, SECRET) == []
