@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from core import intake
+from core.branches import CannotBranch
 from core.db import Pool, open_pool
-from core.models import Accepted, AlreadyDecided, Channel, Decided, Identity, Press, TooLate
+from core.models import Accepted, AlreadyDecided, Channel, Decided, Identity, Inbound, Place, Press, TooLate
 from core.store import approvals, people, steps, tasks
 from core.store.people import Principal, Wanted
 from tests.invariants import broken
@@ -251,3 +252,67 @@ async def claim_all(house: House) -> list[Any]:
     while more := await steps.claim(house.db, house.worker, "default", 16):
         took += more
     return took
+
+
+async def test_approve_deny_edit_and_another_plan_at_once_leave_one_story(wide: House) -> None:
+    """The plan is put back by who asked while it is decided on and edited: nothing runs that nobody said yes to."""
+    requester = await ann(wide)
+    asked = [await wide.ask(requester) for _ in range(40)]
+    few = asyncio.Semaphore(6)
+
+    def edit(approval: str, owner: str) -> asyncio.Task[Decided]:
+        channel, external_id = IDENTITIES[owner][0]
+        sender = Identity(channel=Channel(channel), external_id=external_id)
+        changed = Press(
+            channel=sender.channel, delivery_id=uuid.uuid4().hex, sender=sender, approval_id=approval, verdict="edit",
+            args={"paths": ["other.log"]},
+        )  # fmt: skip
+        return asyncio.create_task(intake.press(wide.deps, changed))
+
+    def replan(task: int, i: int) -> asyncio.Task[Any]:
+        words = Inbound(
+            channel=Channel.WEB, delivery_id=f"back-{i}", sender=Identity(channel=Channel.WEB, external_id="ann"),
+            place=Place(channel=Channel.WEB, external_id="ann", private=True), text=f"rollback {task} 1",
+        )  # fmt: skip
+        return asyncio.create_task(intake.roll_back(wide.deps, requester, words, task, "1"))
+
+    async def race(i: int, task: int, approval: str) -> None:
+        moves: list[Any] = [
+            lambda: press(wide, approval, "bob", i, "approve"),
+            lambda: press(wide, approval, "ann", i + 1, "deny"),
+            lambda: edit(approval, "bob"),
+            lambda: replan(task, i),
+        ]
+        random.Random(i).shuffle(moves)
+        async with few:
+            answers = await asyncio.gather(*(move() for move in moves), return_exceptions=True)
+        broke = [a for a in answers if isinstance(a, BaseException) and not isinstance(a, CannotBranch)]
+        assert not broke, broke
+
+    await asyncio.gather(*(race(i, task, approval) for i, (task, approval) in enumerate(asked)))
+    assert await broken(wide.db) == []
+    assert await wide.db.fetchval("select count(*) from effects") == 0
+    unasked = (
+        "select count(*) from steps s join approvals a on a.id = s.approval_id"
+        " where s.status = 'ready' and a.status = 'pending'"
+    )
+    assert await wide.db.fetchval(unasked) == 0
+
+
+async def test_a_press_whose_caller_gave_up_counts_once_however_often_it_is_made_again(wide: House) -> None:
+    requester = await ann(wide)
+    asked = [await wide.ask(requester) for _ in range(30)]
+    chance = random.Random(11)
+
+    async def impatient(i: int, approval: str) -> Decided:
+        first = press(wide, approval, "bob", i, "approve")
+        await asyncio.wait((first,), timeout=chance.random() * 0.02)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        return await press(wide, approval, "bob", i + 1, "approve")
+
+    answers = await asyncio.gather(*(impatient(i, approval) for i, (_, approval) in enumerate(asked)))
+    assert all(isinstance(answer, Accepted | AlreadyDecided) for answer in answers)
+    votes = await rows(wide.db, "select count(*) as n from decisions group by approval_id")
+    assert [row["n"] for row in votes] == [1] * 30
+    assert await wide.db.fetchval("select count(*) from steps where status = 'ready'") == 30
