@@ -248,7 +248,7 @@ begin
     return (hashint8(p_task * 1000 + p_n * 10 + p_attempt) & 15) / case when p_attempt < 2 then 16.0 else 4.0 end;
 end $$;
 
-create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_task_status text) returns text
+create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_again_s real, p_task_status text) returns text
 language plpgsql as $$
 declare
     s   steps;
@@ -263,7 +263,7 @@ begin
             perform free_dependents(p_task, p_n, s.dependents, false, p_task_status = 'paused');
             return 'failed';
         end if;
-        return back_to_ready(p_task, p_n, p_task_status, apart_s(p_task, p_n, s.attempt), true, p_error);
+        return back_to_ready(p_task, p_n, p_task_status, p_again_s, true, p_error);
     end if;
     update effects set state = 'unknown' where task_id = p_task and n = p_n and gen = s.gen;
     update steps set status = 'unknown', worker_id = null, deadline_at = null, effect_state = 'unknown', error = p_error,
@@ -288,7 +288,7 @@ begin
        and worker_id = p_worker for update;
     if not found then return 'stale'; end if;
     -- The call may still be under way over there: nobody looks before it could have taken its whole time once more.
-    became := lose_step(p_task, p_n, p_error, s.timeout_s, t.status);
+    became := lose_step(p_task, p_n, p_error, s.timeout_s, 0, t.status);
     perform settle(p_task);
     return became;
 end $$;
@@ -328,7 +328,7 @@ begin
                finished_at = sayso_now() where task_id = p_task and n = p_n;
         became := 'cancelled';
     else
-        became := lose_step(p_task, p_n, 'The worker was lost in the middle of it.', 0, t.status);
+        became := lose_step(p_task, p_n, 'The worker was lost in the middle of it.', 0, apart_s(p_task, p_n, s.attempt), t.status);
     end if;
     perform settle(p_task);
     return became;

@@ -311,8 +311,9 @@ async def test_a_fault_that_nobody_met_fails_the_test() -> None:
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
 async def test_started_by_hand_it_prints_its_address_and_talks(vendor: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"tests.sim.{vendor}", stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent
-    )
+        sys.executable, "-m", f"tests.sim.{vendor}", stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         lines = [(await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip() for _ in range(2)]
