@@ -23,15 +23,27 @@ async def mutated(db: Pool, where: str, was: str, now: str) -> AsyncIterator[Non
         with _python(where, was, now):
             yield
         return
-    [definition] = [
-        r["text"]
-        for r in await db.fetch("select pg_get_functiondef(oid) as text from pg_proc where proname = $1", where)
-    ] or [""]
+    definition = await text_of(db, where)
     await db.execute(replaced(definition, where, was, now))
     try:
         yield
     finally:
         await db.execute(definition)
+
+
+async def text_of(db: Pool, where: str) -> str:
+    """What the function says now; nothing where there is none."""
+    if ":" in where:
+        return inspect.getsource(_function(where))
+    found = await db.fetchval("select pg_get_functiondef(oid) from pg_proc where proname = $1", where)
+    return str(found or "")
+
+
+def _function(where: str) -> FunctionType:
+    name, _, function = where.partition(":")
+    found = getattr(importlib.import_module(name), function)
+    assert isinstance(found, FunctionType), f"{where} is no function"
+    return found
 
 
 def replaced(text: str, where: str, was: str, now: str) -> str:
@@ -42,14 +54,11 @@ def replaced(text: str, where: str, was: str, now: str) -> str:
 
 @contextmanager
 def _python(where: str, was: str, now: str) -> Iterator[None]:
-    name, _, function = where.partition(":")
-    module = importlib.import_module(name)
-    original = getattr(module, function)
-    assert isinstance(original, FunctionType), f"{where} is no function"
-    scope = dict(vars(module))
+    original = _function(where)
+    scope = dict(original.__globals__)
     source = replaced(inspect.getsource(original), where, was, now)
     exec(compile(f"from __future__ import annotations\n{source}", f"<mutant of {where}>", "exec"), scope)
-    code, original.__code__ = original.__code__, scope[function].__code__
+    code, original.__code__ = original.__code__, scope[original.__name__].__code__
     try:
         yield
     finally:

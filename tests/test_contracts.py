@@ -16,7 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from tests.scenarios.player import play, stories
+from tests.scenarios.player import Ending, play, stories
 from tests.scenarios.stage import Stage, open_stage
 from tests.sim.journal import Entry
 from tests.sim.telegram_check import decode
@@ -104,7 +104,7 @@ async def stage(
 
 @pytest.mark.parametrize(("name", "chat"), PLAYED)
 async def test_everything_on_the_wire_is_as_it_is_published(stage: Stage, name: str, chat: str) -> None:
-    await play(stage, STORIES[name], chat)
+    assert await play(stage, STORIES[name], chat) == Ending()
     checked = [entry for entry in stage.world.journal if (entry.vendor, entry.direction) in CHECKS]
     wrong = [
         f"{entry.vendor} {entry.direction} {entry.method}: {said}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.mishaps import EVERY, Mishap
-from tests.scenarios.player import Story, play, stories
+from tests.scenarios.player import Ending, Story, play, stories
 from tests.scenarios.stage import Stage, open_stage
 
 STORIES = stories()
@@ -26,7 +26,7 @@ async def stage(
     ("story", "chat"), [pytest.param(one, chat, id=f"{one.name}-{chat}") for one in STORIES for chat in one.chats]
 )
 async def test_the_story_goes_as_it_is_written(stage: Stage, story: Story, chat: str) -> None:
-    await play(stage, story, chat)
+    assert await play(stage, story, chat) == Ending()
 
 
 @pytest.mark.parametrize("mishap", EVERY, ids=lambda one: one.name.replace(" ", "-"))
@@ -37,4 +37,4 @@ async def test_the_story_goes_as_it_is_written(stage: Stage, story: Story, chat:
 async def test_the_story_goes_the_same_way_whatever_one_line_does(
     stage: Stage, story: Story, chat: str, mishap: Mishap
 ) -> None:
-    await play(stage, story, chat, mishap)
+    assert await play(stage, story, chat, mishap) == Ending()

@@ -116,6 +116,7 @@ async def test_a_bell_refreshes_the_tabs_that_are_open(db: Pool, tmp_path: Path,
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await ring.close()
+        assert published(slack) == 2, "once when it was opened, once for what happened"
 
 
 async def test_a_task_is_stopped_and_a_permission_revoked_from_it(slack: SlackHouse) -> None:

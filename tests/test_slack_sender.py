@@ -188,7 +188,9 @@ async def test_a_slack_without_the_newest_blocks_gets_the_simple_card_and_is_not
 
 async def test_a_card_that_is_too_large_for_slack_arrives_smaller_and_without_its_yes() -> None:
     """Slack does not publish from what size on it refuses blocks."""
-    await _arrives(approval(exact="x" * 7000), most=4000, error="msg_blocks_too_long", forms=3)
+    text, blocks = await _arrives(approval(exact="x" * 7000), most=4000, error="msg_blocks_too_long", forms=3)
+    assert text.startswith("Delete old.log from the workspace")
+    assert blocks and "x" * 7000 not in str(blocks)
 
 
 async def test_a_card_of_which_slack_takes_no_block_arrives_as_a_line_and_an_address() -> None:
