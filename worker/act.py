@@ -75,7 +75,10 @@ NO_LONGER = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """What acting needs; built once per worker. `classify` is the gate's judgement; only a bench compares others with it."""
+    """What acting needs; built once per worker. `classify` is the gate's judgement; only a bench compares others with it.
+
+    The handles are guarded as they come in: no skill reaches the world through them once the lease has ended.
+    """
 
     deps: Deps
     lease: Lease
@@ -107,7 +110,7 @@ class Actor:
 
     # ------------------------------------------------------------ freeze
 
-    async def freeze(self, step: Claimed, skill: Skill, seen: Situation) -> Frozen:
+    async def freeze(self, step: Claimed, skill: Skill, seen: Situation) -> FrozenCall:
         """The action exactly as it would run, and where each of its arguments came from."""
         db = self.deps.db
         ago_s = (seen.approval or {}).get("decided_ago_s")
@@ -132,11 +135,11 @@ class Actor:
         is_tainted = _origins(step).get(provenance.TURN) is not None and not skill.manifest.is_pure
         read = await steps.read_before(db, step.task_id, step.n) if is_tainted else []
         where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema, read)
-        return Frozen(action, digest.digest(action), where, seen.requester, args, decided_at, ctx)
+        return FrozenCall(action, digest.digest(action), where, seen.requester, args, decided_at, ctx)
 
     # ------------------------------------------------------------ gate
 
-    async def _pass(self, hold: Hold, skill: Skill, frozen: Frozen, seen: Situation) -> StepOutcome:
+    async def _pass(self, hold: Hold, skill: Skill, frozen: FrozenCall, seen: Situation) -> StepOutcome:
         step = hold.step
         answer = await self.judge(step, skill, frozen, seen)
         match pass_gate(answer, seen.approval, frozen.digest, frozen.action):
@@ -149,7 +152,7 @@ class Actor:
             case other:
                 assert_never(other)
 
-    async def judge(self, step: Claimed, skill: Skill, frozen: Frozen, seen: Situation) -> Classified:
+    async def judge(self, step: Claimed, skill: Skill, frozen: FrozenCall, seen: Situation) -> Classified:
         """What policy says to it, for everyone whose rights count."""
         wanted = asks_of_the_past(self.deps.organisation)
         past = await spending.past(self.deps.db, wanted, step, frozen.action.target) if wanted else {}
@@ -162,7 +165,7 @@ class Actor:
         self,
         step: Claimed,
         skill: Skill,
-        frozen: Frozen,
+        frozen: FrozenCall,
         seen: Situation,
         person: Principal,
         grants: Sequence[Grant],
@@ -181,7 +184,7 @@ class Actor:
             task={"id": str(step.task_id), "goal": step.task_goal, **past},
         )
 
-    async def _park(self, step: Claimed, skill: Skill, frozen: Frozen, asked: AskPeople) -> StepOutcome:
+    async def _park(self, step: Claimed, skill: Skill, frozen: FrozenCall, asked: AskPeople) -> StepOutcome:
         ask, manifest = asked.ask, skill.manifest
         try:
             # Once begun, what it changed would be in its own way.
@@ -224,7 +227,7 @@ class Actor:
 
     # ------------------------------------------------------------ go
 
-    async def _go(self, hold: Hold, skill: Skill, frozen: Frozen, go: Go) -> StepOutcome:
+    async def _go(self, hold: Hold, skill: Skill, frozen: FrozenCall, go: Go) -> StepOutcome:
         step = hold.step
         pure = skill.manifest.effect_class is EffectClass.PURE
         if not pure or go.approval or go.grant:  # a yes is checked and used up also where nothing changes
@@ -241,7 +244,7 @@ class Actor:
             return Dropped(evidence="the lease ended before the call; it was not made")
         return await self._call(step, skill, frozen)
 
-    async def _begin(self, step: Claimed, key: str, frozen: Frozen, go: Go) -> str:
+    async def _begin(self, step: Claimed, key: str, frozen: FrozenCall, go: Go) -> str:
         """Again when its answer is lost: nothing was called yet, and the fence makes it harmless. A grant would be used twice."""
         while True:
             try:
@@ -261,7 +264,7 @@ class Actor:
                 log.warning("step %s.%s could not begin yet: %s", step.task_id, step.n, type(error).__name__)
                 await asyncio.sleep(config.RETRY_FIRST_S)
 
-    async def _ask_anew(self, hold: Hold, skill: Skill, frozen: Frozen, go: Go, why: str) -> StepOutcome:
+    async def _ask_anew(self, hold: Hold, skill: Skill, frozen: FrozenCall, go: Go, why: str) -> StepOutcome:
         """The approval was good a moment ago and is no longer."""
         step = hold.step
         if go.ask is None and go.approval:  # policy wants none any more, so what is wrong with it doesn't matter
@@ -270,7 +273,7 @@ class Actor:
             return Released(why=f"no longer allowed as it was: {why}", ready_in_s=config.RETRY_FIRST_S)
         return await self._park(step, skill, frozen, AskPeople(ask=go.ask, why=NO_LONGER.get(why, why)))
 
-    async def _call(self, step: Claimed, skill: Skill, frozen: Frozen) -> StepOutcome:
+    async def _call(self, step: Claimed, skill: Skill, frozen: FrozenCall) -> StepOutcome:
         pure = skill.manifest.effect_class is EffectClass.PURE
         try:
             async with asyncio.timeout(step.timeout_s):
@@ -292,7 +295,12 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class FrozenCall:
+    """A call as it would be made: its action and the digest of that, and what making it takes.
+
+    `decided_at`: by this process's monotonic clock, in seconds; None where nobody has decided.
+    """
+
     action: Action
     digest: str
     provenance: Provenance
@@ -302,7 +310,7 @@ class Frozen:
     ctx: SkillContext
 
 
-def item_of(manifest: SkillManifest, frozen: Frozen, ask: Ask, why: str, preview: str) -> dict[str, Any]:
+def item_of(manifest: SkillManifest, frozen: FrozenCall, ask: Ask, why: str, preview: str) -> dict[str, Any]:
     """An action as an approval names it, with what its card says."""
     card = {
         "title": action_title(manifest.card, frozen.args) or manifest.name,

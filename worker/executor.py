@@ -156,7 +156,7 @@ class Executor:
             took = 0
             try:
                 await self._lease.show_sign()
-                if self._may_be_stuck() <= self._now():
+                if self._stuck_at() <= self._now():
                     await self._give_back()
                 batch, self._successes = self._successes, []
                 rooms = self._rooms()
@@ -222,7 +222,7 @@ class Executor:
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout_at(min(self._look_at, self._may_be_stuck())):
+            async with asyncio.timeout_at(min(self._look_at, self._stuck_at())):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -260,7 +260,7 @@ class Executor:
             hold.has_slot = False
             self._taken[hold.step.lane] -= 1
 
-    def _may_be_stuck(self) -> float:
+    def _stuck_at(self) -> float:
         """When what was claimed ahead has waited too long for a slot; at once when no more is to begin here."""
         first = [waiting[0].since for waiting in self._ahead.values() if waiting]
         if not first:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from core import policy
 from core.models import Action, Allow, Approvers, Ask, Classified, Deny, Frozen, Outcome
 
+IN_PLAN: Final = "It is part of a plan that is approved before it runs."
 DRIFT: Final = {
     "skill": "another skill",
     "version": "the skill has another version",
@@ -72,7 +73,7 @@ def _as_planned(approval: Mapping[str, Any] | None, action: Action) -> Ask | Non
     if item is None:
         return None
     return Ask(
-        reasons=("It is part of a plan that is approved before it runs.",),
+        reasons=(IN_PLAN,),
         approvers=Approvers.model_validate(approval["approvers"]).model_copy(update={"editors": ()}),
         ladder=approval["ladder"],
         risk=item["card"]["risk"],

@@ -18,14 +18,13 @@ from core.display import names_secret
 from core.models import Allow, Approvers, Ask, Claimed, Failed, Outcome, Parked, SkillManifest, Succeeded
 from core.store import situation, steps
 from core.variables import RISK_OF
-from worker.act import NO_PREVIEW, Actor, Frozen, item_of
-from worker.gate import AskPeople, Go, Refuse, pass_gate
+from worker.act import NO_PREVIEW, Actor, FrozenCall, item_of
+from worker.gate import IN_PLAN, AskPeople, Go, Refuse, pass_gate
 from worker.outcome import Outcome as StepOutcome
 from worker.skills.errors import BadArguments, NotDone
 
 ALWAYS: Final = "always"
 WHY: Final = "Nothing of this plan has run yet. Each action runs as it stands here, or is asked about again."
-IN_PLAN: Final = "It is part of a plan that is approved before it runs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Asked:
     """One action of the plan. `ask` None: the rules would let it go, and it is shown because the whole plan is asked about."""
 
     manifest: SkillManifest
-    frozen: Frozen
+    frozen: FrozenCall
     ask: Ask | None
     allowed: tuple[str, ...] = ()
     preview: str = ""
