@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 import pytest
@@ -19,13 +20,15 @@ from redis.asyncio import Redis
 
 from core.embedded import EmbeddedError, child, start_servers
 from core.embedded.binaries import can_enter, package_folder, postgres_binaries, reachable
-from core.embedded.ground import Ground, private_folder, stand
+from core.embedded.ground import Ground, private_folder, remembered, stand
 from core.embedded.postgres import Postgres
+from core.embedded.reaper import reap
 from core.embedded.valkey import Valkey
 
 HOUSE = Path(__file__).resolve().parents[1]
 DEADLINE_S = 30.0
 NOBODY = 65534
+BY_PROC = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find them by")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another account")
 HOLDER = (
     "import sys; from pathlib import Path; from core.embedded import start_servers\n"
@@ -90,17 +93,16 @@ def users(home: Path) -> Iterator[Users]:
 
 
 def leave_nothing(home: Path) -> None:
-    sockets = Path((home / "sockets").read_text().strip())
     eventually(lambda: all_gone(home), "the servers' end")
     eventually(lambda: reaper_of(home) is None, "the reaper's end")
+    sockets = remembered(home).sockets
     if sockets.is_dir():
         sockets.rmdir()
 
 
 def parts(home: Path) -> tuple[Postgres, Valkey]:
     """Looked at only: `stand` would make the folders anew."""
-    ground = Ground(home, Path((home / "sockets").read_text().strip()), os.geteuid(), os.getegid())
-    return Postgres(ground), Valkey(ground)
+    return Postgres(remembered(home)), Valkey(remembered(home))
 
 
 def all_gone(home: Path) -> bool:
@@ -146,7 +148,7 @@ def test_the_servers_end_with_their_last_user_even_a_killed_one(home: Path, user
     assert not all_gone(home), "the second user still needs them"
     second.kill()
     eventually(lambda: all_gone(home), "the servers' end")
-    eventually(lambda: not Path((home / "sockets").read_text().strip()).exists(), "the end of their sockets")
+    eventually(lambda: not remembered(home).sockets.exists(), "the end of their sockets")
 
 
 def test_all_killed_at_once_come_back_with_what_was_committed(home: Path, users: Users) -> None:
@@ -337,15 +339,40 @@ def test_binaries_that_the_account_cannot_reach_are_copied_once(tmp_path: Path) 
     assert (first / "server").stat().st_ctime_ns == made_at
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find them by")
-def test_servers_whose_home_is_removed_end_too(tmp_path: Path) -> None:
-    """As with a temporary folder that is cleaned up right after its last user."""
-    short_lived = tmp_path / "home"
-    running = start_servers(short_lived, fast=True)
-    pids = [running.postgres.pid(), running.valkey.pid()]
-    ground = stand(short_lived)
-    assert all(pid is not None and child.is_ours(pid, ground) for pid in pids)
-    running.close()
-    shutil.rmtree(short_lived, ignore_errors=True)
-    eventually(lambda: not any(child.is_ours(pid or 0, ground) for pid in pids), "both are gone")
-    shutil.rmtree(ground.sockets, ignore_errors=True)
+@BY_PROC
+@pytest.mark.parametrize("removed", ["all of it", "what says who they are"])
+def test_servers_end_with_a_killed_owner_whose_home_is_removed(
+    tmp_path: Path, users: Users, removed: Literal["all of it", "what says who they are"]
+) -> None:
+    """As with a temporary folder that is cleaned up, or half cleaned up, right after its last user."""
+    home = tmp_path / "home"
+    user = users(home)
+    postgres = user.postgres_pid()
+    valkey = parts(home)[1].pid()
+    ground = remembered(home)
+    assert valkey is not None and all(child.is_ours(pid, ground) for pid in (postgres, valkey))
+    user.kill()
+    if removed == "all of it":
+        shutil.rmtree(home, ignore_errors=True)
+    else:
+        for told in (home / "valkey.pid", home / "pg" / "postmaster.pid"):
+            told.unlink()
+    eventually(lambda: not any(child.is_ours(pid, ground) for pid in (postgres, valkey)), "both are gone")
+    eventually(lambda: reaper_of(home) is None and not ground.sockets.exists(), "nothing is left")
+    assert home.exists() == (removed != "all of it"), "a removed home is not made again"
+
+
+@BY_PROC
+def test_a_reaper_that_comes_when_the_home_is_gone_ends_the_servers_all_the_same(home: Path, users: Users) -> None:
+    """Its interpreter takes its time to start; the owner's end and the removal may be quicker."""
+    user = users(home)
+    pids = [user.postgres_pid(), parts(home)[1].pid() or 0]
+    ground, reaper = remembered(home), reaper_of(home)
+    assert reaper is not None
+    os.kill(reaper, signal.SIGKILL)
+    user.kill()
+    moved = home.rename(home.with_name("moved"))
+    reap(home)
+    assert not any(child.is_ours(pid, ground) for pid in pids)
+    assert not home.exists()
+    moved.rename(home)

@@ -19,6 +19,7 @@ from typing import Any, Final
 ACCOUNT: Final = "nobody"
 SOCKET_PATH_BYTES: Final = 103  # macOS; Linux allows 107
 POSTGRES_SOCKET: Final = ".s.PGSQL.5432"
+NOTE: Final = "sockets"
 ELSEWHERE: Final = "set DATABASE_URL and REDIS_URL to servers of your own; docker-compose.yml has both"
 
 
@@ -63,13 +64,19 @@ def stand(home: Path) -> Ground:
 
     The caller holds the lock on starting: as root, a folder is for a moment not yet its account's.
     """
-    home = settle(home)
+    ground = remembered(settle(home))
+    if _noted(ground.home) != ground.sockets:
+        (ground.home / NOTE).write_text(f"{ground.sockets}\n", encoding="utf-8")
+    private_folder(ground.sockets, ground.uid, ground.gid)
+    if len(os.fsencode(ground.sockets / f"{POSTGRES_SOCKET}.lock")) > SOCKET_PATH_BYTES:
+        raise EmbeddedError(f"the socket path under {ground.sockets.parent} is too long; set TMPDIR to a short path")
+    return ground
+
+
+def remembered(home: Path) -> Ground:
+    """The ground of a settled home, without making or checking anything; the home may be gone."""
     uid, gid = _account()
-    sockets = _sockets(home)
-    private_folder(sockets, uid, gid)
-    if len(os.fsencode(sockets / f"{POSTGRES_SOCKET}.lock")) > SOCKET_PATH_BYTES:
-        raise EmbeddedError(f"the socket path under {sockets.parent} is too long; set TMPDIR to a short path")
-    return Ground(home, sockets, uid, gid)
+    return Ground(home, _sockets(home), uid, gid)
 
 
 def private_folder(path: Path, uid: int, gid: int) -> None:
@@ -105,17 +112,16 @@ def our_name() -> str:
 
 def _sockets(home: Path) -> Path:
     """One folder per home, wherever it was called from: the first caller's TMPDIR is remembered in the home."""
-    mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    note = home / "sockets"
+    name = f"sayso-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+    noted = _noted(home)
+    return noted if noted.name == name and noted.parent.is_dir() else Path(tempfile.gettempdir()) / name
+
+
+def _noted(home: Path) -> Path:
     try:
-        noted = Path(note.read_text(encoding="utf-8").strip())
+        return Path((home / NOTE).read_text(encoding="utf-8").strip())
     except FileNotFoundError:
-        noted = Path()
-    if noted.name == f"sayso-{mark}" and noted.parent.is_dir():
-        return noted
-    path = Path(tempfile.gettempdir()) / f"sayso-{mark}"
-    note.write_text(f"{path}\n", encoding="utf-8")
-    return path
+        return Path()
 
 
 def _account() -> tuple[int, int]:

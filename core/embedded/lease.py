@@ -19,9 +19,12 @@ REAPER: Final = "reaper.lock"
 HOUSE: Final = Path(__file__).resolve().parents[2]
 
 
-def lock(path: Path, how: int) -> int:
-    """A descriptor that holds the lock until it is closed everywhere. Raises BlockingIOError with LOCK_NB."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def lock(path: Path, how: int, *, makes: bool = True) -> int:
+    """A descriptor that holds the lock until it is closed everywhere. Raises BlockingIOError with LOCK_NB.
+
+    With `makes` false the file must be there, or it raises FileNotFoundError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if makes else 0), 0o600)
     try:
         fcntl.flock(descriptor, how)
     except BaseException:
