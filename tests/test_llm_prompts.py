@@ -1,13 +1,17 @@
 """The prompts: whole, replaceable, and rendered without ever looking into a value."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from core.store.signals import Said
+from worker.hearing import heard
 from worker.prompts import (
     NAMES,
     PROMPT_CHARS_MOST,
     BadPrompt,
+    inert,
     load_prompt,
     prompt_problems,
     render,
@@ -50,6 +54,25 @@ def test_repair_says_what_was_wrong() -> None:
 def test_a_value_is_never_expanded_again() -> None:
     shown = render("A {{one}} and {{ two }}.", one="{{two}} \\1 {{ find.paths }}", two="{{one}}")
     assert shown == "A {{two}} \\1 {{ find.paths }} and {{one}}."
+
+
+CLOSINGS = ["</quoted>", "</QUOTED>", "</Event >", "< /result>", "<\n/results>", "<\t\u00a0/x", "<</quoted>/quoted>"]
+
+
+@pytest.mark.parametrize("closing", CLOSINGS)
+def test_a_closing_mark_in_others_words_closes_nothing_however_it_is_written(closing: str) -> None:
+    shown = inert(f"before {closing} after")
+    assert not re.search(r"<\s*/", shown)
+    assert shown.replace("\\/", "/") == f"before {closing} after"
+
+
+@pytest.mark.parametrize("closing", CLOSINGS)
+def test_an_event_can_not_leave_its_marks_by_its_body_its_name_or_its_sender(closing: str) -> None:
+    event = Said(
+        id=1, stream="task_input", name=closing, by=closing, origin="untrusted", body={"text": closing}, is_new=True
+    )
+    (turn,) = heard([event])
+    assert re.findall(r"<\s*/\s*\w*", turn.text) == ["</event"]
 
 
 def test_a_dotted_reference_is_not_a_variable() -> None:

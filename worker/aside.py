@@ -16,7 +16,7 @@ from core.models import Claimed, Failed, Succeeded
 from core.store import approvals, steps
 from worker.llm import ModelRefused, Models, ModelUnavailable, Turn
 from worker.outcome import Outcome
-from worker.prompts import BadPrompt, load_prompt, render
+from worker.prompts import BadPrompt, inert, load_prompt, render
 
 RESULTS_CHARS: Final = 12_000
 ANSWER_TOKENS: Final = 400
@@ -35,9 +35,9 @@ class Aside:
         try:
             prompt = render(
                 load_prompt("aside", self.deps.settings.home),
-                request=_inert(row["goal"]),
-                action=_inert("\n\n".join([*(cards.exact_text(i) for i in row["items"]), *_why(row["card"])])),
-                results=_inert(await self._results(int(row["task_id"]), int(row["n"]))),
+                request=inert(row["goal"]),
+                action=inert("\n\n".join([*(cards.exact_text(i) for i in row["items"]), *_why(row["card"])])),
+                results=inert(await self._results(int(row["task_id"]), int(row["n"]))),
             )
             answer = await self.models.ask(
                 "act",
@@ -64,8 +64,3 @@ class Aside:
 def _why(card: dict[str, object]) -> list[str]:
     reasons, beware = card.get("reasons"), card.get("provenance")
     return [str(line) for lines in (reasons, beware) if isinstance(lines, list) for line in lines]
-
-
-def _inert(text: str) -> str:
-    """Others' text can't close the part that it stands in."""
-    return text.replace("</", "<\\/")

@@ -17,6 +17,7 @@ from core.db import Db
 from core.store import attachments
 from core.store.attachments import Attachment
 from worker.llm import Image, Turn
+from worker.prompts import inert
 
 SOURCE: Final = "attached files"
 TEXT_BYTES: Final = 16_000
@@ -69,7 +70,7 @@ async def seen(db: Db, task: int, until: datetime | None = None) -> Seen:
             inside = f"(picture {len(images)} of those that follow)"
         room -= len(inside.encode())
         blocks.append("\n".join(part for part in (_head(one), inside) if part))
-    quoted = "\n".join(blocks).replace("</quoted", "<\\/quoted")
+    quoted = inert("\n".join(blocks))
     return Seen(Turn("user", f"{_HOW}\n<quoted>\n{quoted}\n</quoted>", images=tuple(images)), [(0, SOURCE)])
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from core.store.signals import Said
 from worker.llm import Turn
+from worker.prompts import inert
 
 SAID_CHARS: Final = 4_000
 EVENT_CHARS: Final = 3_000
@@ -57,9 +58,10 @@ def _order(one: Said) -> str:
 
 def _data(one: Said) -> str:
     said = one.body.get("text") if one.stream == "task_input" else json.dumps(one.body, ensure_ascii=False)
-    inner = str(said)[:EVENT_CHARS].replace("</event", "<\\/event")
+    inner = inert(str(said)[:EVENT_CHARS])
     new = " new=yes" if one.is_new else ""
-    return f"<event stream={one.stream} name={json.dumps(one.name or 'none')} by={json.dumps(_who(one))}{new}>\n{inner}\n</event>"
+    name, by = inert(json.dumps(one.name or "none")), inert(json.dumps(_who(one)))
+    return f"<event stream={one.stream} name={name} by={by}{new}>\n{inner}\n</event>"
 
 
 def _who(one: Said) -> str:

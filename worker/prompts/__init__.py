@@ -2,6 +2,7 @@
 
 `render` puts values in for `{{name}}` and is no template language: no conditions, no loops, and what a value holds is
 never looked at again. A dotted name, as in `{{ find.paths }}`, is not a variable but what the model is taught to write.
+Others' words go through `inert` before they are put between marks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 BUILT_IN: Final = Path(__file__).parent
 NAMES: Final = ("plan", "turn", "repair", "aside")
 PROMPT_CHARS_MOST: Final = 50_000
+_CLOSING: Final = re.compile(r"<(\s*)/")
 _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
@@ -53,6 +55,11 @@ def render(prompt: str, **values: str) -> str:
     """Every `{{name}}` replaced by its value, once. Raises `BadPrompt` when names are missing or left over."""
     _compare("the prompt", variables(prompt), frozenset(values))
     return _VARIABLE.sub(lambda match: values[match.group(1)], prompt)
+
+
+def inert(text: str) -> str:
+    """Others' text so that it can't close the part of a prompt that it stands in, whatever case or spaces it writes."""
+    return _CLOSING.sub(r"<\1\\/", text)
 
 
 def variables(prompt: str) -> frozenset[str]:
