@@ -220,9 +220,9 @@ class _Turn:
         if task is None:
             return await self.say(NONE_HERE.format(verb=verb))
         roles = self.person.roles
-        shown = await self._seen(task)
+        shown = await steering.seen(self.tx, self.deps, self.person, task)
         if shown is None:
-            return await self.say(steering.NO_TASK)
+            return await self.say(cards.NO_TASK)
         if verb == "status":
             return await self.say(cards.status_text(shown))
         if verb == "why":
@@ -239,9 +239,9 @@ class _Turn:
 
     async def follow(self, task: int) -> Received:
         """Its cards are the answer, unless they are here already."""
-        shown = await self._seen(task)
+        shown = await steering.seen(self.tx, self.deps, self.person, task)
         if shown is None:
-            return await self.say(steering.NO_TASK)
+            return await self.say(cards.NO_TASK)
         match await self._joined(shown):
             case "joins":
                 return Received(self.inbound, task, "steered")
@@ -254,7 +254,7 @@ class _Turn:
 
     async def bring_along(self, task: int) -> None:
         """Whoever lays a hand on a task from elsewhere sees there what comes of it."""
-        shown = await self._seen(task)
+        shown = await steering.seen(self.tx, self.deps, self.person, task)
         if shown is not None:
             await self._joined(shown)
 
@@ -268,18 +268,10 @@ class _Turn:
             return "is_here"
         return came
 
-    async def _seen(self, task: int) -> dict[str, Any] | None:
-        """The task, if the person may see it."""
-        roles, organisation = self.person.roles, self.deps.organisation
-        return await tasks.shown(
-            self.tx, task, self.person.id, sees_all=sees_all(organisation, roles),
-            sees_conversation=sees_conversation(organisation, roles),
-        )  # fmt: skip
-
     async def fork(self, task: int, step: int, words: tuple[commands.Word, ...]) -> Received:
-        shown = await self._seen(task)
+        shown = await steering.seen(self.tx, self.deps, self.person, task)
         if shown is None:
-            return await self.say(steering.NO_TASK)
+            return await self.say(cards.NO_TASK)
         skill = next((s["skill"] for s in shown["steps"] if s["n"] == step), "")
         manifest = self.manifests.get(skill)
         takes_model = manifest is not None and "model" in manifest.args_schema.get("properties", {})
@@ -292,9 +284,9 @@ class _Turn:
         return await self._went_on(done, task)
 
     async def roll_back(self, task: int, version: str) -> Received:
-        shown = await self._seen(task)
+        shown = await steering.seen(self.tx, self.deps, self.person, task)
         if shown is None:
-            return await self.say(steering.NO_TASK)
+            return await self.say(cards.NO_TASK)
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, self.person.roles):
             return await self.say(cards.NOT_YOURS)
         try:
@@ -328,9 +320,9 @@ class _Turn:
         )  # fmt: skip
 
     async def prioritise(self, task: int, level: commands.Level) -> Received:
-        shown = await self._seen(task)
+        shown = await steering.seen(self.tx, self.deps, self.person, task)
         if shown is None:
-            return await self.say(steering.NO_TASK)
+            return await self.say(cards.NO_TASK)
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, self.person.roles):
             return await self.say(cards.NOT_YOURS)
         status = await children.set_priority(self.tx, task, config.PRIORITIES.index(level), self.person.actor)

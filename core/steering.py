@@ -18,17 +18,15 @@ from core.store.people import Principal
 from core.store.signals import Origin, Priority, Sent
 from core.waits import REPLY
 
-NO_TASK = "There is no such task, or you may not see it."
-
 
 async def tell(
     tx: Connection, deps: Deps, person: Principal, task: int, text: str, *, priority: Priority, inbound: int,
     answers_us: bool = False,
 ) -> tuple[Sent, str]:  # fmt: skip
     """Tell a task something: what became of it, and the sentence to answer with. `answers_us`: it quotes our own card."""
-    shown = await _seen(tx, deps, person, task)
+    shown = await seen(tx, deps, person, task)
     if shown is None:
-        return Sent("not_found"), NO_TASK
+        return Sent("not_found"), cards.NO_TASK
     origin = _whose(deps, person, shown)
     if origin is None:
         return Sent("not_allowed"), cards.NOT_YOURS
@@ -48,7 +46,7 @@ async def overhear(
 ) -> Received | None:  # fmt: skip
     """A message in the thread of a task that listens, or an answer to its card. None when it is no task's."""
     task = await tasks.listening(tx, conversation, person.id, answers_to)
-    shown = await _seen(tx, deps, person, task) if task is not None else None
+    shown = await seen(tx, deps, person, task) if task is not None else None
     if task is None or shown is None:
         return None
     if _whose(deps, person, shown) is None:
@@ -68,7 +66,8 @@ async def overhear(
     return Received(inbound, task, "steered")
 
 
-async def _seen(tx: Connection, deps: Deps, person: Principal, task: int) -> dict[str, Any] | None:
+async def seen(tx: Connection, deps: Deps, person: Principal, task: int) -> dict[str, Any] | None:
+    """The task, if the person may see it."""
     return await tasks.shown(
         tx,
         task,

@@ -38,7 +38,9 @@ async def test_a_task_that_one_may_not_see_answers_like_one_that_is_not_there(ho
     api = await house.api(bob)
     answers = [await api.get(f"/api/tasks/{i}") for i in (task, 999, "abc", "1e3", "-1", "²", "9" * 40, "%00")]
     answers += [await api.post(f"/api/tasks/{i}/cancel") for i in (task, 999, "abc")]
-    assert {(a.status_code, a.text) for a in answers} == {(404, '{"error":"no such task"}')}
+    assert {(a.status_code, a.text) for a in answers} == {
+        (404, '{"error":"There is no such task, or you may not see it."}')
+    }
 
 
 async def test_a_task_is_paused_resumed_and_cancelled(house: House) -> None:

@@ -158,7 +158,9 @@ async def test_the_past_is_shown_over_the_api_to_those_who_may_see_the_task(hous
     listed = (await api.get(f"/api/tasks/{task}/versions")).json()
     assert [(v["version"], v["from"], v["to"]) for v in listed] == [(1, "", "queued"), (2, "queued", "running")]
     refused = [await other.get(f"/api/tasks/{task}{rest}") for rest in ("?version=1", "?version=7", "/versions")]
-    assert {(r.status_code, r.text) for r in refused} == {(404, '{"error":"no such task"}')}
+    assert {(r.status_code, r.text) for r in refused} == {
+        (404, '{"error":"There is no such task, or you may not see it."}')
+    }
 
 
 async def pause(api: httpx.AsyncClient, task: int, **how: Any) -> httpx.Response:

@@ -282,3 +282,15 @@ async def test_how_approvals_are_answered_is_a_page_for_who_sees_everything(hous
     stranger = await house.browser(eve)
     assert 'href="/report"' not in (await stranger.get("/inbox")).text
     assert (await stranger.get("/report")).status_code == 404
+
+
+async def test_every_page_says_how_many_approvals_wait(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    task, approval = await house.ask(ann, destructive=True)
+    browser = await house.browser(ann)
+    pages = [
+        await browser.get(path) for path in ("/", "/tasks", f"/tasks/{task}", f"/tasks/{task}/fork?step=1", "/mail")
+    ]
+    pages.append(await press(house, browser, approval, "approve"))
+    assert "Delete old.log from the workspace?" in pages[-1].text
+    assert [str(page.url) for page in pages if "(1 waiting for you)" not in page.text.replace("</span><span", "")] == []

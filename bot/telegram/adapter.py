@@ -46,7 +46,6 @@ from core import cards, intake
 from core.deps import Deps
 from core.models import Accepted, Channel, Decided, Duplicate, Inbound, NotAllowed, Press, Received, Verdict
 from core.state import backoff_s
-from core.steering import NO_TASK
 from core.store import approvals, linking, people, tasks
 from core.store.people import Principal
 
@@ -221,7 +220,7 @@ class TelegramAdapter:
             delivery = (Channel.TELEGRAM, query_id)
             said = await self._intake.control(self._deps, person, int(tap.subject_id), tap.verb, delivery=delivery)
         except intake.NotVisible:
-            return Answer(NO_TASK, alert=True)
+            return Answer(cards.NO_TASK, alert=True)
         return Answer(said, alert=False)
 
     async def _stop(self, halted: Halted) -> None:

@@ -13,7 +13,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, R
 from starlette.responses import JSONResponse
 
 from bot.web import shapes
-from bot.web.auth import Asking, Viewer, deps_of, may_steer, web_identity, web_place
+from bot.web.auth import Asking, Viewer, deps_of, web_identity, web_place
+from bot.web.seeing import own_task, seen_approval, seen_task
 from core import config, fatigue, intake
 from core.cards import press_answer
 from core.deps import Deps
@@ -161,22 +162,6 @@ async def show_task(
     return then or found
 
 
-async def seen_task(request: Request, viewer: Viewer, task_id: str) -> dict[str, Any]:
-    number = tasks.parse_id(task_id)
-    found = None
-    if number is not None:
-        found = await tasks.shown(
-            deps_of(request).db,
-            number,
-            viewer.person.id,
-            sees_all=viewer.sees_all,
-            sees_conversation=viewer.sees_conversation,
-        )
-    if found is None:
-        raise HTTPException(404, "no such task")
-    return found
-
-
 @router.post("/tasks/{task_id}/{hand}", response_model=shapes.Controlled, responses=STALE, tags=["tasks"])
 async def lay_hand(
     request: Request, viewer: Asking, task_id: str, hand: str, expected: Expected, body: shapes.HandBody | None = None
@@ -184,9 +169,7 @@ async def lay_hand(
     """`cancel`, `retry`, `pause` or `resume` a task; with `If-Match` or `version` only the version that you saw."""
     if hand not in HANDS:
         raise HTTPException(404, "no such call")
-    task = await seen_task(request, viewer, task_id)
-    if not may_steer(viewer, task):
-        raise HTTPException(403, "only who asked for a task, or an owner, may do that")
+    task = await own_task(request, viewer, task_id)
     try:
         named = body.version if body else None
         said = await intake.control(
@@ -227,21 +210,11 @@ async def report_approvals(
 @router.get("/approvals/{approval_id}", response_model=shapes.ApprovalWithTimeline, tags=["approvals"])
 async def show_approval(request: Request, viewer: Asking, approval_id: str) -> dict[str, Any]:
     """One approval, with what was done to have it answered: rungs of the ladder, who was asked where, receipts, votes."""
-    row = await _seen(request, viewer, approval_id)
+    row = await seen_approval(request, viewer, approval_id)
     shown = shapes.readable_approval(row)
     if shown is None:
         raise HTTPException(500, "the row of this approval cannot be read; nothing runs because of it")
     return shown | {"timeline": (await ladder.timelines(deps_of(request).db, [row["id"]]))[row["id"]]}
-
-
-async def _seen(request: Request, viewer: Viewer, approval_id: str) -> dict[str, Any]:
-    db = deps_of(request).db
-    if not await approvals.is_visible(db, approval_id, viewer.person.id, sees_all=viewer.sees_all):
-        raise HTTPException(404, "no such approval")
-    row = await approvals.whole(db, approval_id)
-    if row is None:
-        raise HTTPException(404, "no such approval")
-    return row
 
 
 @router.post(
@@ -255,7 +228,7 @@ async def decide(
 ) -> JSONResponse | dict[str, Any]:
     """One decision. The digest must be the one that you were shown."""
     deps = deps_of(request)
-    row = await _seen(request, viewer, approval_id)
+    row = await seen_approval(request, viewer, approval_id)
     available = shapes.answers_to(row["kind"])
     if body.verdict not in available:
         why = f"{body.verdict!r} is not available for this approval"

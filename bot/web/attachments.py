@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bot.web.auth import Asking, Session, Viewer, deps_of, session
+from bot.web.seeing import task_for
 from core.store import attachments, tasks
 
 api = APIRouter()
@@ -48,7 +49,4 @@ async def _is_visible(request: Request, viewer: Viewer, found: attachments.Attac
     db = deps_of(request).db
     if found.task_id is None:
         return await attachments.is_from(db, found.id, viewer.person.id)
-    task = await tasks.shown(
-        db, found.task_id, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
-    )
-    return task is not None
+    return await task_for(db, viewer, found.task_id) is not None

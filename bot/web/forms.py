@@ -19,12 +19,14 @@ from starlette.responses import RedirectResponse, Response
 from bot.web import auth, shapes
 from bot.web.auth import Formed, deps_of, web_identity, web_place
 from bot.web.pages import frame, html
-from core import cards, config, editing, intake
+from bot.web.seeing import own_task, seen_approval
+from bot.web.views import waiting_for
+from core import config, editing, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
 from core.deps import Deps
 from core.display import visible
 from core.models import Attached, AttachmentKind, Channel, Inbound, Press, SkillManifest, Verdict
-from core.store import approvals, people, skills, tasks
+from core.store import people, skills
 
 router = APIRouter()
 
@@ -99,11 +101,7 @@ async def decide(
     text: Annotated[str, Form(max_length=config.INBOUND_CHARS)] = "",
 ) -> Response:
     deps, viewer = deps_of(request), session.viewer
-    row = None
-    if await approvals.is_visible(deps.db, approval_id, viewer.person.id, sees_all=viewer.sees_all):
-        row = await approvals.whole(deps.db, approval_id)
-    if row is None:
-        raise HTTPException(404, "There is no such approval, or you may not see it.")
+    row = await seen_approval(request, viewer, approval_id)
     if verdict not in get_args(Verdict) or verdict not in shapes.answers_to(row["kind"]):
         raise HTTPException(422, "This approval can't be answered like that.")
     card = approval_card(row)
@@ -111,7 +109,7 @@ async def decide(
     back = _back(back, card.path)
     if asked is not None and asked.confirm and not confirmed:
         fields = {"verdict": verdict, "digest": digest, "reason": reason, "nonce": nonce, "back": back}
-        return _confirm(request, session, card, asked, f"{card.path}/decide", fields, back)
+        return await _confirm(request, session, card, asked, f"{card.path}/decide", fields, back)
     try:
         args = await _changes(request, deps, row) if verdict == "edit" else None
     except editing.BadEdit as error:
@@ -155,11 +153,12 @@ def _button(card: Card, verb: str) -> Button | None:
     return next((b for b in (*card.buttons, *card.more) if b.verb == verb), None)
 
 
-def _confirm(
+async def _confirm(
     request: Request, session: auth.Session, card: Card, asked: Button, action: str, fields: dict[str, str], back: str
 ) -> Response:
     """The second of two steps: the question alone on a page, with the whole action under it."""
-    context = frame(deps_of(request), session, asked.label, "", 0)
+    deps = deps_of(request)
+    context = frame(deps, session, asked.label, "", await waiting_for(deps, session.viewer))
     return html(
         "confirm.html", context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back}
     )
@@ -179,21 +178,15 @@ async def lay_hand(
     request: Request, session: Formed, task_id: str, verb: str, back: Word = "", confirmed: Word = ""
 ) -> Response:
     deps, person = deps_of(request), session.viewer.person
-    number = tasks.parse_id(task_id)
-    if verb not in TASK_HANDS or number is None:
+    if verb not in TASK_HANDS:
         raise HTTPException(404, "There is no such page.")
+    task = await own_task(request, session.viewer, task_id)
+    number = int(task["id"])
     back = _back(back, f"/tasks/{number}")
-    task = await tasks.shown(
-        deps.db, number, person.id, sees_all=session.viewer.sees_all, sees_conversation=session.viewer.sees_conversation
-    )
-    if task is None:
-        raise HTTPException(404, "There is no such task, or you may not see it.")
-    if not auth.may_steer(session.viewer, task):
-        raise HTTPException(403, cards.NOT_YOURS)
     card = task_card(task, now=datetime.now(UTC))
     asked = _button(card, verb)
     if asked is not None and asked.confirm and not confirmed:
-        return _confirm(request, session, card, asked, f"/tasks/{number}/{verb}", {"back": back}, back)
+        return await _confirm(request, session, card, asked, f"/tasks/{number}/{verb}", {"back": back}, back)
     try:
         said = await intake.control(deps, person, number, TASK_HANDS[verb])
     except intake.NotVisible:

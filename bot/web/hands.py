@@ -6,7 +6,7 @@ Forms that work without a script, over the same functions as the API and the cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.exceptions import HTTPException
@@ -16,34 +16,16 @@ from bot.web import auth
 from bot.web.auth import Formed, Session, Signed, deps_of, web_identity, web_place
 from bot.web.forms import SEE_OTHER, Word, changed_arguments, once
 from bot.web.pages import frame, html
-from core import branching, cards, config, editing, intake
+from bot.web.seeing import own_task, seen_task
+from bot.web.views import waiting_for
+from core import branching, config, editing, intake
 from core.commands import Level
 from core.display import visible
 from core.models import Channel, Inbound
-from core.store import skills, tasks
+from core.store import skills
 from core.store.signals import Priority
 
 router = APIRouter()
-
-NOT_SEEN: Final = "There is no such task, or you may not see it."
-
-
-async def _seen(request: Request, session: Session, task_id: str) -> dict[str, Any]:
-    number, viewer = tasks.parse_id(task_id), session.viewer
-    found = None
-    if number is not None:
-        found = await tasks.shown(
-            deps_of(request).db, number, viewer.person.id,
-            sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation,
-        )  # fmt: skip
-    if found is None:
-        raise HTTPException(404, NOT_SEEN)
-    return found
-
-
-def _must_steer(session: Session, task: Mapping[str, Any]) -> None:
-    if not auth.may_steer(session.viewer, task):
-        raise HTTPException(403, cards.NOT_YOURS)
 
 
 async def _inbound(request: Request, session: Session, text: str, nonce: str) -> Inbound:
@@ -73,7 +55,7 @@ async def tell(
     nonce: Word = "",
 ) -> Response:
     """Words for a running task. `priority` as in the API: normal, interrupt, wake, low."""
-    task = await _seen(request, session, task_id)
+    task = await seen_task(request, session.viewer, task_id)
     words = text.replace("\r\n", "\n").replace("\x00", "\N{REPLACEMENT CHARACTER}").strip()
     path = f"/tasks/{task['id']}"
     if not words:
@@ -85,8 +67,7 @@ async def tell(
 
 @router.post("/tasks/{task_id}/urgency")
 async def prioritise(request: Request, session: Formed, task_id: str, level: Annotated[Level, Form()]) -> Response:
-    task = await _seen(request, session, task_id)
-    _must_steer(session, task)
+    task = await own_task(request, session.viewer, task_id)
     said = await intake.prioritise(deps_of(request), session.viewer.person, int(task["id"]), level)
     return _said(request, said, f"/tasks/{task['id']}")
 
@@ -96,19 +77,20 @@ async def fork_form(
     request: Request, session: Signed, task_id: str, step: Annotated[int, Query(ge=1, le=100_000)]
 ) -> Response:
     """The arguments of a step, to be changed before a task of one's own goes on from there."""
-    deps, task = deps_of(request), await _seen(request, session, task_id)
+    deps, task = deps_of(request), await seen_task(request, session.viewer, task_id)
     chosen = _step(task, step)
     manifest = (await skills.manifests(deps.db)).get(chosen["skill"])
     fields = editing.form(chosen["args"], manifest) if manifest else ()
+    waiting = await waiting_for(deps, session.viewer)
     shown = {"task": task, "step": chosen, "what": visible(chosen["title"] or chosen["skill"]), "fields": fields}
-    return html("fork.html", frame(deps, session, f"From step {step} of task {task['id']}", "", 0) | shown)
+    return html("fork.html", frame(deps, session, f"From step {step} of task {task['id']}", "", waiting) | shown)
 
 
 @router.post("/tasks/{task_id}/fork")
 async def fork(
     request: Request, session: Formed, task_id: str, step: Annotated[int, Form(ge=1, le=100_000)], nonce: Word = ""
 ) -> Response:
-    deps, task = deps_of(request), await _seen(request, session, task_id)
+    deps, task = deps_of(request), await seen_task(request, session.viewer, task_id)
     chosen, path = _step(task, step), f"/tasks/{task['id']}"
     manifest = (await skills.manifests(deps.db)).get(chosen["skill"])
     try:
@@ -134,8 +116,7 @@ async def roll_back(
     why: Annotated[str, Form(max_length=config.REASON_CHARS)] = "",
     nonce: Word = "",
 ) -> Response:
-    task = await _seen(request, session, task_id)
-    _must_steer(session, task)
+    task = await own_task(request, session.viewer, task_id)
     inbound = await _inbound(request, session, f"rollback {task['id']} {to}", nonce)
     try:
         done = await intake.roll_back(

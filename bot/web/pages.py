@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from bot.web import auth, mailbox, stream
 from bot.web.auth import Session, Signed, deps_of
-from bot.web.views import View, view_at
+from bot.web.views import View, view_at, waiting_for
 from core.cards import Card
 from core.deps import Deps
 from core.display import visible
@@ -200,7 +200,8 @@ async def mail(request: Request, session: Signed) -> Response:
     deps = deps_of(request)
     _must_show_mail(deps, session)
     mails = await mailbox.listed(deps.settings)
-    return html("mail.html", frame(deps, session, "Mail", "/mail", 0) | {"mails": mails, "mail": None})
+    waiting = await waiting_for(deps, session.viewer)
+    return html("mail.html", frame(deps, session, "Mail", "/mail", waiting) | {"mails": mails, "mail": None})
 
 
 @router.get("/mail/{name}")
@@ -210,7 +211,8 @@ async def one_mail(request: Request, session: Signed, name: str) -> Response:
     found = await mailbox.read(deps.settings, name)
     if found is None:
         raise HTTPException(404, "There is no such mail.")
-    return html("mail.html", frame(deps, session, found.subject, "/mail", 0) | {"mails": [], "mail": found})
+    waiting = await waiting_for(deps, session.viewer)
+    return html("mail.html", frame(deps, session, found.subject, "/mail", waiting) | {"mails": [], "mail": found})
 
 
 def _must_show_mail(deps: Deps, session: Session) -> None:

@@ -12,8 +12,9 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse
 
 from bot.web import shapes
-from bot.web.api import PROBLEMS, STALE, Expected, seen_task, stale
-from bot.web.auth import Asking, Viewer, deps_of, may_steer, web_identity, web_place
+from bot.web.api import PROBLEMS, STALE, Expected, stale
+from bot.web.auth import Asking, Viewer, deps_of, web_identity, web_place
+from bot.web.seeing import own_task, seen_task
 from core import branching, intake
 from core.deps import Deps
 from core.models import Channel, Inbound
@@ -64,9 +65,7 @@ async def roll_back(
     request: Request, viewer: Asking, task_id: str, expected: Expected, body: shapes.RollbackBody
 ) -> dict[str, Any] | JSONResponse:
     """The plan as it was at a version: in the task itself while it is open or failed, else in a new one, whose id is answered."""
-    deps, task = deps_of(request), await seen_task(request, viewer, task_id)
-    if not may_steer(viewer, task):
-        raise HTTPException(403, "only who asked for a task, or an owner, may do that")
+    deps, task = deps_of(request), await own_task(request, viewer, task_id)
     try:
         done = await intake.roll_back(
             deps, viewer.person, await _said(deps, viewer, f"rollback {task['id']} {body.to}"), int(task["id"]), body.to,

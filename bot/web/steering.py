@@ -13,8 +13,9 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import AfterValidator, Field
 
 from bot.web import shapes
-from bot.web.api import PROBLEMS, seen_task
-from bot.web.auth import Asking, Viewer, deps_of, may_steer, web_identity, web_place
+from bot.web.api import PROBLEMS
+from bot.web.auth import Asking, Viewer, deps_of, web_identity, web_place
+from bot.web.seeing import own_task, seen_task
 from core import config, intake, waits
 from core.cards import told_text
 from core.commands import Level
@@ -86,7 +87,7 @@ async def steer(request: Request, viewer: Asking, task_id: str, body: SteerBody)
 @router.post("/tasks/{task_id}/signal", response_model=shapes.Controlled)
 async def signal(request: Request, viewer: Asking, task_id: str, body: EventBody) -> dict[str, Any]:
     """Send a task an event by name. The same `idempotency_key` again changes nothing."""
-    task = await _own_task(request, viewer, task_id)
+    task = await own_task(request, viewer, task_id)
     key = _delivery(viewer, task["id"], body.idempotency_key)
     sent = await intake.signal(
         deps_of(request), viewer.person, int(task["id"]), body.name, body.data, body.priority, key
@@ -100,17 +101,10 @@ async def signal(request: Request, viewer: Asking, task_id: str, body: EventBody
 @router.post("/tasks/{task_id}/priority", response_model=shapes.Controlled)
 async def prioritise(request: Request, viewer: Asking, task_id: str, body: PriorityBody) -> dict[str, Any]:
     """More urgent work goes first at every step boundary; `urgent` has slots of its own."""
-    task = await _own_task(request, viewer, task_id)
+    task = await own_task(request, viewer, task_id)
     said = await intake.prioritise(deps_of(request), viewer.person, int(task["id"]), body.priority)
     after = await seen_task(request, viewer, task_id)
     return {"task_id": after["id"], "status": after["status"], "said": said}
-
-
-async def _own_task(request: Request, viewer: Viewer, task_id: str) -> dict[str, Any]:
-    task = await seen_task(request, viewer, task_id)
-    if not may_steer(viewer, task):
-        raise HTTPException(403, "only who asked for a task, or an owner, may do that")
-    return task
 
 
 def _delivery(viewer: Viewer, task: str, key: str | None) -> str:

@@ -19,6 +19,7 @@ from starlette.responses import StreamingResponse
 
 from bot.web.auth import Asking, Viewer, bearer, deps_of
 from core import config
+from core.cards import NO_TASK
 from core.db import DATABASE_AWAY, Pool
 from core.display import visible_lines
 from core.ring import DRAFTS, EVENTS_BELL, Bell, overheard
@@ -147,7 +148,7 @@ async def task_events(request: Request, viewer: Asking, task_id: str) -> Streami
     """From its first event on, or from after `Last-Event-ID`."""
     number = tasks.parse_id(task_id)
     if number is None or number not in await seen(deps_of(request).db, viewer, {number}):
-        raise HTTPException(404, "no such task")
+        raise HTTPException(404, NO_TASK)
     start = request.headers.get("last-event-id")
     return answer(_History(request, viewer, task=number).frames(start, from_the_start=True))
 

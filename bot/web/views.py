@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from bot.web import graph, shapes
 from bot.web.auth import Viewer, may_steer, web_place
+from bot.web.seeing import approval_for, task_for
 from core import config, fatigue, returning
 from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, missed_text, task_card, timeline_lines
 from core.deps import Deps
@@ -103,7 +104,7 @@ async def _chat(deps: Deps, viewer: Viewer, _: str) -> View:
     conversation = await conversations.find(deps.db, place.channel, place.external_id)
     messages = await conversations.recent(deps.db, conversation, CHAT_MESSAGES) if conversation else []
     entries = [entry for message in messages if (entry := await _entry(deps, viewer, message))]
-    waiting = await _waiting(deps, viewer)
+    waiting = await waiting_for(deps, viewer)
     here = sum(1 for e in entries if e.shown and e.shown.may_decide)
     return View("chat.html", "Chat", "/", waiting, {"entries": entries, "elsewhere": max(waiting - here, 0)})
 
@@ -137,7 +138,7 @@ async def _inbox(deps: Deps, viewer: Viewer, _: str) -> View:
 async def _digest(deps: Deps, viewer: Viewer, _: str) -> View:
     missed = await returning.missed(deps.db, viewer.person, None)
     data = {"text": missed_text(missed, deps.settings.base_url() + "/tasks")}
-    return View("digest.html", "While you were away", "/digest", await _waiting(deps, viewer), data)
+    return View("digest.html", "While you were away", "/digest", await waiting_for(deps, viewer), data)
 
 
 async def _report(deps: Deps, viewer: Viewer, _: str) -> View | None:
@@ -150,7 +151,9 @@ async def _report(deps: Deps, viewer: Viewer, _: str) -> View | None:
         "people": [one | {"person": visible(one["person"])} for one in report["people"]],
         "skills": [one | {"skill": visible(one["skill"], technical=True)} for one in report["skills"]],
     }
-    return View("report.html", "How approvals are answered", "/report", await _waiting(deps, viewer), {"report": shown})
+    return View(
+        "report.html", "How approvals are answered", "/report", await waiting_for(deps, viewer), {"report": shown}
+    )
 
 
 async def _tasks(deps: Deps, viewer: Viewer, _: str) -> View:
@@ -158,16 +161,12 @@ async def _tasks(deps: Deps, viewer: Viewer, _: str) -> View:
         deps.db, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
     )
     listed = [row | {"goal": visible(row["goal"])} for row in rows]
-    return View("tasks.html", "Tasks", "/tasks", await _waiting(deps, viewer), {"tasks": listed})
+    return View("tasks.html", "Tasks", "/tasks", await waiting_for(deps, viewer), {"tasks": listed})
 
 
 async def _task(deps: Deps, viewer: Viewer, rest: str) -> View | None:
     number = tasks.parse_id(rest)
-    found = None
-    if number is not None:
-        found = await tasks.shown(
-            deps.db, number, viewer.person.id, sees_all=viewer.sees_all, sees_conversation=viewer.sees_conversation
-        )
+    found = await task_for(deps.db, viewer, number)
     if found is None or number is None:
         return None
     history = await events.of_task(deps.db, number)
@@ -182,13 +181,11 @@ async def _task(deps: Deps, viewer: Viewer, rest: str) -> View | None:
         "may_steer": may_steer(viewer, found),
         "versions": [_version(one) for one in await versions.listed(deps.db, number)],
     }
-    return View("task.html", f"Task {number}", f"/tasks/{number}", await _waiting(deps, viewer), data)
+    return View("task.html", f"Task {number}", f"/tasks/{number}", await waiting_for(deps, viewer), data)
 
 
 async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
-    if not await approvals.is_visible(deps.db, rest, viewer.person.id, sees_all=viewer.sees_all):
-        return None
-    row = await approvals.whole(deps.db, rest)
+    row = await approval_for(deps.db, viewer, rest)
     if row is None:
         return None
     shown = await _shown_approval(deps, viewer, row, whole=True)
@@ -202,7 +199,7 @@ async def _approval(deps: Deps, viewer: Viewer, rest: str) -> View | None:
         "choices": _choices(row) if shown.may_decide and row["status"] == "pending" else [],
         "votes": [vote | {"by": visible(vote["by"]), "reason": visible(vote["reason"])} for vote in row["votes"]],
     }
-    return View("approval.html", "Approval", f"/approvals/{row['id']}", await _waiting(deps, viewer), data)
+    return View("approval.html", "Approval", f"/approvals/{row['id']}", await waiting_for(deps, viewer), data)
 
 
 async def _fields(deps: Deps, row: Mapping[str, Any]) -> tuple[Field, ...]:
@@ -222,7 +219,8 @@ def _choices(row: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-async def _waiting(deps: Deps, viewer: Viewer) -> int:
+async def waiting_for(deps: Deps, viewer: Viewer) -> int:
+    """How many approvals wait for this person: the badge of every page."""
     return await approvals.waiting_for(deps.db, viewer.person.id)
 
 

@@ -13,6 +13,7 @@ from core.cards.damaged import UNSHOWABLE, damaged_card
 from core.cards.missed import missed_text, nothing_missed
 from core.cards.replies import (
     ARCHIVED,
+    NO_TASK,
     NOT_YOURS,
     approvals_text,
     grant_text,
@@ -35,6 +36,7 @@ from core.cards.why import why_text
 __all__ = [
     "ARCHIVED",
     "NOT_YOURS",
+    "NO_TASK",
     "UNSHOWABLE",
     "YES",
     "Button",

@@ -12,6 +12,7 @@ from core.models import SkillManifest
 
 _LISTED = 15
 _ID_SHOWN = 8
+NO_TASK = "There is no such task, or you may not see it."
 NOT_YOURS = "Only who asked for a task, or an owner, may do that."
 ARCHIVED = "That task is archived: it can be looked at, not changed. Ask for the same thing again instead."
 
