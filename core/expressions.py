@@ -38,19 +38,19 @@ class BadExpression(ValueError):
 
 
 class Expression:
-    """A compiled condition over these variables. Raises `BadExpression`."""
+    """A compiled condition over these variables, of which it names `names`. Raises `BadExpression`."""
 
     def __init__(self, source: str, variables: frozenset[str] = VARIABLES) -> None:
         if len(source) > SOURCE_CHARS_MOST:
             raise BadExpression(f"it is longer than {SOURCE_CHARS_MOST:,} characters")
-        self._program, self._names = _compiled(source, variables)
+        self._program, self.names = _compiled(source, variables)
         self.source = source
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
         """Raises `BadExpression` when it cannot be evaluated or is not true or false."""
         try:
             # Only what it names: each variable is translated for the library, which takes longer than the evaluation.
-            answer = self._program.execute({name: variables[name] for name in self._names if name in variables})
+            answer = self._program.execute({name: variables[name] for name in self.names if name in variables})
         except Exception as error:  # the library raises KeyError, TypeError, RuntimeError and others of its own
             raise BadExpression(_in_words(error)) from error
         if not isinstance(answer, bool):

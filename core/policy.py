@@ -7,11 +7,10 @@ never allowed. The executor asks right before every call; there is no other road
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any, Final
 
 from core import config, predicate
@@ -37,7 +36,7 @@ from core.models import (
 )
 from core.organisation import Organisation, Rule, why_not
 from core.resources import Resource, pattern, touched
-from core.variables import RISK_OF, variables_of
+from core.variables import RISK_OF, Judged
 
 OWNERS: Final = Approvers(roles=("owner",))
 RISKS: Final[tuple[Risk, ...]] = ("low", "medium", "high", "critical")
@@ -86,8 +85,8 @@ def classify(
     if refusal is not None:
         return refusal
 
-    variables = partial(variables_of, action, skill, provenance, requester, organisation, now, conversation, task)
-    found = _judge(organisation, skill, parts, variables)
+    call = Judged(action, skill, provenance, requester, organisation, now, conversation, task)
+    found = _judge(call, parts)
     if found.forbids is not None:
         return Deny(reasons=(_said(found.forbids),), rule=found.forbids.name)
     default_risk = RISK_OF[skill.permission]
@@ -213,7 +212,7 @@ def _no_right(
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Found:
     """What the rules say. `ask` names the rule to ask by, `is_strict` that no grant or earlier rule comes before it.
 
     `first` is the first that matches; `doubt` says which rule could not be evaluated, and why.
@@ -226,25 +225,21 @@ class _Judged:
     doubt: str = ""
 
 
-def _judge(
-    organisation: Organisation,
-    skill: SkillManifest,
-    parts: Sequence[Resource],
-    variables: Callable[[], Mapping[str, Any]],
-) -> _Judged:
+def _judge(call: Judged, parts: Sequence[Resource]) -> _Found:
     """Rules that forbid, and rules that want four eyes or are of the top tier, count wherever they stand."""
-    rules = [r for r in organisation.policy.rules if fnmatchcase(skill.name, r.skill) and _is_about(r, parts)]
-    known = variables() if any(r.when for r in rules) else {}
+    every = call.organisation.policy.rules
+    rules = [r for r in every if fnmatchcase(call.skill.name, r.skill) and _is_about(r, parts)]
+    known = call.variables({name for r in rules if r.when for name in Expression(r.when).names})
     forbids, doubt = _first([r for r in rules if r.then == "deny"], known)
     if forbids is not None:
-        return _Judged(forbids=forbids)
-    strict, doubt_strict = _first([r for r in rules if _is_strict(r, organisation)], known)
+        return _Found(forbids=forbids)
+    strict, doubt_strict = _first([r for r in rules if _is_strict(r, call.organisation)], known)
     first, doubt_first = _first([r for r in rules if r.then != "deny"], known)
     broken = doubt_strict or doubt_first or doubt
     asking = strict or (first if first and first.then == "ask" else None)
     if asking is None and broken and broken.rule.then == "ask":
         asking = broken.rule
-    return _Judged(ask=asking, is_strict=strict is not None, first=first, doubt=broken.said if broken else "")
+    return _Found(ask=asking, is_strict=strict is not None, first=first, doubt=broken.said if broken else "")
 
 
 def _is_about(rule: Rule, parts: Sequence[Resource]) -> bool:
@@ -282,7 +277,7 @@ def _is_strict(rule: Rule, organisation: Organisation) -> bool:
     return rule.risk == "critical" or (OWNERS if group is None else group).four_eyes
 
 
-def _by_rule(found: _Judged, skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:
+def _by_rule(found: _Found, skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:
     if found.ask is not None:
         return _ask(found.ask, organisation, risk, (), ())
     if found.first is not None:

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from core.templates import least_trusted
 TURN: Final = "*"
 # The note of a control argument that a turn had promised before it read anything of others.
 PLANNED: Final = "planned"
+MESSAGES_KEPT: Final = 64
 # A leading dot or slash belongs to a name (.ssh, /etc), so only what never begins one is taken off in front.
 _BEFORE: Final = "\"'`([{<«„“”‚‘’¿¡*_~"
 _AFTER: Final = ".,;:!?\"'`)]}>»“”’‘…*_~"
@@ -48,6 +50,12 @@ def tokens(text: str) -> frozenset[str]:
         found |= {unicodedata.normalize(form, whole) for whole in found for form in ("NFC", "NFKC")}
     keys = [key for whole in found for key in _keys(whole)]
     return frozenset(found.union(keys) - {""})
+
+
+@lru_cache(maxsize=MESSAGES_KEPT)
+def _written(texts: tuple[str, ...]) -> frozenset[str]:
+    """The tokens of all of them: the steps of a task come from the same words."""
+    return frozenset[str]().union(*map(tokens, texts))
 
 
 def is_own(value: Any, own: frozenset[str]) -> bool:
@@ -82,14 +90,13 @@ def label(
     where the person wrote it, and else as trusted as the turn that proposed it. What `schema` has as the skill's own
     default was chosen by nobody. `read` are the arguments of what the task has read before a tainted turn proposed this.
     """
-    own = frozenset[str]().union(*(tokens(text) for text in own_words))
+    own = _written(tuple(own_words))
     spent = frozenset(
         form for v in _leaves(read) if sum(mentions(v, text) for text in own_words) < 2 for form in _forms(v)
     )
     turn = origins.get(TURN)
-    defaults = _defaults(schema or {})
     labels = {
-        name: _origin(value, origins.get(name), turn, own, spent, name in defaults and _same(value, defaults[name]))
+        name: _origin(value, origins.get(name), turn, own, spent, _is_default(schema or {}, name, value))
         for name, value in args.items()
     }
     untrusted = any(o.origin is Origin.UNTRUSTED for o in labels.values())
@@ -142,14 +149,12 @@ def _leaves(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
-    properties: Mapping[str, Any] = schema.get("properties", {})
-    return {name: one["default"] for name, one in properties.items() if isinstance(one, Mapping) and "default" in one}
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equal and of one kind: True is not 1."""
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
+def _is_default(schema: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Equal to the skill's own default, and of one kind: True is not 1."""
+    known = schema.get("properties", {}).get(name)
+    if not isinstance(known, Mapping) or "default" not in known:
+        return False
+    return bool(value == known["default"]) and isinstance(value, bool) == isinstance(known["default"], bool)
 
 
 # ---------------------------------------------------------------- whole things

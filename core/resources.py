@@ -20,6 +20,7 @@ from core.models import Permission, SkillManifest
 
 FORM: Final = re.compile(rf"(?P<permission>\*|{'|'.join(Permission)}):(?P<kind>[a-z][a-z0-9_]*)/(?P<glob>\S+)")
 ANYTHING: Final = "*"
+_SPOKEN_OF: Final = frozenset({*map(str, Permission), ANYTHING})
 PATTERNS_KEPT: Final = 4_096
 _PATH: Final = (
     re.compile(r".+"),
@@ -71,7 +72,7 @@ def _values(value: Any) -> list[str]:
 
 def is_pattern(right: str) -> bool:
     """Whether a right of a role is about resources, and not about skills, tasks or everything."""
-    return right.partition(":")[0] in (*Permission, ANYTHING) and ":" in right
+    return ":" in right and right.partition(":")[0] in _SPOKEN_OF
 
 
 @lru_cache(maxsize=PATTERNS_KEPT)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Final
@@ -38,43 +39,41 @@ def _named_past(text: str) -> frozenset[str]:
     return frozenset(name for name in ("spent", "new_target", "rate") if re.search(rf"\b{name}\b", text))
 
 
-def variables_of(
-    action: Action,
-    skill: SkillManifest,
-    provenance: Provenance,
-    requester: Requester,
-    organisation: Organisation,
-    now: datetime,
-    conversation: ConversationRef | None,
-    task: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What `when:` may speak of; sayso.example.yaml lists them. `now` is in the organisation's time zone."""
-    controls = [v for k, v in action.args.items() if skill.roles.get(k, ArgumentRole.CONTROL) is ArgumentRole.CONTROL]
-    where = conversation or ConversationRef()
-    known: dict[str, Any] = {"id": action.task_id, "goal": "", "spent": 0.0, "new_target": False, "rate": 0}
-    known |= dict(task or {})
-    variables = {
-        "skill": skill.name,
-        "permission": str(skill.permission),
-        "args": action.args,
-        "risk": RISK_OF[skill.permission],
-        "effect_class": str(skill.effect_class),
-        "reversible": skill.reversible,
-        "origin": {name: str(origin.origin) for name, origin in provenance.origins.items()},
-        "tainted": provenance.tainted,
-        "requester": {"id": requester.key, "roles": list(requester.roles)},
-        "conversation": {"channel": where.channel, "id": where.id},
-        "count": max((len(v) for v in controls if isinstance(v, list)), default=1),
-        "target": action.target,
-        "new_target": bool(known["new_target"]),
-        "rate": int(known["rate"]),
-        "now": _local(now, organisation.timezone),
-        "task": {"id": str(known["id"]), "goal": str(known["goal"]), "spent": float(known["spent"])},
-    }
-    amounts = [_number(action.args[name]) for name in _AMOUNTS if action.args.get(name) is not None]
-    # An amount that is no number leaves the name unknown: a rule that speaks of it then asks.
-    known_amounts = [a for a in amounts if a is not None]
-    return variables | ({"amount": max(known_amounts, default=0.0)} if len(known_amounts) == len(amounts) else {})
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A call with all that rules may know of it. `task` has what `core.policy.classify` says; `now` a time zone."""
+
+    action: Action
+    skill: SkillManifest
+    provenance: Provenance
+    requester: Requester
+    organisation: Organisation
+    now: datetime
+    conversation: ConversationRef | None
+    task: Mapping[str, Any] | None
+
+    def variables(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of these names that have a value: working all of them out takes longer than most rules."""
+        values = ((name, VALUES[name](self)) for name in names)
+        return {name: value for name, value in values if value is not None}
+
+    def of_task(self, name: str, otherwise: Any) -> Any:
+        return otherwise if self.task is None else self.task.get(name, otherwise)
+
+
+def _count(call: Judged) -> int:
+    """The longest list among the control arguments."""
+    roles = call.skill.roles
+    controls = (v for k, v in call.action.args.items() if roles.get(k, ArgumentRole.CONTROL) is ArgumentRole.CONTROL)
+    return max((len(v) for v in controls if isinstance(v, list)), default=1)
+
+
+def _amount(call: Judged) -> float | None:
+    """The largest amount; with one that is no number there is none, and a rule that speaks of it asks."""
+    named = (call.action.args.get(name) for name in _AMOUNTS)
+    amounts = [_number(value) for value in named if value is not None]
+    known = [a for a in amounts if a is not None]
+    return max(known, default=0.0) if len(known) == len(amounts) else None
 
 
 def _number(value: Any) -> float | None:
@@ -91,3 +90,32 @@ def _local(now: datetime, zone: str) -> datetime:
     """The same moment with the zone's offset of that moment: the condition language knows offsets, not zones."""
     offset = now.astimezone(ZoneInfo(zone)).utcoffset()
     return now.astimezone(timezone(offset)) if offset is not None else now
+
+
+VALUES: Final[Mapping[str, Callable[[Judged], Any]]] = {
+    "skill": lambda call: call.skill.name,
+    "permission": lambda call: str(call.skill.permission),
+    "args": lambda call: call.action.args,
+    "risk": lambda call: RISK_OF[call.skill.permission],
+    "effect_class": lambda call: str(call.skill.effect_class),
+    "reversible": lambda call: call.skill.reversible,
+    "origin": lambda call: {name: str(origin.origin) for name, origin in call.provenance.origins.items()},
+    "tainted": lambda call: call.provenance.tainted,
+    "requester": lambda call: {"id": call.requester.key, "roles": list(call.requester.roles)},
+    "conversation": lambda call: _where(call.conversation or ConversationRef()),
+    "count": _count,
+    "amount": _amount,
+    "target": lambda call: call.action.target,
+    "new_target": lambda call: bool(call.of_task("new_target", False)),
+    "rate": lambda call: int(call.of_task("rate", 0)),
+    "now": lambda call: _local(call.now, call.organisation.timezone),
+    "task": lambda call: {
+        "id": str(call.of_task("id", call.action.task_id)),
+        "goal": str(call.of_task("goal", "")),
+        "spent": float(call.of_task("spent", 0.0)),
+    },
+}
+
+
+def _where(place: ConversationRef) -> dict[str, str]:
+    return {"channel": place.channel, "id": place.id}

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, assert_never
 
 from core import config, digest, policy, predicate, provenance, templates
@@ -135,14 +136,14 @@ class Actor:
         is_tainted = _origins(step).get(provenance.TURN) is not None and not skill.manifest.is_pure
         read = await steps.read_before(db, step.task_id, step.n) if is_tainted else []
         where = provenance.label(args, origins, seen.own_words, skill.manifest.args_schema, read)
-        return FrozenCall(action, digest.digest(action), where, seen.requester, args, decided_at, ctx)
+        return FrozenCall(action, where, seen.requester, args, decided_at, ctx)
 
     # ------------------------------------------------------------ gate
 
     async def _pass(self, hold: Hold, skill: Skill, frozen: FrozenCall, seen: Situation) -> StepOutcome:
         step = hold.step
         answer = await self.judge(step, skill, frozen, seen)
-        match pass_gate(answer, seen.approval, frozen.digest, frozen.action):
+        match pass_gate(answer, seen.approval, frozen.action):
             case Refuse(why=why, outcome=outcome):
                 return Failed(error=f"Refused: {why}", outcome=outcome)
             case AskPeople() as asked:
@@ -294,20 +295,24 @@ class Actor:
         return Succeeded(result=bounded(result))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FrozenCall:
-    """A call as it would be made: its action and the digest of that, and what making it takes.
+    """A call as it would be made, and what making it takes.
 
     `decided_at`: by this process's monotonic clock, in seconds; None where nobody has decided.
     """
 
     action: Action
-    digest: str
     provenance: Provenance
     requester: Principal
     args: dict[str, Any]
     decided_at: float | None
     ctx: SkillContext
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the action: worked out where it is asked about or written down, which most that only read never are."""
+        return digest.digest(self.action)
 
 
 def item_of(manifest: SkillManifest, frozen: FrozenCall, ask: Ask, why: str, preview: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.db import Pool
@@ -30,7 +32,7 @@ def effect_key(step: Claimed) -> str:
 async def context_for(actor: Actor, step: Claimed, skill: Skill, requester: Principal) -> SkillContext:
     """Raises `BadArguments` when an undo names a step that this person did not have done."""
     db, handles = actor.deps.db, actor.handles
-    scopes = note_scopes(actor.deps.organisation, requester.roles)
+    scopes = partial(note_scopes, actor.deps.organisation, requester.roles)
     notes = StoredNotes(db, requester.id, step.conversation_id, scopes)
     return SkillContext(
         key=effect_key(step),
@@ -56,12 +58,12 @@ async def _undo_of(db: Pool, step: Claimed, requester: Principal) -> tuple[dict[
 
 @dataclass(frozen=True, slots=True)
 class StoredNotes:
-    """`Notes` over long-term memory, as one person in one conversation may use it."""
+    """`Notes` over long-term memory, as one person in one conversation may use it; `scopes` answers what may be read."""
 
     db: Pool
     principal: int
     conversation: int | None
-    scopes: tuple[str, ...] = memories.SCOPES
+    scopes: Callable[[], tuple[str, ...]] = lambda: memories.SCOPES
 
     async def remember(self, text: str, scope: str, key: str) -> str:
         if scope == "conversation" and self.conversation is None:
@@ -73,7 +75,7 @@ class StoredNotes:
         return str(made)
 
     async def recall(self, query: str, limit: int) -> list[dict[str, Any]]:
-        found = await memories.recall(self.db, self.principal, query, limit, self.conversation, scopes=self.scopes)
+        found = await memories.recall(self.db, self.principal, query, limit, self.conversation, scopes=self.scopes())
         return [
             {
                 "id": str(n["id"]),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from core import policy
+from core.digest import digest as digest_of
 from core.models import Action, Allow, Approvers, Ask, Classified, Deny, Frozen, Outcome
 
 IN_PLAN: Final = "It is part of a plan that is approved before it runs."
@@ -44,10 +45,9 @@ class Refuse(Frozen):
     outcome: Outcome = Outcome.REFUSED
 
 
-def pass_gate(
-    answer: Classified, approval: Mapping[str, Any] | None, digest: str, action: Action
-) -> Go | AskPeople | Refuse:
+def pass_gate(answer: Classified, approval: Mapping[str, Any] | None, action: Action) -> Go | AskPeople | Refuse:
     """`approval` is the one that the step has, as `store.situation` reads it; `action` is what would run now."""
+    digest = digest_of(action) if approval else ""  # without an approval there is nothing to compare it with
     usable = _usable(approval, digest)
     if isinstance(answer, Allow) and (planned := _as_planned(approval, action)):
         answer = planned

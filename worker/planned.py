@@ -127,7 +127,7 @@ class PlanAsker:
         except NotDone as error:
             return unasked(f"can't be looked at yet: {error}")
         answer = await self.actor.judge(step, skill, frozen, seen)
-        passed = pass_gate(answer, seen.approval, frozen.digest, frozen.action)
+        passed = pass_gate(answer, seen.approval, frozen.action)
         match passed:
             case Refuse(why=why, outcome=outcome):
                 return Refused(f"({title}) would be refused: {why}", outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from core.models import Permission
@@ -11,6 +12,7 @@ from core.organisation.schema import Organisation, Role
 from core.resources import Pattern, Resource, is_pattern, pattern
 
 OWNER: Final = "owner"
+SHARES_KEPT: Final = 1_024
 # As a right names them (`read:notes/org`), and as they are kept.
 NOTE_SCOPES: Final[Mapping[str, str]] = {"person": "person", "conversation": "conversation", "org": "organisation"}
 
@@ -38,11 +40,12 @@ def why_not(
     for one in touched:
         if any(bar.forbids(one) for bar in barred):
             return f"may not {one}"
-    shares = _shares(organisation, roles)
-    if not touched or not any(_resources(share) for share in shares):
-        return None if may(organisation, roles, what, at=at) else f"may not use {skill}"
     if _forbidden(organisation, roles, what, at):
         return f"may not use {skill}"
+    shares = _shares(organisation, roles)
+    if not touched or not any(map(_resources, shares)):
+        given = [right for share in shares for right in share]
+        return None if _given(given, what, at) else f"may not use {skill}"
     for one in touched:
         if not any(_gives(share, what, at, one) for share in shares):
             return f"may not {one}" if any(_given(share, what, at) for share in shares) else f"may not use {skill}"
@@ -67,18 +70,27 @@ def _shares(organisation: Organisation, roles: Collection[str]) -> list[Sequence
     return [*everything, *(role.may for role in _known(organisation, roles))]
 
 
-def _resources(rights: Iterable[str]) -> list[Pattern]:
-    return [pattern(right) for right in rights if is_pattern(right)]
+def _resources(rights: Iterable[str]) -> tuple[Pattern, ...]:
+    return _patterns_among(tuple(rights))
+
+
+@lru_cache(maxsize=SHARES_KEPT)
+def _patterns_among(rights: tuple[str, ...]) -> tuple[Pattern, ...]:
+    return tuple(pattern(right) for right in rights if is_pattern(right))
 
 
 def _forbidden(organisation: Organisation, roles: Iterable[str], what: str, at: str) -> bool:
     forbidden = [right for role in _known(organisation, roles) for right in role.may_not]
-    return _matches([what, f"{what}@{at}", *(form for part in _parts(what, at) for form in part)], forbidden)
+    return bool(forbidden) and _matches(
+        [what, f"{what}@{at}", *(form for part in _parts(what, at) for form in part)], forbidden
+    )
 
 
 def _given(rights: Sequence[str], what: str, at: str) -> bool:
+    if _matches([what], rights):
+        return True
     parts = _parts(what, at)
-    return _matches([what], rights) or (bool(parts) and all(_matches(part, rights) for part in parts))
+    return bool(parts) and all(_matches(part, rights) for part in parts)
 
 
 def _parts(what: str, at: str) -> list[list[str]]:
@@ -91,14 +103,15 @@ def _matches(asked: Iterable[str], patterns: Sequence[str]) -> bool:
 
 def note_scopes(organisation: Organisation, roles: Collection[str]) -> tuple[str, ...]:
     """Which notes someone with these roles may read, beside the right to use a skill: their own, the conversation's, all."""
-    barred = [one for role in _known(organisation, roles) for one in _resources(role.may_not)]
-    shares = _shares(organisation, roles)
+    barred = [one for role in _known(organisation, roles) for one in _resources(role.may_not) if one.kind == "notes"]
+    about = [[one for one in _resources(share) if one.kind == "notes"] for share in _shares(organisation, roles)]
+    if not barred and not any(about):
+        return tuple(NOTE_SCOPES.values())
 
     def is_readable(scope: str) -> bool:
         one = Resource(Permission.READ, "notes", scope)
         if any(bar.forbids(one) for bar in barred):
             return False
-        about = [[each for each in _resources(share) if each.kind == "notes"] for share in shares]
         return not any(about) or any(not mine or any(p.allows(one) for p in mine) for mine in about)
 
     return tuple(kept for scope, kept in NOTE_SCOPES.items() if is_readable(scope))

@@ -154,7 +154,17 @@ class SkillContext:
         return max(0.0, self.deadline - time.monotonic())
 
     def narrowed(self, may: Mapping[str, frozenset[Permission]], key: str | None = None) -> SkillContext:
-        return replace(self, handles=self.handles.narrowed(may), key=key or self.key)
+        return SkillContext(
+            key or self.key,
+            self.task_id,
+            self.step,
+            self.requester_key,
+            self.handles.narrowed(may),
+            self.deadline,
+            self.undo_of,
+            self.content_hashes,
+            self.settings,
+        )
 
 
 def _there(name: str, handle: T | None) -> T:

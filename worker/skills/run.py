@@ -44,9 +44,9 @@ class Skill:
 
     def validate(self, args: dict[str, Any]) -> dict[str, Any]:
         """The arguments with defaults filled in, as canonical JSON can hold them; else BadArguments."""
-        checked = self._checked(args)
+        checked: dict[str, Any] = self._checked(args).model_dump(mode="json")
         refuse_unspeakable(self.manifest.name, checked)
-        return jsonable(checked)
+        return checked
 
     def target(self, args: dict[str, Any]) -> str:
         """What is acted on, in words: the resource of the heaviest permission with the arguments filled in."""
@@ -153,10 +153,10 @@ def cut(text: str) -> str:
     return text if len(text) <= PREVIEW_CHARS else f"{text[:PREVIEW_CHARS]}\n… {len(text) - PREVIEW_CHARS} more"
 
 
-def refuse_unspeakable(name: str, checked: BaseModel) -> None:
+def refuse_unspeakable(name: str, args: dict[str, Any]) -> None:
     """What cannot be hashed canonically or stored as jsonb cannot be approved either."""
     try:
-        text = digest.rfc8785_bytes(checked.model_dump(mode="json"))
+        text = digest.rfc8785_bytes(args)
     except (rfc8785.CanonicalizationError, ValueError) as error:
         raise BadArguments(f"{name}: the arguments have no canonical form ({error})") from error
     if len(text) > ARGUMENT_BYTES:
