@@ -32,13 +32,14 @@ class Drafts:
         self._followed: dict[int, _Followed] = {}
 
     async def run(self) -> None:
-        """Show drafts for ever."""
-        sweeping = asyncio.create_task(self._sweep())
+        """Show drafts for ever. What breaks the sweep breaks this too, so that both are begun again."""
         try:
-            async for said in overheard(self._redis_url, DRAFTS):
-                self.hear(said)
+            async with asyncio.TaskGroup() as beside:
+                beside.create_task(self._sweep())
+                async for said in overheard(self._redis_url, DRAFTS):
+                    self.hear(said)
         finally:
-            left = [sweeping, *(f.following for f in self._followed.values())]
+            left = [followed.following for followed in self._followed.values()]
             for one in left:
                 one.cancel()
             await asyncio.gather(*left, return_exceptions=True)

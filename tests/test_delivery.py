@@ -2,6 +2,11 @@
 
 import asyncio
 
+import pytest
+
+from bot.__main__ import keep_going
+from bot.attachments import Fetcher
+from bot.drafts import Drafts
 from core import config
 from core.db import Connection, transaction
 from core.store import conversations
@@ -108,3 +113,25 @@ async def test_a_message_that_is_put_back_while_its_card_changes_replaces_the_ne
     await putting
     [again] = await conversations.claim_messages(house.db, ["web"], 10, LEASE_S)
     assert (again.id, again.wanted) == (message.id, await house.db.fetchval("select wanted from cards"))
+
+
+@pytest.mark.parametrize("table", ["drafts", "attachments"])
+async def test_a_loop_that_breaks_says_so_and_is_begun_again(
+    house: House, redis_url: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "RETRY_FIRST_S", 0.2)
+    drafts, fetcher = Drafts(house.db, redis_url, [], str), Fetcher(house.deps, redis_url, [])
+    states: dict[str, str] = {}
+
+    async def says(word: str) -> bool:
+        return states.get(table, "").startswith(word)
+
+    await house.db.execute(f"alter table {table} rename to not_there")
+    part = drafts.run if table == "drafts" else fetcher.run
+    going = asyncio.create_task(keep_going(table, part, states))
+    await until(lambda: says("broken"), "it breaks")
+    await house.db.execute(f"alter table not_there rename to {table}")
+    await until(lambda: says("running"), "it runs again")
+    assert not going.done()
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
