@@ -125,7 +125,9 @@ async def serve(settings: Settings) -> None:
         asked = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, asked.set)
-        courier = Courier(deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures)
+        courier = Courier(
+            deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures, key=settings.secret_key()
+        )
         app.state.is_stuck = courier.is_stuck
         drafts = Drafts(deps.db, settings.redis_address(), channels.senders, deps.masks())
         fetcher = Fetcher(deps, settings.redis_address(), channels.sources)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from bot.sending import DraftGone, Drafting, Filing, MaybeSent, NotSent, Sender
-from core import cards, config
+from core import cards, config, linking
 from core.db import DATABASE_AWAY, Pool
 from core.measures import Measures
 from core.ring import OUTBOX_BELL, Bell
@@ -36,8 +36,12 @@ class Courier:
         senders: Sequence[Sender],
         mask: Callable[[str], str],
         measures: Measures | None = None,
+        *,
+        key: bytes = b"",
     ) -> None:
+        """`key` is SAYSO_SECRET_KEY; without the right one no link in words is good."""
         self._db, self._redis_url, self._mask, self._measures = db, redis_url, mask, measures or Measures()
+        self._key = key
         self._senders = {sender.channel: sender for sender in senders}
         self._edited_at: dict[int, float] = {}
         self._came_round_at = time.monotonic()
@@ -164,7 +168,9 @@ class Courier:
     async def _words(self, message: Outgoing) -> str:
         """Its own text, or the answer of the task that it names."""
         if message.answers is None:
-            return str((message.body or {}).get("text", ""))
+            said = message.body or {}
+            text = str(said.get("text", ""))
+            return linking.with_secret(text, said["link"], self._key) if said.get("link") else text
         task = await tasks.whole(self._db, message.answers)
         text = cards.answer_text(task) if task else ""
         if not text:

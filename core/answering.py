@@ -103,7 +103,8 @@ async def answer(
         case commands.Pair(code, other, roles):
             return await turn.say(await turn.let_in(code, other, roles))
         case commands.LinkTelegram():
-            return await turn.say(await linking.begin(tx, deps, person, conversation))
+            said, link = await linking.begin(tx, deps, person, conversation)
+            return await turn.say(said, link)
         case commands.Sms(what, given):
             return await turn.say(await turn.phone(what, given))
         case commands.Wrong(say):
@@ -175,8 +176,8 @@ class _Turn:
         self.tx, self.deps, self.person, self.inbound = tx, deps, person, inbound
         self.conversation, self.manifests = conversation, manifests
 
-    async def say(self, text: str) -> Received:
-        await conversations.say(self.tx, self.conversation, text)
+    async def say(self, text: str, link: str | None = None) -> Received:
+        await conversations.say(self.tx, self.conversation, text, link=link)
         return Received(self.inbound, None, "answered")
 
     async def begin(

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from core import intake, linking
+from bot.courier import Courier
+from bot.web.auth import web_identity, web_place
+from core import cards, config, intake, linking
 from core.db import Pool
 from core.models import Channel, Identity, Inbound, Place
 from core.store import conversations, people
 from core.store import linking as links
 from tests.telegram_town import WITHIN_S, Town, open_town
+from tests.test_whole_way import RecordingChat
+from tests.web_house import NOWHERE, open_house
 
 ON_SLACK = Place(channel=Channel.SLACK, external_id="D01", private=True)
 
@@ -45,10 +49,11 @@ async def says(town: Town, who: str, text: str, place: Place = ON_SLACK) -> str:
 
 async def last_said(town: Town, place: Place) -> str:
     conversation = await conversations.find(town.db, place.channel, place.external_id)
-    said: str = await town.db.fetchval(
-        "select body ->> 'text' from outbox where conversation_id = $1 order by id desc limit 1", conversation
+    body = await town.db.fetchval(
+        "select body from outbox where conversation_id = $1 order by id desc limit 1", conversation
     )
-    return said
+    key = town.deps.settings.secret_key()
+    return linking.with_secret(body["text"], body["link"], key) if "link" in body else str(body["text"])
 
 
 async def opens(town: Town, link: str, who: int) -> str:
@@ -115,3 +120,30 @@ async def test_a_link_opens_no_session_and_elsewhere_its_words_are_words(town: T
     who = Identity(channel=Channel.SLACK, external_id="x")
     said = Inbound(channel=Channel.SLACK, delivery_id="1", sender=who, place=ON_SLACK, text=f"start {secret}")
     assert linking.opened(said) is None
+
+
+async def test_a_links_secret_stands_in_no_row_and_in_what_the_person_reads(db: Pool, tmp_path: Path) -> None:
+    async with open_house(db, tmp_path, telegram_bot_token="1:x") as house:
+        await links.introduce(db, "telegram", "sayso_bot")
+        ann = await house.person("ann", "owner")
+        sender = await web_identity(house.deps, ann)
+        asked = Inbound(channel=Channel.WEB, delivery_id="1", sender=sender, place=web_place(ann), text="link telegram")
+        await intake.receive(house.deps, asked)
+        page = await (await house.browser(ann)).get("/")
+        chat = RecordingChat("web")
+        await Courier(db, NOWHERE, [chat], str, key=house.deps.settings.secret_key()).deliver()
+        for shown in (page.text, chat.texts[-1]):
+            found = re.search(r"https://t\.me/sayso_bot\?start=([\w-]{43})\s", shown)
+            assert found is not None, shown
+            assert await db.fetchval("select count(*) from tokens where hash = $1", people.hashed(found[1])) == 1
+            assert await db.fetchval("select count(*) from outbox where strpos(body::text, $1) > 0", found[1]) == 0
+
+
+async def test_a_link_stays_good_where_no_code_can_be_had_for_the_account(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await says(town, "bob", "link telegram")
+    with monkeypatch.context() as full:
+        full.setattr(config, "PAIRINGS_MOST", 0)
+        assert await opens(town, link, 7001) == cards.pairing_text(None)
+    assert "An owner lets it in with" in await opens(town, link, 7001)

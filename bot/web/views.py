@@ -16,7 +16,7 @@ from typing import Any, Final
 from bot.web import graph, shapes
 from bot.web.auth import Viewer, may_steer, web_place
 from bot.web.seeing import approval_for, task_for
-from core import config, fatigue, returning
+from core import config, fatigue, linking, returning
 from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, missed_text, task_card, timeline_lines
 from core.deps import Deps
 from core.display import visible, visible_lines
@@ -120,8 +120,11 @@ async def _entry(deps: Deps, viewer: Viewer, message: Mapping[str, Any]) -> Entr
     if message["task_id"] and message["subject"] == "task":
         task = await tasks.whole(deps.db, message["task_id"])
         return Entry(f"task-{task['id']}", direction, at, shown=await _shown_task(deps, viewer, task)) if task else None
-    text, files = visible_lines(message["text"] or ""), tuple(message["files"] or ())
-    return Entry(f"{direction}-{message['id']}", direction, at, text=text, files=files)
+    text = message["text"] or ""
+    if message["link"]:
+        text = linking.with_secret(text, message["link"], deps.settings.secret_key())
+    files = tuple(message["files"] or ())
+    return Entry(f"{direction}-{message['id']}", direction, at, text=visible_lines(text), files=files)
 
 
 async def _inbox(deps: Deps, viewer: Viewer, _: str) -> View:

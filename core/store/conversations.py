@@ -154,10 +154,11 @@ async def recent(db: Db, conversation: int, limit: int) -> list[dict[str, Any]]:
         " select 'in' as direction, i.id, i.received_at as at, i.body as text, p.name as who, null::bigint as card_id,"
         "   null as subject, null::bigint as task_id, null::uuid as approval_id,"
         "   (select jsonb_agg(jsonb_build_object('id', a.id, 'name', a.name) order by a.n) from attachments a"
-        "     where a.inbound_id = i.id) as files from inbound i"
+        "     where a.inbound_id = i.id) as files, null as link from inbound i"
         "   left join principals p on p.id = i.principal_id where i.conversation_id = $1 and i.kind = 'message'"
         " union all"
-        " select 'out', o.id, o.created_at, o.body ->> 'text', '', o.card_id, k.subject, k.task_id, k.approval_id, null"
+        " select 'out', o.id, o.created_at, o.body ->> 'text', '', o.card_id, k.subject, k.task_id, k.approval_id, null,"
+        "   o.body ->> 'link'"
         "   from outbox o left join cards k on k.id = o.card_id where o.conversation_id = $1"
         "   and o.kind <> 'file' and (o.card_id is null or o.id = (select min(f.id) from outbox f where f.card_id = o.card_id"
         "        and f.conversation_id = $1))"
@@ -170,11 +171,11 @@ async def recent(db: Db, conversation: int, limit: int) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- out
 
 
-async def say(db: Db, conversation: int, text: str, *, dedup: str | None = None) -> None:
-    """A message of words; the same `dedup` twice is said once."""
+async def say(db: Db, conversation: int, text: str, *, dedup: str | None = None, link: str | None = None) -> None:
+    """A message of words; the same `dedup` twice is said once. `link` names the one whose secret is filled in when it leaves."""
     await db.execute(
         "insert into outbox (conversation_id, kind, body, dedup) values ($1, 'text', $2, $3) on conflict (dedup) do nothing",
-        conversation, {"text": text}, dedup,
+        conversation, {"text": text} | ({"link": link} if link else {}), dedup,
     )  # fmt: skip
 
 

@@ -1,22 +1,21 @@
 """One-time links by which a person brings another chat account, and what vendors call our bots.
 
-A link's secret is stored hashed and returned once, by `offer`. Whether an account may be linked is decided in `core.linking`.
+A link's secret is stored hashed. Whether an account may be linked is decided in `core.linking`.
 """
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 from core import config
-from core.db import Db
+from core.db import Connection, Db
 from core.store import people
 from core.store.people import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A link that was taken just now: whose it is, and the conversation in which it was asked for."""
+    """A link that is good: whose it is, and the conversation in which it was asked for."""
 
     person: Principal
     conversation: int | None
@@ -37,23 +36,25 @@ async def username(db: Db, channel: str) -> str:
     return found or ""
 
 
-async def offer(db: Db, person: int, conversation: int) -> str:
-    """The secret of a new link, of 43 characters that a URL takes as they are."""
-    secret = secrets.token_urlsafe(32)
+async def offer(db: Db, person: int, conversation: int, secret: str) -> None:
     await db.execute(
         "insert into tokens (hash, kind, principal_id, conversation_id, expires_at)"
         " values ($1, 'link', $2, $3, sayso_now() + make_interval(secs => $4))",
         people.hashed(secret), person, conversation, config.PAIRING_EXPIRES_S,
     )  # fmt: skip
-    return secret
 
 
-async def take(db: Db, secret: str) -> Offered | None:
-    """Use a link up; None when it was used, is old or never was."""
-    row = await db.fetchrow(
-        "update tokens set used_at = now() where hash = $1 and kind = 'link' and used_at is null"
-        " and expires_at > sayso_now() returning principal_id, conversation_id",
+async def find(tx: Connection, secret: str) -> Offered | None:
+    """A link, held until the commit; None when it was used, is old or never was."""
+    row = await tx.fetchrow(
+        "select principal_id, conversation_id from tokens where hash = $1 and kind = 'link' and used_at is null"
+        " and expires_at > sayso_now() for update",
         people.hashed(secret),
     )
-    person = await people.by_id(db, row["principal_id"]) if row else None
+    person = await people.by_id(tx, row["principal_id"]) if row else None
     return Offered(person, row["conversation_id"]) if row and person else None
+
+
+async def use(tx: Connection, secret: str) -> None:
+    """It is good no more."""
+    await tx.execute("update tokens set used_at = now() where hash = $1 and used_at is null", people.hashed(secret))
