@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from bot.slack.sessions import CALLS_A_MINUTE, prompts, session_status
+from core import config
 from core.db import Pool
 from core.organisation import parse
-from core.store import people, steps, tasks
+from core.store import events, people, steps, tasks
 from tests.sim.faults import status
 from tests.slack_house import DEADLINE_S, SlackHouse, open_slack_house
 
@@ -169,6 +171,24 @@ async def test_what_is_over_the_rate_comes_in_a_later_round(slack: SlackHouse) -
     await mirrored(slack, lambda: slack.adapter.sessions._left)
     assert calls(slack) == 0
     slack.adapter.sessions._called.clear()
+    await slack.adapter.sessions.look()
+    assert shown(slack) == [("processing", DELETE)]
+
+
+async def test_a_busy_time_and_a_database_that_breaks_lose_no_task(slack: SlackHouse) -> None:
+    await slack.db.execute(
+        "insert into events (machine, from_state, to_state, version)"
+        " select 'step', 'ready', 'running', 1 from generate_series(1, $1)", 2 * config.EVENTS_PAGE,
+    )  # fmt: skip
+    await slack.ann.say(DELETE)
+    last = await slack.db.fetchval("select max(id) from events")
+    async with asyncio.timeout(DEADLINE_S):
+        while (await events.newest(slack.db)).id < last:  # noqa: ASYNC110  (there is nothing to wait on)
+            await asyncio.sleep(0.05)
+    await slack.db.execute("alter table slack_sessions rename to not_there")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await slack.adapter.sessions.look()
+    await slack.db.execute("alter table not_there rename to slack_sessions")
     await slack.adapter.sessions.look()
     assert shown(slack) == [("processing", DELETE)]
 

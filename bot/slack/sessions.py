@@ -23,7 +23,7 @@ from bot.sending import NotSent
 from bot.slack.forms import UNANSWERED
 from bot.slack.sender import refusal
 from bot.slack.surfaces import SessionStopped, TabOpened
-from core import intake
+from core import config, intake
 from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.models import Channel
@@ -40,6 +40,7 @@ GAP_S: Final = 1.0
 REFUSED_S: Final = 3600.0
 SETTLE_EVERY_S: Final = 60.0
 UNSETTLED_MOST: Final = 500
+PAGES_MOST: Final = 20
 CALLS_A_MINUTE: Final = 40
 TITLE_CHARS: Final = 200
 PROMPTS_MOST: Final = 4
@@ -101,22 +102,31 @@ class Sessions:
 
     async def look(self) -> None:
         """One round: threads whose tasks moved, those left over, and now and then all that are not at rest."""
-        asked = self._left | await self._moved()
-        threads = {one.conversation: one for one in await sessions.of_tasks(self._deps.db, asked)} if asked else {}
+        self._left |= await self._moved()
+        threads = (
+            {one.conversation: one for one in await sessions.of_tasks(self._deps.db, self._left)} if self._left else {}
+        )
         if time.monotonic() - self._settled_at > SETTLE_EVERY_S:
             self._settled_at = time.monotonic()
             threads |= {one.conversation: one for one in await sessions.unsettled(self._deps.db, UNSETTLED_MOST)}
         is_settled = [await self._show(thread) for thread in threads.values()]
-        self._left = set() if all(is_settled) else asked
+        if all(is_settled):
+            self._left = set()
 
     async def _moved(self) -> set[int]:
+        """The tasks that moved since the last round. What is more than can be read now comes in the next."""
         if self._seen is None:
             self._seen = await events.newest(self._deps.db)
             return set()
-        new = await events.since(self._deps.db, self._seen)
-        if new:
-            self._seen = Cursor.parse(new[-1]["cursor"]) or self._seen
-        return {int(one["task_id"]) for one in new if one["machine"] == "task" and one["task_id"]}
+        moved: set[int] = set()
+        for _ in range(PAGES_MOST):
+            new = await events.since(self._deps.db, self._seen)
+            moved |= {int(one["task_id"]) for one in new if one["machine"] == "task" and one["task_id"]}
+            if new:
+                self._seen = Cursor.parse(new[-1]["cursor"]) or self._seen
+            if len(new) < config.EVENTS_PAGE:
+                break
+        return moved
 
     async def _show(self, thread: Thread) -> bool:
         """Whether Slack shows it, or never will."""
