@@ -159,18 +159,28 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
-def test_a_simulation_has_no_way_to_real_servers_and_mailboxes(tmp_path: Path) -> None:
+def test_a_simulation_has_no_way_to_real_servers_and_mailboxes_and_no_secret_of_theirs(tmp_path: Path) -> None:
     """In a process of its own, since its environment changes."""
-    real = {"DATABASE_URL": "postgresql://real.example/x", "SMTP_URL": "smtp://real.example:25"}
+    real = {
+        "DATABASE_URL": "postgresql://real.example/x",
+        "SMTP_URL": "smtp://real.example:25",
+        "SAYSO_SECRET_KEY": "real-key-0123456789",
+        "TWILIO_SIGNING_KEY": "real-signing-key",
+        "SLACK_BOT_TOKEN_FILE": str(tmp_path / "real-token"),
+        "SLACK_APP_TOKEN": "xapp-real",
+        "ANTHROPIC_API_KEY": "real-model-key",
+    }
+    (tmp_path / "real-token").write_text("xoxb-real")
     looked = (
         "from bot.cli import simulation; from core.settings import Settings; simulation.prepare(Settings.load(), None);"
-        " s = Settings.load(); print(s.database_url, s.smtp(), s.home.name, s.slack_api_url.startswith('http://127.0.0.1'))"
+        " s = Settings.load(); print(s.database_url, s.smtp(), s.home.name, s.slack_api_url.startswith('http://127.0.0.1'),"
+        " *[v for v in s.secret_values() if 'real' in v])"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), "SAYSO_HOME": str(tmp_path)} | real
     ran = subprocess.run(  # ours
         [sys.executable, "-c", looked], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    assert ran.stdout.split() == ["None", "None", "sim", "True"]
+    assert ran.stdout.split() == ["None", "None", "sim", "True", "real-model-key"]
 
 
 def test_a_killed_up_leaves_nothing_behind(place: Place) -> None:

@@ -13,9 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bot.cli.ground import end
-
-HOUSE = Path(__file__).resolve().parents[2]
+from bot.cli.ground import HOUSE, end
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine, Sayso on it, and others beside it.")
 

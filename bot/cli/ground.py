@@ -6,13 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from pathlib import Path
+from typing import Final, NoReturn
 
 import typer
 
 from core.embedded import EmbeddedError, RunningServers, start_servers
 from core.organisation import OrganisationError
 from core.settings import Settings, SettingsError
+
+# Where the checkout or the installation is.
+HOUSE: Final = Path(__file__).resolve().parents[2]
 
 
 def end(message: str, code: int = 1) -> NoReturn:

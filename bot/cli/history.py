@@ -15,8 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bot.cli.ground import end, servers
-from bot.cli.processes import HOUSE
+from bot.cli.ground import HOUSE, end, servers
 from bot.cli.talk import AsJson, call, came_to, show
 from core.display import visible, visible_lines
 

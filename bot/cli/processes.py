@@ -29,7 +29,6 @@ from core.settings import Settings
 from core.store import audit, people
 
 READY_S = 30.0
-HOUSE = Path(__file__).resolve().parents[2]
 
 
 def up(

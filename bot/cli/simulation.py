@@ -1,7 +1,8 @@
 """`sayso up --sim`: what has to be so that a Sayso runs in front of simulated chats instead of vendors.
 
 It only prepares: a home of its own, so that nobody's data are touched, and the addresses of the stand-ins in the environment
-of everything that is started next. The stand-ins are the ones of the tests, a process of their own; the bot does not import them.
+of everything that is started next, which gets no secret of the real Sayso but the keys of its models. The stand-ins are the
+ones of the tests, a process of their own; the bot does not import them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from bot.cli.ground import end
-from core.settings import Settings
+from bot.cli.ground import HOUSE, end
+from core.settings import SECRETS, Settings
 
-HOUSE = Path(__file__).resolve().parents[2]
-# A simulation has its own servers, and its mail stays in the web's mail page.
-NOT_TAKEN_ALONG = ("DATABASE_URL", "REDIS_URL", "SMTP_URL", "DATABASE_URL_FILE", "REDIS_URL_FILE", "SMTP_URL_FILE")
+MODEL_KEYS = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,8 @@ def prepare(settings: Settings, port: int | None) -> Simulated:
     is_model_real = bool(settings.openai_api_key or settings.openai_base_url or settings.anthropic_api_key)
     if is_model_real:
         command.append("--real-model")
-    os.environ |= dict.fromkeys(NOT_TAKEN_ALONG, "")
+    left_behind = SECRETS - MODEL_KEYS if is_model_real else SECRETS
+    os.environ |= dict.fromkeys([name + suffix for name in left_behind for suffix in ("", "_FILE")], "")
     os.environ |= {"SAYSO_HOME": str(settings.home / "sim"), "PYTHONPATH": str(HOUSE)}
     asked = subprocess.run([*command, "--environment"], capture_output=True, text=True, check=False)  # noqa: S603  # ours
     if asked.returncode:
