@@ -142,6 +142,8 @@ async def test_children_go_before_their_parent(house: House) -> None:
     assert not await is_open_table(house.db, parent)
     shown = await tasks.shown(house.db, child, ann.id, sees_all=False, sees_conversation=False)
     assert shown and shown["parent_id"] == str(parent)
+    eve = await house.person("eve")
+    assert await tasks.shown(house.db, child, eve.id, sees_all=False, sees_conversation=False) is None
 
 
 async def test_a_task_that_something_else_refers_to_is_held_and_the_others_go(house: House) -> None:

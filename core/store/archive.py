@@ -10,12 +10,17 @@ from typing import Any
 
 from core.db import Db
 
+
+def records(table: str) -> str:
+    """The rows of one table in a document `a.doc`; none where it has none, or is older than the table."""
+    return f"jsonb_populate_recordset(null::{table}, coalesce(nullif(a.doc -> '{table}', 'null'), '[]'))"
+
+
 # Who may see it: as `core.store.tasks.VISIBLE`, over the document.
 _VISIBLE = (
     "(t.requester_id = $2 or $3 or ($4 and exists (select from inbound i"
     " where i.conversation_id = t.conversation_id and i.principal_id = $2))"
-    " or exists (select from jsonb_populate_recordset(null::approvals, a.doc -> 'approvals') v"
-    "   where seat_of($2, v) is not null))"
+    f" or exists (select from {records('approvals')} v where seat_of($2, v) is not null))"
 )
 
 
@@ -25,7 +30,7 @@ async def shown(
     """An archived task and its steps as rows, with `archived_at`; None when there is none or the viewer may not see it."""
     row = await db.fetchrow(
         "select t.*, a.archived_at, p.key as requester, p.name as requester_name from archived_tasks a"
-        " cross join jsonb_populate_recordset(null::tasks, a.doc -> 'tasks') t join principals p on p.id = t.requester_id"
+        f" cross join {records('tasks')} t join principals p on p.id = t.requester_id"
         f" where a.task_id = $1 and {_VISIBLE}",
         task, viewer, sees_all, sees_conversation,
     )  # fmt: skip
@@ -47,9 +52,8 @@ async def rows(
 ) -> Sequence[Mapping[str, Any]]:
     """Its rows of one table, through the type that the table has today; none where it had none."""
     found: Sequence[Mapping[str, Any]] = await db.fetch(
-        f"select {columns} from (select e.* from archived_tasks a,"
-        f" jsonb_populate_recordset(null::{table}, coalesce(nullif(a.doc -> '{table}', 'null'), '[]')) e"
-        f" where a.task_id = $1) x order by {order} limit $2",
+        f"select {columns} from (select e.* from archived_tasks a, {records(table)} e where a.task_id = $1) x"
+        f" order by {order} limit $2",
         task, limit,
     )  # fmt: skip
     return found

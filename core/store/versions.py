@@ -72,7 +72,7 @@ async def facts(db: Db, task: int) -> Facts | None:
     """
     row = await db.fetchrow(
         "select t.*, p.key as requester, p.name as requester_name from (select * from tasks where id = $1 union all"
-        " select t.* from archived_tasks a cross join jsonb_populate_recordset(null::tasks, a.doc -> 'tasks') t"
+        f" select t.* from archived_tasks a cross join {archive.records('tasks')} t"
         "  where a.task_id = $1) t join principals p on p.id = t.requester_id",
         task,
     )
