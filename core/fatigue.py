@@ -1,22 +1,22 @@
-"""What the figures of approving say, in words: where a yes has become a habit. A suggestion is never applied by itself."""
+"""What the figures of approving say, in words: where a yes has become a habit. A suggestion is never applied by itself.
+
+Pure: the figures come from `core.store.fatigue`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from core.db import Db
-from core.store import fatigue as figures
-
 LEAST: Final = 5
 QUICK_SHARE: Final = 0.5
 HOUR_MOST: Final = 12
 
 
-async def report(db: Db, days: int) -> dict[str, Any]:
+def report(days: int, figures: Mapping[str, Any]) -> dict[str, Any]:
     """How the approvals of the last days were answered, per skill and person, with what that suggests."""
-    skills, people = await figures.by_skill(db, days), await figures.by_person(db, days)
-    said = suggestions(skills, people, await figures.always_approved(db, days, LEAST))
+    skills, people = figures["skills"], figures["people"]
+    said = suggestions(skills, people, figures["repeated"])
     return {"days": days, "skills": skills, "people": people, "suggestions": said}
 
 

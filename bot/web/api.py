@@ -33,6 +33,7 @@ from core.models import (
     TooLate,
 )
 from core.store import approvals, children, conversations, ladder, skills, tasks, versions
+from core.store.fatigue import figures
 from core.versions import NoSuchVersion
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -204,7 +205,7 @@ async def report_approvals(
     """How approvals are answered, per skill and person, with suggestions in words. Only where you see everything."""
     if not viewer.sees_all:
         raise HTTPException(403, "only who sees everything may see how others decide")
-    return await fatigue.report(deps_of(request).db, days)
+    return fatigue.report(days, await figures(deps_of(request).db, days))
 
 
 @router.get("/approvals/{approval_id}", response_model=shapes.ApprovalWithTimeline, tags=["approvals"])

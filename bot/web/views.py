@@ -22,6 +22,7 @@ from core.deps import Deps
 from core.display import visible, visible_lines
 from core.editing import Field, form
 from core.store import approvals, conversations, events, ladder, skills, tasks, versions
+from core.store.fatigue import figures
 
 CHAT_MESSAGES: Final = 60
 EXACT_CHARS_IN_LIST: Final = 6_000
@@ -148,7 +149,7 @@ async def _report(deps: Deps, viewer: Viewer, _: str) -> View | None:
     """How approvals are answered; only for who sees everything."""
     if not viewer.sees_all:
         return None
-    report = await fatigue.report(deps.db, config.REPORT_DAYS)
+    report = fatigue.report(config.REPORT_DAYS, await figures(deps.db, config.REPORT_DAYS))
     shown = report | {
         "suggestions": [visible(said) for said in report["suggestions"]],
         "people": [one | {"person": visible(one["person"])} for one in report["people"]],

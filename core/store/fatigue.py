@@ -7,6 +7,16 @@ from typing import Any
 from core.db import Db
 
 QUICK_S = 2
+REPEATED_LEAST = 5
+
+
+async def figures(db: Db, days: int) -> dict[str, Any]:
+    """What `core.fatigue.report` tells of: `skills`, `people`, and what was `repeated` and never refused."""
+    return {
+        "skills": await by_skill(db, days),
+        "people": await by_person(db, days),
+        "repeated": await always_approved(db, days, REPEATED_LEAST),
+    }
 
 
 async def by_skill(db: Db, days: int) -> list[dict[str, Any]]:
