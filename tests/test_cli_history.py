@@ -42,7 +42,8 @@ async def ann_s_task(house: House) -> str:
 
 async def test_tasks_are_listed_shown_and_shown_as_they_were(house: House, sayso: Sayso) -> None:
     task = await ann_s_task(house)
-    assert f"{task}: do files.delete" in (await sayso("tasks")).stdout
+    listed = (await sayso("tasks")).stdout
+    assert f"{task}: do files.delete" in listed and "\x1b" not in listed
     assert json.loads((await sayso("tasks", "--json")).stdout)[0]["status"] == "paused"
     now = await sayso("tasks", task)
     assert "(paused)" in now.stdout
@@ -73,6 +74,23 @@ async def test_a_task_is_forked_and_put_back_from_a_terminal(house: House, sayso
     loose = await sayso("fork", task, "1", "--policy", "loose.yaml")
     assert (loose.exit_code, "replay --dry" in loose.stderr) == (2, True)
     assert (await sayso("fork", task, "1", "--args", "paths")).exit_code == 2
+
+
+@pytest.mark.parametrize("verdict", ["approve", "deny"])
+@pytest.mark.parametrize("is_verdict_first", [True, False])
+async def test_an_approval_is_answered_with_the_verdict_before_or_after_its_id(
+    house: House, sayso: Sayso, verdict: str, is_verdict_first: bool
+) -> None:
+    ann = await people.by_key(house.db, "ann")
+    assert ann is not None
+    _, approval = await house.ask(ann, args={"paths": ["old.log\x1b[2J"]})
+    listed = (await sayso("approvals")).stdout
+    assert approval in listed and "\x1b" not in listed
+    words = (verdict, approval) if is_verdict_first else (approval, verdict)
+    assert (await sayso("approvals", *words)).stdout == {"approve": "approved\n", "deny": "denied\n"}[verdict]
+    again = await sayso("approvals", *words)
+    assert (again.exit_code, "no such pending approval" in again.stderr) == (1, True)
+    assert (await sayso("approvals", verdict)).exit_code == 2
 
 
 async def test_what_is_not_there_ends_with_the_reason(house: House, sayso: Sayso) -> None:

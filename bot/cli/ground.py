@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 import typer
 
+from core.display import visible
 from core.embedded import EmbeddedError, RunningServers, start_servers
 from core.organisation import OrganisationError
 from core.settings import Settings, SettingsError
@@ -23,6 +24,12 @@ def end(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong on standard error and leave."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def tell(*lines: str) -> None:
+    """Print lines for a person: what others wrote in one can neither move the cursor nor begin another line."""
+    for line in lines:
+        typer.echo(visible(line.rstrip()))
 
 
 def read_settings() -> Settings:

@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 
 from bot.cli.ground import HOUSE, end, servers
 from bot.cli.talk import AsJson, call, came_to, show
-from core.display import visible, visible_lines
 
 Task = Annotated[str, typer.Argument(help="The task's number.")]
 At = Annotated[str | None, typer.Option("--at", help="As it was at a version: 3, or 3.2 for a moment in it.")]
@@ -40,7 +39,7 @@ def tasks(ctx: typer.Context, as_json: AsJson = False) -> None:
     """The tasks that you may see; with a number, one with its steps."""
     if ctx.invoked_subcommand is None:
         found = call("GET", "/api/tasks")
-        show(found, as_json, "\n".join(f"{t['id']}: {t['goal']} ({t['status']})" for t in found) or "No tasks.")
+        show(found, as_json, *[f"{t['id']}: {t['goal']} ({t['status']})" for t in found] or ["No tasks."])
 
 
 @tasks_app.command("show")
@@ -49,10 +48,8 @@ def show_task(task_id: Task, at: At = None, as_json: AsJson = False) -> None:
     task = call("GET", f"/api/tasks/{task_id}", params={"version": at} if at else None)
     then = f" as of version {task['as_of']['version']}, {task['as_of']['at'][:19]}" if at else ""
     lines = [f"task {task['id']}{then}: {task['goal']} ({task['status']}){came_to(task)}"]
-    lines += [
-        f"  {s['n']}. {s['skill'] or s['kind']}: {s['status']} {s['error'] or ''}".rstrip() for s in task["steps"]
-    ]
-    show(task, as_json, "\n".join(map(visible, lines)))
+    lines += [f"  {s['n']}. {s['skill'] or s['kind']}: {s['status']} {s['error'] or ''}" for s in task["steps"]]
+    show(task, as_json, *lines)
 
 
 @tasks_app.command("at")
@@ -65,7 +62,7 @@ def show_at(task_id: Task, version: Annotated[str, typer.Argument()], as_json: A
 def history(task_id: Task, as_json: AsJson = False) -> None:
     """Every version of a task: who changed what, when and why. The numbers in front are what `--at` takes."""
     found = call("GET", f"/api/tasks/{task_id}/versions")
-    show(found, as_json, "\n".join(visible(_line(move)) for version in found for move in (version, *version["moves"])))
+    show(found, as_json, *[_line(move) for version in found for move in (version, *version["moves"])])
 
 
 @tasks_app.command()
@@ -77,7 +74,7 @@ def rollback(
 ) -> None:
     """Put a task's plan back to what it was at a version. What has happened in the world stays, and is said."""
     done = call("POST", f"/api/tasks/{task_id}/rollback", {"to": version, "reason": reason})
-    show(done, as_json, visible_lines(done["said"]))
+    show(done, as_json, *done["said"].split("\n"))
 
 
 def fork(
@@ -100,7 +97,7 @@ def fork(
     body: dict[str, Any] = {"step": step, "args": dict(map(_given, args or ()))}
     body |= {name: value for name, value in (("model", model), ("at", at)) if value is not None}
     done = call("POST", f"/api/tasks/{task_id}/fork", body)
-    show(done, as_json, visible_lines(done["said"]))
+    show(done, as_json, *done["said"].split("\n"))
 
 
 def replay(
@@ -126,7 +123,7 @@ def replay(
     if ran.returncode not in (0, 1) or not ran.stdout:
         end(ran.stderr.strip() or "The replay ended without an answer.", 2)
     lines = json.loads(ran.stdout)
-    show(lines, as_json, "\n".join(visible(text) for line in lines for text in _compared(line)))
+    show(lines, as_json, *[text for line in lines for text in _compared(line)])
     raise typer.Exit(ran.returncode)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bot.cli.ground import end, servers
+from bot.cli.ground import end, servers, tell
 from core import config
 from core.db import open_pool
 from core.store import people
@@ -25,7 +25,7 @@ def list_people(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
         return
     for person in found:
         linked = ", ".join(f"{channel}:{external_id}" for channel, external_id in person["identities"])
-        typer.echo(f"{person['key']}: {person['name']} [{', '.join(person['roles'])}] {linked}")
+        tell(f"{person['key']}: {person['name']} [{', '.join(person['roles'])}] {linked}")
 
 
 @people_app.command("token")

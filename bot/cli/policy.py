@@ -15,7 +15,7 @@ import typer
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from bot.cli.ground import end, servers
+from bot.cli.ground import end, servers, tell
 from core import organisation
 from core.db import Pool, open_pool
 from core.deciding import SKILL_GONE
@@ -99,7 +99,7 @@ def explain(task: int, step: int, as_json: AsJson = False) -> None:
     for a in asked:
         lines.append(f"then: asked by rule {a['rule']!r}, {'; '.join(a['reasons'] or [])} ({a['status']})")
     lines.append(f"now: {in_words(answer)}" if answer else f"now: {SKILL_GONE}")
-    typer.echo("\n".join(lines))
+    tell(*lines)
 
 
 @policy_app.command("what-if")
@@ -123,8 +123,8 @@ def what_if(
         return
     for one in differing:
         r = one.recorded
-        typer.echo(f"task {r.task} step {r.step}, {r.action.skill} for {r.requester.key} ({r.was})")
-        typer.echo(f"    was: {in_words(one.old)}\n    now: {in_words(one.new)}")
+        tell(f"task {r.task} step {r.step}, {r.action.skill} for {r.requester.key} ({r.was})")
+        tell(f"    was: {in_words(one.old)}", f"    now: {in_words(one.new)}")
     moves = [f"{verdict(one.old)} → {verdict(one.new)}" for one in differing]
     tally = ", ".join(f"{moves.count(move)} {move}" for move in sorted(set(moves)))
     typer.echo(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import httpx
 import typer
 
-from bot.cli.ground import end, read_settings
+from bot.cli.ground import end, read_settings, tell
 from core import fatigue
+from core.models import Verdict
 
 WAITING, DENIED = 3, 4
 POLL_S = 0.2
@@ -33,12 +34,14 @@ def ask(
     while task["status"] in ("queued", "planning", "running") and time.monotonic() < deadline:
         time.sleep(POLL_S)
         task = call("GET", f"/api/tasks/{task_id}")
-    show(task, as_json, f"task {task['id']}: {task['status']}{came_to(task)}")
+    show(task, as_json, *f"task {task['id']}: {task['status']}{came_to(task)}".split("\n"))
     raise typer.Exit(_code(task))
 
 
 def approvals(
-    approval_id: Annotated[str | None, typer.Argument()] = None,
+    approval_id: Annotated[
+        str | None, typer.Argument(help="Its id. The answer may stand before it, as in: approvals approve ID.")
+    ] = None,
     verdict: Annotated[
         str | None,
         typer.Argument(
@@ -56,17 +59,24 @@ def approvals(
     """What waits for a decision; with an id and a verdict, decide it. `report`: how approvals are answered."""
     if approval_id == "report":
         report = call("GET", "/api/approvals/report")
-        show(report, as_json, fatigue.in_words(report))
+        show(report, as_json, *fatigue.in_words(report).split("\n"))
         return
+    if approval_id in get_args(Verdict):
+        if verdict is None:
+            raise typer.BadParameter(
+                f"{approval_id} which one? Say: approvals {approval_id} ID; approvals shows the ids."
+            )
+        approval_id, verdict = verdict, approval_id
     waiting = call("GET", "/api/approvals?status=pending")
     if approval_id is None:
-        show(waiting, as_json, "\n\n".join(_in_words(a) for a in waiting) or "Nothing waits for a decision.")
+        lines = [line for a in waiting for line in (*_in_words(a), "")]
+        show(waiting, as_json, *(lines[:-1] or ["Nothing waits for a decision."]))
         return
     found = next((a for a in waiting if a["id"] == approval_id), None)
     if found is None:
         end("There is no such pending approval.")
     if verdict is None:
-        show(found, as_json, _in_words(found))
+        show(found, as_json, *_in_words(found))
         return
     body = {"verdict": verdict, "digest": found["digest"], "reason": reason, "text": text, "to": to}
     if args:
@@ -86,7 +96,7 @@ def list_grants(ctx: typer.Context, as_json: AsJson = False) -> None:
     """The live ones that you gave or have; an owner sees all."""
     if ctx.invoked_subcommand is None:
         found = call("GET", "/api/grants")
-        show(found, as_json, "\n".join(_grant_in_words(g) for g in found) or "No standing permissions.")
+        show(found, as_json, *[_grant_in_words(g) for g in found] or ["No standing permissions."])
 
 
 @grants_app.command("give")
@@ -118,7 +128,7 @@ def revoke_grant(grant_id: Annotated[str, typer.Argument(help="Its id, or the be
 def skills(as_json: AsJson = False) -> None:
     """The skills that the workers have."""
     found = call("GET", "/api/skills")
-    show(found, as_json, "\n".join(f"{s['name']}: {s['summary']}" for s in found))
+    show(found, as_json, *[f"{s['name']}: {s['summary']}" for s in found])
 
 
 # ---------------------------------------------------------------- parts
@@ -151,8 +161,11 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, *, params: 
     return answer.json()
 
 
-def show(value: Any, as_json: bool, words: str) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False) if as_json else words)
+def show(value: Any, as_json: bool, *lines: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        tell(*lines)
 
 
 def came_to(task: dict[str, Any]) -> str:
@@ -180,9 +193,8 @@ def _grant_in_words(grant: dict[str, Any]) -> str:
     )
 
 
-def _in_words(approval: dict[str, Any]) -> str:
+def _in_words(approval: dict[str, Any]) -> list[str]:
     lines = [approval["id"]]
     for item in approval["items"]:
         lines.append(f"  {item['action']['skill']} {json.dumps(item['action']['args'], ensure_ascii=True)}")
-    lines += [f"  because {reason}" for reason in approval["reasons"]]
-    return "\n".join(lines)
+    return [*lines, *(f"  because {reason}" for reason in approval["reasons"])]
