@@ -1,29 +1,28 @@
 """Real parts for tests: one embedded Postgres and Valkey for the whole run, a database of its own for each test.
 
 The servers are the ones that `./sayso up` uses, in a home of their own inside the checkout, joined by every test
-process. Each test's database is a copy of a migrated template, with a clock that may be moved.
+process. Each test has a clean database for itself alone (`tests.databases`), with a clock that may be moved.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import itertools
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import hypothesis
 import pytest
 
-from core.db import Pool, migrate, open_pool
+from core.db import Pool, open_pool
 from core.embedded import RunningServers, start_servers
+from tests.databases import Databases, open_databases
+from tests.patience import PATIENCE_S
 from tests.web_house import House, open_house
 
 HOME = Path(__file__).resolve().parent.parent / ".sayso" / "test"
-TEMPLATE = "sayso_template"
 NUMBERS = itertools.count()
 # A busy machine is no failure.
 hypothesis.settings.register_profile("sayso", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -49,46 +48,26 @@ def only_loopback() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[RunningServers]:
     with start_servers(HOME, fast=True) as running:
-        with open(HOME / "template.lock", "w", encoding="ascii") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            asyncio.run(_make_template(running))
         yield running
 
 
-async def _make_template(running: RunningServers) -> None:
-    """Migrated anew when the migrations have changed."""
-    url = running.postgres.url(TEMPLATE)
-    admin = await asyncpg.connect(running.database_url)
-    try:
-        if not await admin.fetchval("select exists (select from pg_database where datname = $1)", TEMPLATE):
-            await admin.execute(f"create database {TEMPLATE}")
-        try:
-            await migrate(url)
-        except Exception:
-            await admin.execute(f"drop database {TEMPLATE} with (force)")
-            await admin.execute(f"create database {TEMPLATE}")
-            await migrate(url)
-        # What an interrupted run left behind.
-        for row in await admin.fetch("select datname from pg_database where datname ~ '^t[0-9]+_'"):
-            pid = int(row["datname"][1:].split("_")[0])
-            if not Path(f"/proc/{pid}").exists():
-                await admin.execute(f'drop database if exists "{row["datname"]}" with (force)')
-    finally:
-        await admin.close()
+@pytest.fixture(scope="session")
+def databases(servers: RunningServers) -> Iterator[tuple[Databases, asyncio.AbstractEventLoop]]:
+    """With a loop of their own, since those of the tests end with them."""
+    loop = asyncio.new_event_loop()
+    opened = loop.run_until_complete(open_databases(servers))
+    yield opened, loop
+    loop.run_until_complete(opened.drop_all())
+    loop.close()
 
 
 @pytest.fixture
-async def database_url(servers: RunningServers) -> AsyncIterator[str]:
-    """A fresh, migrated database."""
-    name = f"t{os.getpid()}_{next(NUMBERS)}"
-    admin = await asyncpg.connect(servers.database_url)
-    try:
-        await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
-        await admin.execute(f"alter database {name} set sayso.clock_may_move = 'on'")
-        yield servers.postgres.url(name)
-        await admin.execute(f"drop database {name} with (force)")
-    finally:
-        await admin.close()
+def database_url(databases: tuple[Databases, asyncio.AbstractEventLoop]) -> Iterator[str]:
+    """A clean, migrated database, nobody else's while the test runs."""
+    known, loop = databases
+    taken = loop.run_until_complete(known.take())
+    yield known.servers.postgres.url(taken.name)
+    loop.run_until_complete(known.give_back(taken))
 
 
 @pytest.fixture
@@ -102,7 +81,7 @@ def redis_url(servers: RunningServers) -> str:
 async def db(database_url: str) -> AsyncIterator[Pool]:
     pool = await open_pool(database_url, most=8)
     yield pool
-    await asyncio.wait_for(pool.close(), 10)
+    await asyncio.wait_for(pool.close(), PATIENCE_S)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from core.db import Pool
 from core.models import EffectClass
+from tests.patience import PATIENCE_S
 from worker.context import StoredNotes
 from worker.skills.context import AttachedFile, Handles, SkillContext
 from worker.skills.http_client import Answer
@@ -51,7 +52,7 @@ class Web:
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None,
-        credential: str = "", within_s: float = 30.0,
+        credential: str = "", within_s: float = PATIENCE_S,
     ) -> Answer:  # fmt: skip
         if method not in ("GET", "HEAD", "OPTIONS"):
             self.book.append((method, url, body))

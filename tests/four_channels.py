@@ -32,6 +32,7 @@ from core.models import Channel, Decided, Duplicate, Inbound, Place, Press, Rece
 from core.organisation import parse
 from core.store import conversations, people, sms
 from core.store.people import Principal
+from tests.patience import PATIENCE_S
 from tests.sim import slack_payloads
 from tests.sim.slack import SlackSim
 from tests.sim.slack_world import Member, interactive
@@ -223,7 +224,7 @@ class Four:
         before = len(self.pressed[channel].answers)
         if not (await delivery).acked:
             return "broken"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.pressed[channel].answers) == before:  # noqa: ASYNC110 - Bolt acknowledges beside the work
                 await asyncio.sleep(0.002)
         return WORDS[type(self.pressed[channel].answers[-1]).__name__]
@@ -244,7 +245,7 @@ async def open_four(db: Pool, home: Path, **settings: Any) -> AsyncIterator[Four
         door = stack.enter_context(socket.socket())
         door.bind(("127.0.0.1", 0))
         public = f"http://127.0.0.1:{door.getsockname()[1]}"
-        slack = await stack.enter_async_context(SlackSim("http", deliver_to=public))
+        slack = await stack.enter_async_context(SlackSim("http", deliver_to=public, ack_deadline_s=PATIENCE_S))
         telegram = await stack.enter_async_context(TelegramSim())
         twilio = await stack.enter_async_context(TwilioSim(public))
         organisation = parse(_file())

@@ -31,10 +31,10 @@ from core.ring import Ring
 from core.settings import Settings
 from core.store import people
 from tests import sink
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "redis://127.0.0.1:1/0"
-WITHIN_S = 25.0
 LOOK_EVERY_S = 0.03
 ORGANISATION = """
 people:
@@ -50,7 +50,7 @@ ANN_TELEGRAM = Identity(channel=Channel.TELEGRAM, external_id="1001")
 HERE = Place(channel=Channel.WEB, external_id="ann", private=True)
 
 
-async def until(look: Callable[[], Awaitable[T | None]], what: str, within_s: float = WITHIN_S) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], what: str, within_s: float = PATIENCE_S) -> T:
     """What `look` answers once it is something. Fails with `what` when the time is over."""
     try:
         async with asyncio.timeout(within_s):
@@ -94,7 +94,7 @@ class Child:
     def thaw(self) -> None:
         self.running.send_signal(signal.SIGCONT)
 
-    async def ended(self, within_s: float = WITHIN_S) -> int:
+    async def ended(self, within_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         return await asyncio.to_thread(self.running.wait, within_s)
 
@@ -303,7 +303,7 @@ async def open_plant(
     finally:
         plant.close()
         await ring.close()
-        await asyncio.wait_for(db.close(), 10)
+        await asyncio.wait_for(db.close(), PATIENCE_S)
 
 
 @pytest.fixture(name="plant")

@@ -32,6 +32,7 @@ from core.settings import Settings
 from core.store import clock, people, skills
 from core.store.conversations import Conversation
 from tests.edges import WHO, Edges, NumberedRedis, Party, ProviderGone, acting_as, open_numbered_pool
+from tests.patience import PATIENCE_S
 from worker.act import Actor
 from worker.crew import Crew
 from worker.lease import Lease, boot_clock_s
@@ -334,7 +335,7 @@ class World:
 
     # ------------------------------------------------------------ a task from its first word to its last card
 
-    async def play(self, text: str = "run order", within_s: float = 30.0) -> int:
+    async def play(self, text: str = "run order", within_s: float = PATIENCE_S) -> int:
         """The task, once it has ended and its cards say so."""
         until = time.monotonic() + within_s
         task = await self.say(text)
@@ -417,7 +418,7 @@ async def open_world(dsn: str, home: Path, *, timeout_s: float = 1.0) -> AsyncIt
         for process in (world.worker, world.bot, *world.sleepers):
             if process is not None:
                 await world.bury(process)
-        await asyncio.wait_for(db.close(), 10)
+        await asyncio.wait_for(db.close(), PATIENCE_S)
 
 
 def _remembering(loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:

@@ -31,6 +31,7 @@ from core.ring import Ring
 from core.settings import Settings
 from core.store import people, skills, steps
 from core.store.people import Principal, Wanted
+from tests.patience import PATIENCE_S
 from tests.sim.telegram import TelegramSim
 from tests.sim.telegram_people import TgDelivery
 from tests.sim.telegram_world import CallbackAnswer, TgMessage
@@ -41,7 +42,6 @@ T = TypeVar("T")
 SECRET = "s" * 16 + "-_" + "S" * 16
 MODES = ("polling", "webhook")
 GROUP = -100500
-WITHIN_S = 15.0
 
 
 class Failing:
@@ -124,7 +124,7 @@ class Town:
     async def inbound(self, count: int) -> list[dict[str, Any]]:
         """So many messages are in the database, and no more."""
         rows: list[Any] = []
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + PATIENCE_S
         while len(rows) < count and time.monotonic() < deadline:
             rows = await self.db.fetch("select * from inbound where kind = 'message' order by id")
             await asyncio.sleep(0.01)
@@ -148,7 +148,7 @@ class Town:
 
     async def delivered_until(self, seen: Callable[[], T]) -> T:
         """Deliver the outbox until the chat shows it."""
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             await self.courier.deliver()
             if found := seen():
@@ -237,7 +237,7 @@ async def open_town(db: Pool, home: Path, mode: str, *, is_known: bool = True, *
         finally:
             for task in town.running:
                 task.cancel()
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(*town.running, return_exceptions=True)
 
 
@@ -251,10 +251,10 @@ async def served_at(app: FastAPI, door: socket.socket) -> AsyncIterator[None]:
         yield
     finally:
         server.should_exit = True
-        await asyncio.wait_for(running, WITHIN_S)
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
-async def eventually(look: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
+async def eventually(look: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
     """What `look` answers as soon as it is true."""
     deadline = time.monotonic() + within_s
     while not (found := look()):

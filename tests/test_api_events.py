@@ -12,7 +12,8 @@ import httpx
 from core.store import events, people, tasks
 from core.store.events import Cursor
 from core.store.people import Principal
-from tests.web_house import DEADLINE_S, House, served
+from tests.patience import PATIENCE_S
+from tests.web_house import House, served
 
 
 async def frames(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -36,7 +37,7 @@ class Reader:
     def __init__(self, address: str, token: str, path: str, last_id: str | None = None) -> None:
         headers = [("authorization", f"Bearer {token}".encode())]
         headers += [("last-event-id", last_id.encode())] if last_id else []
-        self._client = httpx.AsyncClient(base_url=address, headers=headers, timeout=DEADLINE_S)
+        self._client = httpx.AsyncClient(base_url=address, headers=headers, timeout=PATIENCE_S)
         self._path = path
 
     async def __aenter__(self) -> Reader:
@@ -51,7 +52,7 @@ class Reader:
         await self._client.aclose()
 
     async def next(self, *, comments: bool = False) -> dict[str, Any]:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             async for frame in self._frames:
                 if comments or "comment" not in frame:
                     return frame
@@ -69,7 +70,7 @@ class Reader:
 async def settled(house: House) -> Cursor:
     """The newest event, once no transaction elsewhere on the server holds it back."""
     last = await house.db.fetchval("select count(*) from events")
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(await events.since(house.db, Cursor(), limit=10_000)) < last:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return await events.newest(house.db)
@@ -154,7 +155,7 @@ async def test_an_idle_stream_beats_and_ends_when_its_person_leaves(house: House
     async with served(house.app) as address, Reader(address, await token(house, ann), "/api/events") as reader:
         assert (await reader.next(comments=True)) == {"comment": "still here"}
         await people.sync(house.db, [])
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             async for frame in reader._frames:
                 assert frame == {"comment": "still here"}
 

@@ -9,6 +9,7 @@ import pytest
 from core.db import Pool
 from core.models import Claimed, EffectClass, PlannedStep
 from core.store import people, steps, tasks
+from tests.patience import PATIENCE_S
 
 LANES = ("urgent", "default")
 
@@ -96,7 +97,7 @@ async def test_a_task_that_is_locked_is_left_out_and_holds_up_nobody(bench: Benc
     held = await bench.claim()
     async with bench.db.acquire() as connection, connection.transaction():
         await connection.execute("select 1 from tasks where id = $1 for update", locked)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             done = await bench.complete(held)
     assert done.left_out == {locked}
     assert await bench.status(free) == ("succeeded", ["succeeded"])

@@ -14,6 +14,7 @@ from typing import Literal
 import pytest
 
 from core.models import Channel, Identity
+from tests.patience import PATIENCE_S
 from tests.processes import Plant, free_port, plant_fixture, until
 from tests.sim.slack import SlackSim
 from tests.sim.telegram import TelegramSim
@@ -86,7 +87,7 @@ class Telegram:
 
 @asynccontextmanager
 async def slack(plant: Plant, mode: Literal["http", "socket"]) -> AsyncIterator[Slack]:
-    async with SlackSim(mode) as sim:
+    async with SlackSim(mode, ack_deadline_s=PATIENCE_S) as sim:
         more = {"SLACK_BOT_TOKEN": sim.bot_token, "SLACK_API_URL": sim.api_url, "SLACK_MODE": mode}
         more |= {"SLACK_APP_TOKEN": sim.app_token} if mode == "socket" else {"SLACK_SIGNING_SECRET": sim.signing_secret}
         plant.environment = {**plant.environment, **more}

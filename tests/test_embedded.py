@@ -24,9 +24,9 @@ from core.embedded.ground import Ground, private_folder, remembered, stand
 from core.embedded.postgres import Postgres
 from core.embedded.reaper import reap
 from core.embedded.valkey import Valkey
+from tests.patience import PATIENCE_S
 
 HOUSE = Path(__file__).resolve().parents[1]
-DEADLINE_S = 30.0
 NOBODY = 65534
 BY_PROC = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find them by")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another account")
@@ -37,9 +37,9 @@ HOLDER = (
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < deadline, f"{what} has not come true in {DEADLINE_S:g} s"
+        assert time.monotonic() < deadline, f"{what} has not come true in {PATIENCE_S:g} s"
         time.sleep(0.02)
 
 

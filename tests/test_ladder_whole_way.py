@@ -23,6 +23,7 @@ from bot.courier import Courier
 from core.db import Pool
 from core.settings import Settings
 from core.store import approvals, clock
+from tests.patience import PATIENCE_S
 from tests.sim.slack import SlackSim
 from tests.sim.telegram import TelegramSim
 from tests.sim.twilio import TwilioSim
@@ -30,7 +31,6 @@ from tests.sms_house import ANN, code_in
 from tests.telegram_town import served_at
 from worker.crew import open_crew
 
-WITHIN_S = 30.0
 CHANNEL = "C0OPS"
 ACME = """
 organisation: Acme
@@ -83,7 +83,7 @@ class Town:
 
     async def until(self, look: Callable[[], Any]) -> Any:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     found = look()
                     found = await found if asyncio.iscoroutine(found) else found
@@ -115,7 +115,11 @@ async def town(db: Pool, database_url: str, redis_url: str, tmp_path: Path) -> A
     (tmp_path / "sayso.yaml").write_text(ACME)
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace" / "old.log").write_text("old")
-    async with SlackSim("http", deliver_to=public) as slack, TelegramSim() as telegram, TwilioSim(public) as twilio:
+    async with (
+        SlackSim("http", deliver_to=public, ack_deadline_s=PATIENCE_S) as slack,
+        TelegramSim() as telegram,
+        TwilioSim(public) as twilio,
+    ):
         slack.user("U01ALICE", "alice")
         telegram.user(1001, "Ann")
         settings = Settings.load(

@@ -16,7 +16,8 @@ from core.db import Pool
 from core.models import Channel, Identity, Inbound, Place
 from core.store import conversations, people
 from core.store import linking as links
-from tests.telegram_town import WITHIN_S, Town, open_town
+from tests.patience import PATIENCE_S
+from tests.telegram_town import Town, open_town
 from tests.test_whole_way import RecordingChat
 from tests.web_house import NOWHERE, open_house
 
@@ -32,7 +33,7 @@ async def town(db: Pool, tmp_path: Path) -> AsyncIterator[Town]:
             assert person is not None
             slack = Identity(channel=Channel.SLACK, external_id=f"T1/{key}", display_name=key)
             await people.link(db, slack, person, by=person)
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not await links.username(db, "telegram"):  # noqa: ASYNC110  (there is nothing to wait on)
                 await asyncio.sleep(0.01)
         yield opened

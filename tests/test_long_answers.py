@@ -20,6 +20,7 @@ from bot.telegram.sender import PARTS_MOST, TelegramSender
 from core.db import Pool
 from core.models import Channel, Place
 from core.store import conversations
+from tests.patience import PATIENCE_S
 from tests.sim.faults import DISCONNECT, DONE_BUT_ANSWER_LOST, DROP_BEFORE, Kind, status
 from tests.sim.slack_world import Message
 from tests.slack_house import SlackHouse, conversation_of, open_slack_house
@@ -27,7 +28,6 @@ from tests.telegram_town import GROUP, Town, open_town
 from tests.test_slack_drafts import answered
 from tests.web_house import NOWHERE
 
-WITHIN_S = 30.0
 SIZES = (40_000, 400_000)
 LINE = "Ünïcode line {n} of a long answer: 5 < 6 & <!channel>.\n"
 
@@ -39,7 +39,7 @@ def long_words(chars: int) -> str:
 
 async def all_delivered(db: Pool, courier: Courier) -> None:
     """Every wait for a next try is over at once; what can't be had is dead in the end."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while await db.fetchval("select exists (select from outbox where status in ('pending', 'sending', 'unknown'))"):
             await db.execute("update outbox set next_at = now() where status = 'pending'")
             await courier.deliver()

@@ -23,6 +23,7 @@ from core.models import Accepted, AlreadyDecided, Channel, Decided, Identity, In
 from core.store import approvals, people, steps, tasks
 from core.store.people import Principal, Wanted
 from tests.invariants import broken
+from tests.patience import PATIENCE_S
 from tests.web_house import House, open_house
 
 APPROVALS = 60
@@ -41,7 +42,7 @@ async def wide(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
     async with open_house(pool, tmp_path / "home") as house:
         await people.sync(pool, [Wanted(key, key.title(), ("owner",), False, ids) for key, ids in IDENTITIES.items()])
         yield house
-    await asyncio.wait_for(pool.close(), 10)
+    await asyncio.wait_for(pool.close(), PATIENCE_S)
 
 
 async def ann(house: House) -> Principal:

@@ -24,7 +24,8 @@ from core.models import Accepted, Claimed, Unknown
 from core.ring import open_redis
 from core.store import approvals, conversations, people, steps
 from tests import sink
-from tests.processes import HERE, WITHIN_S, Plant, open_plant, plant_fixture, until  # noqa: F401  (a fixture)
+from tests.patience import PATIENCE_S
+from tests.processes import HERE, Plant, open_plant, plant_fixture, until  # noqa: F401  (a fixture)
 from worker.act import Actor
 from worker.executor import Hold
 from worker.lease import Lease
@@ -369,7 +370,7 @@ async def delivered(plant: Plant) -> None:
 
     # A message whose claim was not answered waits for its lease.
     try:
-        await until(look, "everything is delivered", config.MESSAGE_LEASE_S + WITHIN_S)
+        await until(look, "everything is delivered", config.MESSAGE_LEASE_S + PATIENCE_S)
     except AssertionError as error:
         left = await plant.db.fetch(
             "select m.id, m.kind, m.status, m.attempts, m.error, m.next_at - now() as due, m.lease_until - now() as lease,"

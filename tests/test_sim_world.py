@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.patience import PATIENCE_S
 from tests.sim.faults import (
     DISCONNECT,
     DONE_BUT_ANSWER_LOST,
@@ -39,7 +40,7 @@ class App:
         return web.Response(text="<Response/>" if request.path == "/twilio/sms" else "")
 
     async def took(self, count: int) -> list[tuple[str, str, str]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.taken) < count:  # noqa: ASYNC110  (what the vendor does of its own accord has no event)
                 await asyncio.sleep(0.01)
         return self.taken

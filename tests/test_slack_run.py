@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from core.db import Pool
+from tests.patience import PATIENCE_S
 from tests.sim.faults import DROP_BEFORE, status
 from tests.slack_house import open_slack_house
 
@@ -62,7 +63,7 @@ async def test_stopping_ends_the_connection_and_every_task(db: Pool, tmp_path: P
     async with open_slack_house(db, tmp_path, "socket") as slack:
         await slack.ann.say(WORDS)
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*left, return_exceptions=True)
     assert slack.sim.socket.connections == []
 

@@ -15,8 +15,9 @@ from core import config
 from core.db import Pool
 from core.organisation import parse
 from core.store import events, people, steps, tasks
+from tests.patience import PATIENCE_S
 from tests.sim.faults import status
-from tests.slack_house import DEADLINE_S, SlackHouse, open_slack_house
+from tests.slack_house import SlackHouse, open_slack_house
 
 DELETE = "do files.delete paths=old.log"
 ORGANISATION = parse("""
@@ -36,7 +37,7 @@ async def slack(db: Pool, tmp_path: Path) -> AsyncIterator[SlackHouse]:
 
 async def mirrored(slack: SlackHouse, true: Callable[[], Any]) -> None:
     """Look until it is true: an event is read once no older transaction of the whole server runs any more."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not true():
             await slack.adapter.sessions.look()
             await asyncio.sleep(0.05)
@@ -182,7 +183,7 @@ async def test_a_busy_time_and_a_database_that_breaks_lose_no_task(slack: SlackH
     )  # fmt: skip
     await slack.ann.say(DELETE)
     last = await slack.db.fetchval("select max(id) from events")
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while (await events.newest(slack.db)).id < last:  # noqa: ASYNC110  (there is nothing to wait on)
             await asyncio.sleep(0.05)
     await slack.db.execute("alter table slack_sessions rename to not_there")

@@ -17,15 +17,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.patience import PATIENCE_S
+
 HOUSE = Path(__file__).resolve().parents[1]
-DEADLINE_S = 60.0
 LINK = re.compile(r"^\s+(http://\S+/login\?code=\S+)$", re.MULTILINE)
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < deadline, f"{what} has not come true in {DEADLINE_S:g} s"
+        assert time.monotonic() < deadline, f"{what} has not come true in {PATIENCE_S:g} s"
         time.sleep(0.05)
 
 
@@ -75,7 +76,7 @@ class Place:
     def run(self, *args: str) -> tuple[int, str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "bot.cli", *args], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
@@ -146,7 +147,7 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
 
     assert place.run("down")[:2] == (0, "Stopped.\n")
     assert place.up is not None
-    assert place.up.wait(DEADLINE_S) == 0
+    assert place.up.wait(PATIENCE_S) == 0
     eventually(lambda: not place.pids(), "the end of everything")
     assert place.run("down")[:2] == (0, "Nothing is running here.\n")
 
@@ -155,7 +156,7 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
     assert json.loads(place.run("tasks", task["id"], "--json")[1])["goal"] == task["goal"]
     assert place.up is not None
     place.up.send_signal(signal.SIGINT)
-    assert place.up.wait(DEADLINE_S) == 0, "Ctrl-C is a good end"
+    assert place.up.wait(PATIENCE_S) == 0, "Ctrl-C is a good end"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")

@@ -26,11 +26,11 @@ from core.ring import Ring
 from core.settings import Settings
 from core.store import approvals, people, tasks
 from core.store.conversations import Conversation
+from tests.patience import PATIENCE_S
 from worker.__main__ import answer_rings
 from worker.crew import open_crew
 
 NUMBERS = itertools.count(1)
-DEADLINE_S = 20.0
 
 ACME = """
 people:
@@ -140,7 +140,7 @@ class Sayso:
 
 async def eventually(look: Callable[[], Any]) -> Any:
     """Look until there is something to see, at most for the deadline."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found = look()
             if asyncio.iscoroutine(found):

@@ -18,6 +18,7 @@ import pytest
 from core.store import approvals
 from tests.edges import Fault, Point
 from tests.invariants import broken
+from tests.patience import PATIENCE_S
 from tests.processes import until
 from tests.rehearsal import Process, World, open_world, shorten
 from tests.test_crash_points import points_of
@@ -45,7 +46,7 @@ async def wake(world: World) -> Process:
     """The stopped worker goes on, and gives up: its lease is gone."""
     sleeper = world.sleepers.pop()
     sleeper.party.awake.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.wait([sleeper.running])
     return sleeper
 

@@ -35,11 +35,11 @@ from core.ring import Ring
 from core.settings import Settings
 from core.store import conversations, people, skills, steps, tasks
 from core.store.people import Principal, Wanted
+from tests.patience import PATIENCE_S
 
 BASE = "http://localhost:8080"
 NOWHERE = "redis://127.0.0.1:1/0"
 DIGEST = "3f9a" + "0" * 60
-DEADLINE_S = 15.0
 
 MANIFESTS = (
     SkillManifest(
@@ -212,7 +212,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
@@ -221,7 +221,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     finally:
         app.state.hub.close()
         server.should_exit = True
-        await asyncio.wait_for(running, DEADLINE_S)
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
 def unique() -> str:

@@ -28,6 +28,7 @@ from core import config
 from core.deps import Deps
 from core.settings import Settings
 from core.store import clock, people
+from tests.patience import PATIENCE_S
 from tests.sim.line import Line
 from tests.sim.llm_script import Script
 from tests.sim.people import Human, Seen
@@ -36,7 +37,6 @@ from tests.telegram_town import served_at
 from worker.__main__ import answer_rings
 from worker.crew import Crew, open_crew
 
-WITHIN_S = 40.0
 LOOK_EVERY_S = 0.02
 # As in life, only sooner: how long things wait is not what these tests are about.
 SHORT = {
@@ -134,7 +134,7 @@ class Shop:
 
     def __init__(self, world: World) -> None:
         self.orders: list[str] = []
-        self.line = Line("shop", world.journal, world.clock, WITHIN_S)
+        self.line = Line("shop", world.journal, world.clock, PATIENCE_S)
 
     async def open(self) -> None:
         await self.line.open(lambda app: app.router.add_post("/orders", self._order), None, 0)
@@ -175,7 +175,7 @@ class Stage:
     async def until(self, look: Callable[[], Any], what: Callable[[], str]) -> Any:
         """What `look` answers once it is something; fails with what was looked for, and with the journal."""
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     found = look()
                     found = await found if asyncio.iscoroutine(found) else found
