@@ -76,7 +76,7 @@ OTHERS: Final = {
 
 async def measure(run: Run, only: Sequence[str]) -> AsyncIterator[Sample]:
     for load in throughput.WORKLOADS:
-        if load.name in only and (not load.in_chat or ("sayso" in run.systems and run.concurrencies is None)):
+        if load.name in only and (not load.variant or ("sayso" in run.systems and run.concurrencies is None)):
             async for sample in throughput.measure(run, load):
                 yield sample
     for name, workload in OTHERS.items():

@@ -25,7 +25,8 @@ FAN_STEPS: Final = 22  # 1 → 20 → 1
 class Workload:
     """`steps_full` and `steps_quick`: how many steps a fast system is given; a slow one gets a quarter.
 
-    `in_chat`: the tasks belong to a conversation, whose card is kept up to date; only Sayso has such a thing.
+    `variant`: a way in which only Sayso is measured. `in_chat`: the tasks belong to a conversation, whose card is kept up
+    to date. `workers`: processes that share the slots.
     """
 
     name: str
@@ -34,13 +35,17 @@ class Workload:
     concurrencies: tuple[int, ...]
     steps_full: int
     steps_quick: int
+    variant: str = ""
     in_chat: bool = False
+    workers: int = 1
 
 
 WORKLOADS: Final = (
     Workload("W1", "chain", 1, (1, 8, 32), 4_000, 400),
     Workload("W2", "chain", CHAIN_STEPS, (1, 8, 32), 6_000, 500),
-    Workload("W2", "chain", CHAIN_STEPS, (8,), 3_000, 300, in_chat=True),
+    Workload("W1", "chain", 1, (8, 32), 6_000, 600, "two workers", workers=2),
+    Workload("W2", "chain", CHAIN_STEPS, (8, 32), 8_000, 800, "two workers", workers=2),
+    Workload("W2", "chain", CHAIN_STEPS, (8,), 3_000, 300, "in a chat", in_chat=True),
     Workload("W3", "fan", FAN_STEPS, (8,), 4_400, 440),
 )
 SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate"})
@@ -48,7 +53,7 @@ SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate"})
 
 async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
     """All systems in turn, again for each repeat; the quick run measures others beside us only at C = 8."""
-    systems = ["sayso"] if workload.in_chat else run.systems
+    systems = ["sayso"] if workload.variant else run.systems
     for repeat in range(run.repeats):
         for concurrency in run.concurrencies or workload.concurrencies:
             before = await _probe(run, concurrency)
@@ -61,7 +66,8 @@ async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:
                 after = await _probe(run, concurrency)
                 raw_rate = (before.rate + after.rate) / 2
                 before = after
-                key = Key(workload.name, system, concurrency, f"C={concurrency} in a chat" if workload.in_chat else "")
+                variant = f"C={concurrency} {workload.variant}" if workload.variant else ""
+                key = Key(workload.name, system, concurrency, variant)
                 if took is not None:
                     rate = took["steps"] / took["seconds"]
                     yield Sample(key, repeat, raw_rate, rate, latencies_ms=tuple(took["gaps_ms"]))
@@ -77,9 +83,8 @@ async def _carry_out(run: Run, system: str, workload: Workload, concurrency: int
         steps //= 4
     if concurrency == 1:
         steps //= 2
-    load = Load(
-        max(steps // workload.steps, 2 * concurrency), workload.steps, concurrency, workload.shape, workload.in_chat
-    )
+    tasks = max(steps // workload.steps, 2 * concurrency)
+    load = Load(tasks, workload.steps, concurrency, workload.shape, workload.in_chat, workload.workers)
     try:
         async with run.site(system) as site:
             answer = await run.ask(system, "run", site, load)

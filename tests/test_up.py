@@ -151,7 +151,8 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
     eventually(lambda: not place.pids(), "the end of everything")
     assert place.run("down")[:2] == (0, "Nothing is running here.\n")
 
-    place.start()
+    place.start("--workers", "2")
+    eventually(lambda: httpx.get(f"{base}/readyz", trust_env=False).json()["workers_alive"] == 2, "two workers")
     assert (place.home / "api-token").read_text() == token, "a token stays good"
     assert json.loads(place.run("tasks", task["id"], "--json")[1])["goal"] == task["goal"]
     assert place.up is not None

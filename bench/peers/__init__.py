@@ -37,13 +37,15 @@ LACKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`tasks` tasks of `steps` steps each, at most `concurrency` at once. A fan is one step, then all but two, then one."""
+    """`tasks` tasks of `steps` steps each, at most `concurrency` at once over all `workers`, of which only Sayso is ever
+    given several. A fan is one step, then all but two, then one."""
 
     tasks: int
     steps: int
     concurrency: int
     shape: Shape = "chain"
     in_chat: bool = False
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

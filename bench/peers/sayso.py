@@ -6,6 +6,7 @@ Unless `in_chat`, the tasks belong to no conversation, as those of a program do:
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from bench.peers import PAYLOAD, Load, Site, drained
@@ -52,8 +53,14 @@ class Sayso:
         self._opened = plant
 
     async def drain(self, load: Load) -> None:
-        worker = await self._opened.worker(load.concurrency)
-        await drained(self._site, load, OPEN, lambda: self._opened.children.check(worker.process))
+        slots = load.concurrency // load.workers
+        workers = await asyncio.gather(*(self._opened.worker(slots) for _ in range(load.workers)))
+
+        def check() -> None:
+            for worker in workers:
+                self._opened.children.check(worker.process)
+
+        await drained(self._site, load, OPEN, check)
 
     async def close(self) -> None:
         await self._plant.__aexit__(None, None, None)

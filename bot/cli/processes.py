@@ -39,6 +39,9 @@ def up(
     sim_port: Annotated[
         int | None, typer.Option(help="Port of their page; the one after the web chat's otherwise.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Worker processes; each uses up to one processor core.")
+    ] = 1,
 ) -> None:
     """Start everything here: database, cache, bot and worker; print the link to the web chat."""
     began = time.monotonic()
@@ -53,7 +56,7 @@ def up(
         _migrate(settings.database_dsn())
         code = asyncio.run(_prepare_owner(settings))
         words = {"LOG_FORMAT": settings.log_format or "console"}  # a person reads them here
-        commands = _commands() | (simulated.commands if simulated else {})
+        commands = _commands(workers) | (simulated.commands if simulated else {})
         children = Supervisor(commands, ground.environment | words, ground.lease)
         for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sign, lambda *_: children.stop())
@@ -125,8 +128,10 @@ def worker() -> None:
 # ---------------------------------------------------------------- parts
 
 
-def _commands() -> dict[str, list[str]]:
-    return {name: [sys.executable, "-m", name] for name in ("bot", "worker")}
+def _commands(workers: int) -> dict[str, list[str]]:
+    """What to run, by the name before its lines."""
+    names = {"bot": "bot", "worker": "worker"} | {f"worker-{n}": "worker" for n in range(2, workers + 1)}
+    return {name: [sys.executable, "-m", module] for name, module in names.items()}
 
 
 def _become(ground: Servers, module: str) -> None:
