@@ -13,7 +13,9 @@ from bot.attachments import Fetcher
 from core import attachments, config
 from core.db import Pool
 from core.models import Attached, Channel, Identity, Inbound, Place
+from core.plans import plan_step
 from core.store import attachments as rows
+from core.store import people, tasks
 from tests.sim import faults
 from tests.sim.slack_files import SharedFile, clip
 from tests.slack_house import SlackHouse, open_slack_house
@@ -68,6 +70,19 @@ async def test_a_file_with_words_belongs_to_their_task_and_is_fetched_with_the_t
     [row] = await kept(slack.db)
     assert (row["state"], row["content"], row["due_at"]) == ("here", CSV, None)
     assert await fetcher(slack).fetch() == 0
+
+
+async def test_what_is_attached_is_also_a_forks_and_a_fork_of_that_has_it_too(slack: SlackHouse) -> None:
+    await slack.ann.share(SharedFile("sales.csv", CSV, "text/csv"), text="sum this up")
+    [row] = await kept(slack.db)
+    origin, ann = row["task_id"], await people.by_key(slack.db, "ann")
+    assert ann is not None
+    for _ in range(2):
+        fork = await tasks.create(slack.db, requester=ann.id, goal="again", kind="plan", steps=[plan_step()], actor="")
+        await slack.db.execute("update tasks set forked_from = $1 where id = $2", origin, fork)
+        assert fork is not None
+        assert [one.id for one in await rows.of_task(slack.db, fork)] == [row["id"]]
+        origin = fork
 
 
 async def test_the_same_delivery_again_attaches_nothing_twice(slack: SlackHouse) -> None:

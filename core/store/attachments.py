@@ -231,9 +231,11 @@ async def of_message(db: Db, inbound: int, task: int) -> None:
 
 
 async def of_task(db: Db, task: int, until: datetime | None = None) -> list[Attachment]:
-    """What belongs to a task, in the order in which it came; a fork's is also its origin's. `until`: settled by then."""
+    """What belongs to a task, in the order in which it came; what is its origin's is a fork's too. `until`: settled by then."""
     rows = await db.fetch(
-        f"select {_BRIEF} from attachments where (task_id = $1 or task_id = (select forked_from from tasks where id = $1))"
+        "with recursive origins as (select id, forked_from from tasks where id = $1"
+        "   union all select t.id, t.forked_from from tasks t join origins o on t.id = o.forked_from)"
+        f" select {_BRIEF} from attachments where task_id in (select id from origins)"
         " and ($2::timestamptz is null or settled_at <= $2) order by id",
         task, until,
     )  # fmt: skip
