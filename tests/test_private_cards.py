@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from core import intake
-from core.cards import YES, action_title, approval_card
-from core.display import names_secret
+from core.cards import YES, Button, Card, action_title, approval_card
+from core.cards.card import StepLine
+from core.display import Masks, names_secret
 from core.models import Channel, Identity, Inbound, Place
 from tests.test_whole_way import NUMBERS, Sayso, eventually, sayso
 
@@ -108,3 +109,19 @@ async def test_a_channel_gets_a_line_and_those_who_decide_get_the_card_at_once(s
     assert [tuple(p) for p in places] == [
         ("slack", "T0ACME/C0OPS"), ("slack", "T0ACME/U01ALICE"), ("telegram", "1001"),
     ]  # fmt: skip
+
+
+def test_a_masked_card_shows_a_secret_nowhere() -> None:
+    """Whatever text a card gets one day: what is not named here has to be masked."""
+    said = f"it is {SECRET}"
+    button = Button(verb="approve", label="Approve", confirm=said, yes="Approve")
+    step = StepLine(n=1, title=said, status=said, note=said)
+    texts = dict.fromkeys(("headline", "status", "quote", "exact", "answer", "decided"), said)
+    card = Card(
+        subject="task", subject_id="1", task_id="1", tone="busy", lines=(said,), steps=(step,), buttons=(button,),
+        more=(button,), path="/tasks/1", **texts,
+    )  # fmt: skip
+    assert set(Card.model_fields) == {
+        *texts, "subject", "subject_id", "task_id", "tone", "lines", "steps", "buttons", "more", "expires_at", "path",
+    }  # fmt: skip
+    assert SECRET not in card.masked(Masks([SECRET], b"key")).model_dump_json()

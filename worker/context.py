@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.db import Pool
 from core.models import Claimed
 from core.organisation import note_scopes
+from core.organisation.rights import NOTE_SCOPES
 from core.store import attachments, memories, steps
 from core.store.attachments import Attachment
 from core.store.people import Principal
@@ -68,7 +69,7 @@ class StoredNotes:
     async def remember(self, text: str, scope: str, key: str) -> str:
         if scope == "conversation" and self.conversation is None:
             raise NotDone("this task has no conversation to remember it for; say scope=person")
-        kept = {"org": "organisation"}.get(scope, scope)
+        kept = NOTE_SCOPES[scope]
         made = await memories.remember(
             self.db, self.principal, text, origin="requester", scope=kept, conversation=self.conversation, key=key
         )

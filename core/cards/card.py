@@ -75,6 +75,7 @@ class Card(Frozen):
         return self.model_copy(
             update={
                 "headline": mask(self.headline),
+                "status": mask(self.status),
                 "lines": tuple(mask(line) for line in self.lines),
                 "quote": mask(self.quote),
                 "exact": mask(self.exact),
@@ -82,7 +83,10 @@ class Card(Frozen):
                 "decided": mask(self.decided),
                 "buttons": tuple(b.model_copy(update={"confirm": mask(b.confirm)}) for b in self.buttons),
                 "more": tuple(b.model_copy(update={"confirm": mask(b.confirm)}) for b in self.more),
-                "steps": tuple(s.model_copy(update={"title": mask(s.title), "note": mask(s.note)}) for s in self.steps),
+                "steps": tuple(
+                    s.model_copy(update={"title": mask(s.title), "status": mask(s.status), "note": mask(s.note)})
+                    for s in self.steps
+                ),
             }
         )
 

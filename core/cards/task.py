@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from core.cards.card import Button, Card, StepLine, Tone
-from core.display import visible
+from core.display import visible, visible_lines
 
 _TONE: dict[str, Tone] = {
     "queued": "neutral",
@@ -131,11 +131,6 @@ def answer_text(task: Mapping[str, Any]) -> str:
     if "text" in result:
         return visible_lines(str(result["text"]))
     return visible_lines(str(result.get("summary", "")))
-
-
-def visible_lines(text: str) -> str:
-    """Text over several lines, with every hidden character but the line breaks shown."""
-    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def _line(step: Mapping[str, Any]) -> StepLine:
