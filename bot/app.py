@@ -48,7 +48,8 @@ AWAY = (*DATABASE_AWAY, asyncpg.QueryCanceledError)
 
 def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAPI:
     """The app; `extra_routers` are the chats' webhooks. Before the server stops, `app.state.hub.close()` ends the streams."""
-    hub = Hub(deps.db, deps.settings.redis_address(), deps.masks())
+    mask = deps.masks()
+    hub = Hub(deps.db, deps.settings.redis_address(), mask)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +59,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
     app = FastAPI(title="Sayso", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps, app.state.hub, app.state.figures = deps, hub, Figures()
     app.state.parts, app.state.is_stuck = {}, lambda: False  # what the entry point runs beside the web
-    app.state.key = deps.settings.secret_key()
+    app.state.key, app.state.mask = deps.settings.secret_key(), mask
     for router in (
         stream.router,
         policy.router,

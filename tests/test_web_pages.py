@@ -294,3 +294,22 @@ async def test_every_page_says_how_many_approvals_wait(house: House) -> None:
     pages.append(await press(house, browser, approval, "approve"))
     assert "Delete old.log from the workspace?" in pages[-1].text
     assert [str(page.url) for page in pages if "(1 waiting for you)" not in page.text.replace("</span><span", "")] == []
+
+
+async def test_a_secret_of_ours_is_on_no_page(db: Pool, tmp_path: Path) -> None:
+    secret = "hunter2-hunter2"
+    async with open_house(db, tmp_path, anthropic_api_key=secret) as house:
+        ann = await house.person("ann", "owner")
+        task, approval = await house.ask(
+            ann, title=f"Read {secret}", goal=secret, args={"paths": [secret]}, destructive=True
+        )
+        await conversations.say(db, await house.place(ann), f"It says {secret}.")
+        browser = await house.browser(ann)
+        pages = [await browser.get(path) for path in ("/", "/inbox", "/digest", "/tasks", f"/tasks/{task}")]
+        pages.append(await press(house, browser, approval, "approve"))
+        whole = await browser.get(f"/approvals/{approval}")
+        assert [page.status_code for page in (*pages, whole)] == [200] * 7
+        assert [str(page.url) for page in pages if secret in page.text] == []
+        assert whole.text.count(secret) == whole.text.split('id="edit')[-1].count(secret), (
+            "it is only where it is edited"
+        )

@@ -104,7 +104,7 @@ async def decide(
     row = await seen_approval(request, viewer, approval_id)
     if verdict not in get_args(Verdict) or verdict not in shapes.answers_to(row["kind"]):
         raise HTTPException(422, "This approval can't be answered like that.")
-    card = approval_card(row)
+    card = approval_card(row).masked(request.app.state.mask)
     asked = _button(card, verdict)
     back = _back(back, card.path)
     if asked is not None and asked.confirm and not confirmed:
@@ -159,9 +159,8 @@ async def _confirm(
     """The second of two steps: the question alone on a page, with the whole action under it."""
     deps = deps_of(request)
     context = frame(deps, session, asked.label, "", await waiting_for(deps, session.viewer))
-    return html(
-        "confirm.html", context | {"card": card, "asked": asked, "action": action, "fields": fields, "back": back}
-    )
+    shown = {"card": card, "asked": asked, "action": action, "fields": fields, "back": back}
+    return html("confirm.html", context | shown)
 
 
 def _answer(request: Request, sentence: str, back: str) -> Response:
@@ -183,7 +182,7 @@ async def lay_hand(
     task = await own_task(request, session.viewer, task_id)
     number = int(task["id"])
     back = _back(back, f"/tasks/{number}")
-    card = task_card(task, now=datetime.now(UTC))
+    card = task_card(task, now=datetime.now(UTC)).masked(request.app.state.mask)
     asked = _button(card, verb)
     if asked is not None and asked.confirm and not confirmed:
         return await _confirm(request, session, card, asked, f"/tasks/{number}/{verb}", {"back": back}, back)

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from bot.web import auth
 from bot.web.auth import Formed, Session, Signed, deps_of, web_identity, web_place
 from bot.web.forms import SEE_OTHER, Word, changed_arguments, once
+from bot.web.masking import masked
 from bot.web.pages import frame, html
 from bot.web.seeing import own_task, seen_task
 from bot.web.views import waiting_for
@@ -83,7 +84,8 @@ async def fork_form(
     fields = editing.form(chosen["args"], manifest) if manifest else ()
     waiting = await waiting_for(deps, session.viewer)
     shown = {"task": task, "step": chosen, "what": visible(chosen["title"] or chosen["skill"]), "fields": fields}
-    return html("fork.html", frame(deps, session, f"From step {step} of task {task['id']}", "", waiting) | shown)
+    context = frame(deps, session, f"From step {step} of task {task['id']}", "", waiting)
+    return html("fork.html", context | masked(shown, request.app.state.mask))
 
 
 @router.post("/tasks/{task_id}/fork")

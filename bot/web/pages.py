@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from bot.web import auth, mailbox, stream
 from bot.web.auth import Session, Signed, deps_of
+from bot.web.masking import masked
 from bot.web.views import View, view_at, waiting_for
 from core.cards import Card
 from core.deps import Deps
@@ -127,8 +128,14 @@ def frame(deps: Deps, session: Session, title: str, here: str, waiting: int) -> 
     }
 
 
-async def _viewed(request: Request, session: Session, path: str) -> Response:
+async def _view(request: Request, session: Session, path: str) -> View | None:
+    """The page as this person sees it, without secrets."""
     view = await view_at(deps_of(request), session.viewer, path)
+    return masked(view, request.app.state.mask) if view else None
+
+
+async def _viewed(request: Request, session: Session, path: str) -> Response:
+    view = await _view(request, session, path)
     if view is None:
         raise HTTPException(404, "There is no such page, or you may not see it.")
     return page(request, session, view)
@@ -183,7 +190,7 @@ async def live(
             again = await auth.session(request)
         except auth.SignedOut:
             return None
-        view = await view_at(deps_of(request), again.viewer, page)
+        view = await _view(request, again, page)
         return view.stamp if view else None
 
     async def visible_to_viewer(asked: set[int]) -> set[int]:
