@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -102,3 +103,16 @@ def test_every_part_fits_and_past_the_last_it_says_where_the_rest_is(size: int) 
     assert len(parts) <= PARTS_MOST + 1
     assert all(units(html.unescape(part)) <= TEXT_UNITS for part in parts)
     assert parts[-1].startswith("… The rest is at https://sayso.example.com/approvals/") == (size > 100_000)
+
+
+async def test_what_is_private_is_not_told_by_a_made_up_tap_in_a_group_either(town: Town) -> None:
+    await town.say("/do@sayso_bot files.delete paths=old.log", chat=GROUP)
+    await town.inbound(1)
+    key = UUID(await town.ask(destructive=True, args={"password": "hunter2"})).hex
+    card = await town.delivered_until(
+        lambda: next((m for m in town.sim.messages(GROUP) if "is private" in m.text), None)
+    )
+    for count, data in enumerate((f"c:{key}:approve", f"b:{key}", f"m:{key}"), start=1):
+        await town.until_taken(await town.sim.user(1002).press_data(card, data))
+        assert "old.log" not in (await town.answer(count)).text
+    assert card.buttons() == []

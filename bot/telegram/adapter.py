@@ -197,7 +197,7 @@ class TelegramAdapter:
             return Answer("", alert=False, shows=render.rarer)
         if tap.kind == "words":
             return await self._words(person, tap, tapped)
-        card = await self._card(tap)
+        card = await self._card(tapped, tap)
         asked = [b for b in (*card.buttons, *card.more) if b.verb == tap.verb and b.confirm] if card else []
         if not asked:
             return Answer(NOT_OPEN, alert=True)
@@ -233,11 +233,12 @@ class TelegramAdapter:
         except intake.NotVisible:
             log.info("a draft is stopped whose task its reader may not see")
 
-    async def _card(self, tap: Tap) -> cards.Card | None:
-        """The card as it is now, with the buttons that fit this chat."""
+    async def _card(self, tapped: Tapped, tap: Tap) -> cards.Card | None:
+        """The card as it is now and may be seen where it was tapped, with the buttons that fit this chat."""
         if tap.subject == "approval":
             approval = await approvals.whole(self._deps.db, tap.subject_id)
-            card = cards.approval_card(approval) if approval else None
+            is_shared = tapped.place is None or not tapped.place.private
+            card = cards.approval_card(approval, is_shared=is_shared) if approval else None
         else:
             task = await tasks.whole(self._deps.db, int(tap.subject_id))
             card = cards.task_card(task, now=datetime.now(UTC)) if task else None
@@ -254,11 +255,11 @@ class TelegramAdapter:
         self, tapped: Tapped, tap: Tap, shows: Callable[[cards.Card], InlineKeyboardMarkup | None]
     ) -> None:
         """Show the question, or the card's own buttons again; and if it was decided meanwhile, that."""
-        card = await self._card(tap)
+        card = await self._card(tapped, tap)
         if card is None:
             return
         await self._show(tapped, shows(card))
-        now = await self._card(tap)
+        now = await self._card(tapped, tap)
         if now is not None and (now.buttons, now.more) != (card.buttons, card.more):
             await self._show(tapped, render.keyboard(now))
 
