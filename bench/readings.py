@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +21,25 @@ def threads(pid: int) -> int:
 
 def cpu_s(pid: int) -> float:
     """Processor time used so far, in user and kernel mode."""
+    return sum(_ticks(pid)[:2]) / os.sysconf("SC_CLK_TCK")
+
+
+def family_cpu_s(pid: int) -> float:
+    """As `cpu_s`, of a server with the processes that it has started, also of those that have ended."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    used = sum(_ticks(pid))
+    for child in children:
+        with contextlib.suppress(
+            FileNotFoundError, ProcessLookupError
+        ):  # it has ended: its parent counts it from now on
+            used += sum(_ticks(int(child)))
+    return used / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> list[int]:
+    """In user mode, in kernel mode; the same of its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return [int(field) for field in fields[11:15]]
 
 
 def _status(pid: int, name: str) -> str:

@@ -14,6 +14,7 @@ from core import (
     config,
     explaining,
     linking,
+    orders,
     plans,
     returning,
     spoken,
@@ -189,21 +190,15 @@ class _Turn:
     ) -> Received:
         """A task of its own; `way` says whether its plan is approved before any of it runs."""
         organisation = self.deps.organisation
-        match asked:
-            case commands.Do(skill, args):
-                steps = plans.asked_first(way, lambda n: (plans.act_step(self.manifests[skill], args, n),), 1)
-                return await self.start(text, "do", plans.distrust(steps, text, filled_in))
-            case commands.Run(runbook, inputs):
-                try:
-                    steps = plans.runbook_plan(organisation, runbook, inputs, self.manifests, way)
-                except BadInputs as error:
-                    return await self.say(str(error))
-                within_s = organisation.runbooks[runbook].within
-                return await self.start(text, "run", plans.distrust(steps, text, filled_in), within_s)
-            case commands.PlainText():
-                if not self.deps.settings.has_model(organisation.models):
-                    return await self.say(NO_MODEL)
-                return await self.start(text, "plan", (plans.plan_step(way),))
+        if isinstance(asked, commands.PlainText):
+            if not self.deps.settings.has_model(organisation.models):
+                return await self.say(NO_MODEL)
+            return await self.start(text, "plan", (plans.plan_step(way),))
+        try:
+            kind, steps, within_s = orders.spelled_out(asked, organisation, self.manifests, way)
+        except BadInputs as error:
+            return await self.say(str(error))
+        return await self.start(text, kind, plans.distrust(steps, text, filled_in), within_s)
 
     async def start(
         self, goal: str, kind: str, steps: tuple[PlannedStep, ...], within_s: float | None = None

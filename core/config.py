@@ -90,6 +90,9 @@ SMS_FIELDS_MOST: Final = 100
 # ---------------------------------------------------------------- what comes in
 INBOUND_CHARS: Final = 40_000
 GOAL_CHARS: Final = 500
+# Orders that arrive while so many statements write others wait, and go into the next one together.
+ORDERS_WRITING_MOST: Final = 2
+ORDERS_BATCH: Final = 32
 BODY_BYTES: Final = 1_000_000
 SIGNATURE_SKEW_S: Final = 300
 IDEMPOTENCY_KEY_CHARS: Final = 200

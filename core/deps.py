@@ -8,6 +8,7 @@ from core.db import Pool
 from core.display import Masks
 from core.groups import SlackGroups
 from core.measures import Measures
+from core.orders import Orders
 from core.organisation import Organisation, secret_names
 from core.ring import Ring
 from core.settings import Settings
@@ -21,6 +22,7 @@ class Deps:
     ring: Ring
     measures: Measures = field(default_factory=Measures)
     groups: SlackGroups = field(default_factory=SlackGroups)
+    orders: Orders = field(default_factory=Orders)
 
     def masks(self) -> Masks:
         """Takes every secret out of a text: those of the environment, and those that sayso.yaml names."""

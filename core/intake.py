@@ -72,8 +72,10 @@ async def receive(deps: Deps, inbound: Inbound) -> Received | Duplicate:
 
     Raises only when the database does: then the adapter must not acknowledge, and the vendor delivers again.
     """
-    async with transaction(deps.db) as tx:
-        received = await _receive(tx, deps, inbound)
+    received = await deps.orders.take(deps.db, deps.organisation, inbound)
+    if received is None:
+        async with transaction(deps.db) as tx:
+            received = await _receive(tx, deps, inbound)
     if isinstance(received, Received):
         if received.task_id is not None:
             deps.ring.task(received.task_id)

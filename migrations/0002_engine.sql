@@ -206,7 +206,7 @@ begin
         perform place_card('task', made, null, p_conversation);
     end if;
     perform act_as(p_actor, '');
-    perform settle(made);
+    perform settle_quietly(made);       -- its card is to be shown already
     return made;
 end $$;
 

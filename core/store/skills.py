@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from core.models import SkillManifest
 log = logging.getLogger(__name__)
 
 KEPT_MOST: Final = 1_000
-# Manifests as read, by what stands in their rows: every message asks for all of them, and they change with a release.
+# Manifests as read, by their rows as they were: every message asks for all of them, and they change with a release.
 _kept: dict[str, SkillManifest] = {}
 
 
@@ -42,17 +43,34 @@ async def sign(db: Db, worker: int, published: str) -> None:
     await db.execute("update workers set skills_hash = $2 where id = $1", worker, published)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest manifest of each skill by name; `mark` is another one after any change (`skills_mark_v1`)."""
+
+    mark: str
+    manifests: dict[str, SkillManifest]
+
+
 async def manifests(db: Db) -> dict[str, SkillManifest]:
     """The newest manifest of each skill by name."""
-    newest = "select distinct on (name) name, md5(manifest::text) as mark{} from skills order by name, seen_at desc, version desc"
+    return (await published(db)).manifests
+
+
+async def published(db: Db) -> Published:
+    newest = (
+        "select distinct on (name) name, format('%s %s %s %s', name, version, hash, xmin) as row,"
+        " (select skills_mark_v1()) as mark{}"
+        " from skills order by name, seen_at desc, version desc"
+    )
     rows = await db.fetch(newest.format(""))
-    if not all(r["mark"] in _kept for r in rows):
+    if not all(r["row"] in _kept for r in rows):
         rows = await db.fetch(newest.format(", manifest"))
         if len(_kept) > KEPT_MOST:
             _kept.clear()
         for r in rows:
             try:
-                _kept[r["mark"]] = SkillManifest.model_validate(r["manifest"])
+                _kept[r["row"]] = SkillManifest.model_validate(r["manifest"])
             except ValidationError:
                 log.error("the manifest of %s cannot be read; a worker that starts writes it anew", r["name"])
-    return {r["name"]: _kept[r["mark"]] for r in rows if r["mark"] in _kept}
+    found = {r["name"]: _kept[r["row"]] for r in rows if r["row"] in _kept}
+    return Published(rows[0]["mark"] if rows else "", found)
