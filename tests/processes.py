@@ -23,6 +23,7 @@ import asyncpg
 import httpx
 import pytest
 
+from bench.children import die_with_parent
 from core import intake, organisation
 from core.db import Pool, open_pool
 from core.deps import Deps
@@ -30,7 +31,7 @@ from core.models import Accepted, Channel, Decided, Identity, Inbound, Place, Pr
 from core.ring import Ring
 from core.settings import Settings
 from core.store import people
-from tests import sink
+from tests import nursery, sink
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +73,7 @@ class Child:
     """One process. `number` is a worker's id in the database, 0 for others."""
 
     name: str
-    running: subprocess.Popen[bytes]
+    running: nursery.Process
     log: Path
     number: int = 0
 
@@ -123,11 +124,16 @@ class Plant:
 
     def start(self, name: str, *command: str, more: Mapping[str, str] | None = None, pipe: bool = False) -> Child:
         log = self.home / f"{name}-{len(self.children)}.log"
+        environment = {**self.environment, **(more or {})}
         with open(log, "wb") as out:
-            running = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=ROOT, env={**self.environment, **(more or {})},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if pipe else out, stderr=out, start_new_session=True,
-            )  # fmt: skip
+            if command == (name,):
+                running: nursery.Process = nursery.start(name, environment, out)
+            else:
+                running = subprocess.Popen(
+                    [sys.executable, "-m", *command], cwd=ROOT, env=environment,
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if pipe else out, stderr=out, start_new_session=True,
+                    preexec_fn=die_with_parent,
+                )  # fmt: skip
         child = Child(name, running, log)
         self.children.append(child)
         return child

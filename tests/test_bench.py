@@ -17,6 +17,7 @@ import pytest
 
 from bench import clones, ledger, plot
 from bench.cells import Key, Sample, gathered, told
+from bench.children import die_with_parent
 from bench.engine import arguments
 from core.db import open_pool
 from core.models import PlannedStep
@@ -87,6 +88,7 @@ def test_a_run_that_is_interrupted_leaves_no_process_and_no_file() -> None:
         running = subprocess.Popen(
             [sys.executable, "-m", "bench.engine", "--quick", "--only", "W1", "--systems", "sayso"], cwd=HOUSE,
             env=os.environ | {"TMPDIR": folder}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            preexec_fn=die_with_parent,
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 150

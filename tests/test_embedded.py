@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from bench.children import die_with_parent
 from core.embedded import EmbeddedError, child, start_servers
 from core.embedded.binaries import can_enter, package_folder, postgres_binaries, reachable
 from core.embedded.ground import Ground, private_folder, remembered, stand
@@ -49,7 +50,7 @@ class User:
     def __init__(self, home: Path, **popen: object) -> None:
         self.process = subprocess.Popen(  # type: ignore[call-overload]
             [sys.executable, "-c", HOLDER, str(home)], cwd=HOUSE, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, **popen,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent, **popen,
         )  # fmt: skip
 
     def postgres_pid(self) -> int:

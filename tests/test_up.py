@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.children import die_with_parent
 from tests.patience import PATIENCE_S
 
 HOUSE = Path(__file__).resolve().parents[1]
@@ -63,6 +64,7 @@ class Place:
                 env=self.environment,
                 stdout=out,
                 stderr=out,
+                preexec_fn=die_with_parent,
             )
         eventually(lambda: LINK.search(self.said) is not None or self.ended, "the printed link")
         found = LINK.search(self.said)
