@@ -143,10 +143,14 @@ async def _greet_stranger(tx: Connection, inbound: Inbound, made: int, conversat
 # ---------------------------------------------------------------- decisions
 
 
-async def press(deps: Deps, pressed: Press) -> Decided:
-    """One decision in one commit: who may, which card, still open, one vote a person."""
+async def press(deps: Deps, pressed: Press, *, by: Principal | None = None) -> Decided:
+    """One decision in one commit: who may, which card, still open, one vote a person.
+
+    `by` where the surface has just made sure of the person, as the web has of who is signed in; else whoever is behind
+    `sender`.
+    """
     began = time.monotonic()
-    person = await people.behind(deps.db, pressed.sender)
+    person = by or await people.behind(deps.db, pressed.sender)
     if person is None:
         return NotAllowed(pressed.approval_id, "I don't know you")
     await deps.groups.recheck(deps.db, person.id, [pressed.approval_id])
@@ -167,8 +171,9 @@ async def press(deps: Deps, pressed: Press) -> Decided:
     decided = deciding.decided(answer, pressed.approval_id, person, pressed.verdict)
     if isinstance(decided, Accepted):
         deps.ring.task(decided.task_id)
-        for approval in {pressed.approval_id, decided.approval_id}:
-            await deciding.lead(deps, approval)
+        if answer["leads"]:
+            for approval in {pressed.approval_id, decided.approval_id}:
+                await deciding.lead(deps, approval)
         deps.measures.observe("press_seconds", time.monotonic() - began, pressed.channel)
         moved(
             log, "approval", task=decided.task_id, approval=decided.approval_id, principal=person.key, was="pending",

@@ -380,7 +380,8 @@ end $$;
 
 -- ---------------------------------------------------------------- decide
 
--- Answers {kind: accepted | already | not_allowed | invalid | too_late | changed | not_found | duplicate, status, task_id, by, at, …}.
+-- Answers {kind: accepted | already | not_allowed | invalid | too_late | changed | not_found | duplicate, status, task_id, by, at, …};
+-- what was accepted also says whether asks of other tasks follow it (`leads`).
 -- `p_more` by verdict: items (digests of a card's items that are meant), to (a person's key), args, origins, title (an edit),
 -- grant (see give_grant), text and can_answer (a question to the agent).
 create function decide_v1(
@@ -392,6 +393,7 @@ declare
     seat    bigint;
     v_task  bigint;
     v_actor text;
+    v_card  uuid := p_approval;
     t       tasks;
     a       approvals;
     why     text;
@@ -470,7 +472,8 @@ begin
             why := vote_v1(a, t, me, seat, p_verdict, p_reason, p_channel, p_delivery, p_more);
             if why <> '' then return not_allowed(why); end if;
     end case;
-    return jsonb_build_object('kind', 'accepted') || approval_state(a.id);
+    return approval_state(a.id) || jsonb_build_object('kind', 'accepted', 'leads', exists (
+        select from approvals f where f.merged_into in (v_card, a.id) and f.status = 'pending'));
 end $$;
 
 create function not_allowed(p_why text) returns jsonb language plpgsql immutable as $$

@@ -25,7 +25,7 @@ from core import config, editing, intake
 from core.cards import Button, Card, approval_card, press_answer, task_card
 from core.deps import Deps
 from core.display import visible
-from core.models import Attached, AttachmentKind, Channel, Inbound, Press, SkillManifest, Verdict
+from core.models import Attached, AttachmentKind, Channel, Identity, Inbound, Press, SkillManifest, Verdict
 from core.store import people, skills
 
 router = APIRouter()
@@ -119,7 +119,7 @@ async def decide(
         Press(
             channel=Channel.WEB,
             delivery_id=once(viewer.person.id, nonce),
-            sender=await web_identity(deps, viewer.person),
+            sender=Identity(channel=Channel.WEB, external_id=viewer.person.key),
             approval_id=row["id"],
             verdict=verdict,
             digest=digest,
@@ -129,6 +129,7 @@ async def decide(
             text=text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
             items=tuple(str(d) for d in (await request.form()).getlist("items"))[: config.CARD_ITEMS_MOST],
         ),
+        by=viewer.person,
     )
     return _answer(request, press_answer(decided), back)
 
