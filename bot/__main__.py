@@ -132,9 +132,10 @@ async def serve(settings: Settings) -> None:
         drafts = Drafts(deps.db, settings.redis_address(), channels.senders, deps.masks())
         fetcher = Fetcher(deps, settings.redis_address(), channels.sources)
         parts = {
-            "courier": courier.run, "drafts": drafts.run, "fetcher": fetcher.run, "watch": Watch(deps).run,
-            **channels.loops,
+            "courier": courier.run, "drafts": drafts.run, "watch": Watch(deps).run, **channels.loops,
         }  # fmt: skip
+        if channels.sources:
+            parts["fetcher"] = fetcher.run
         running = [
             asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
         ]

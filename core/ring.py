@@ -178,13 +178,15 @@ class Bell:
         if self._on_ring:
             self._on_ring()
 
-    async def wait(self, poll_s: float) -> bool:
-        """True when it rang, False when `poll_s` went by."""
+    async def wait(self, poll_s: float, gather_s: float = 0.0) -> bool:
+        """True when it rang, False when `poll_s` went by. What rings within `gather_s` after the first counts as one."""
         try:
             async with asyncio.timeout(poll_s):
                 await self._rung.wait()
         except TimeoutError:
             return False
+        if gather_s:
+            await asyncio.sleep(gather_s)
         self._rung.clear()
         return True
 

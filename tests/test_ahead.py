@@ -1,4 +1,7 @@
-"""Steps claimed ahead: quick ones share commits also in a single slot, and what does not get its turn is given back."""
+"""Steps claimed ahead: quick ones share commits also in a single slot, and what does not get its turn is given back.
+
+And none claimed: who has heard from the sweeper that there is nothing to do asks no more itself.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from asyncpg.connection import LoggedQuery
 
 from core import config
-from core.db import Pool
+from core.db import Pool, open_pool
 from core.models import Claimed, Failed, PlannedStep
 from core.ring import Ring
 from core.store import people, steps, tasks
@@ -157,6 +161,38 @@ async def test_a_task_stopped_while_its_step_is_claimed_ahead_never_runs(
         await until(lambda: _is(crowd, "cancelled", 1), "it has ended")
         await until(lambda: _is(crowd, "succeeded", QUICK + 100), "the others are done")
     assert ahead not in crowd.began
+
+
+async def test_a_worker_that_hears_from_the_sweeper_asks_for_no_steps_and_takes_those_it_is_told_of(
+    crowd: Crowd, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "IDLE_POLL_S", 0.005)
+    monkeypatch.setattr(config, "SWEEP_EVERY_S", 3600.0)
+    asked: list[str] = []
+
+    def note(query: LoggedQuery) -> None:
+        if "claim_v1" in query.query:
+            asked.append(query.query)
+
+    pool = await open_pool(database_url, most=1)
+    async with pool.acquire() as connection:
+        connection.add_query_logger(note)
+    crowd.executor = Executor(pool, crowd.ring, crowd.lease, crowd.carry, slots=1)
+    async with at_work(crowd):
+        await until(lambda: _has(asked, 3), "it asks on its own")
+        crowd.executor.told(False)
+        asked.clear()
+        await asyncio.sleep(0.2)
+        assert len(asked) <= 1, "one question may have been on its way"
+        task = await crowd.task()
+        crowd.executor.told(True)
+        await until(lambda: _is(crowd, "succeeded", 1), "it is done")
+    assert crowd.began == [task]
+    await pool.close()
+
+
+async def _has(asked: list[str], most: int) -> bool:
+    return len(asked) >= most
 
 
 async def _is(crowd: Crowd, status: str, wanted: int) -> bool:

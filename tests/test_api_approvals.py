@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from core.db import Pool
 from core.state import VERDICTS_OF
 from core.store import approvals, clock
 from tests.web_house import DIGEST, House
@@ -21,6 +24,23 @@ FIELDS = {
 
 def decision(verdict: str = "approve", digest: str = DIGEST, **more: Any) -> dict[str, Any]:
     return {"verdict": verdict, "digest": digest, **more}
+
+
+@asynccontextmanager
+async def listened_to(db: Pool, asked: list[str]) -> AsyncIterator[None]:
+    """Every statement of the pool, while nobody else uses it."""
+
+    def note(query: Any) -> None:
+        asked.append(query.query)
+
+    connections = [await db.acquire() for _ in range(db.get_max_size())]
+    for connection in connections:
+        connection.add_query_logger(note)
+        await db.release(connection)
+    yield
+    for connection in [await db.acquire() for _ in connections]:
+        connection.remove_query_logger(note)
+        await db.release(connection)
 
 
 async def test_an_approval_has_exactly_the_promised_fields(house: House) -> None:
@@ -102,6 +122,20 @@ async def test_who_may_not_decide_gets_403_if_they_may_see_it_and_404_if_not(hou
     assert codes == {"bob": 403, "eve": 404, "robot": 403}
     row = await approvals.whole(house.db, approval)
     assert row is not None and (row["status"], row["votes"]) == ("pending", [])
+
+
+async def test_a_press_that_counts_is_one_look_at_the_token_and_one_commit(house: House) -> None:
+    ann = await house.person("ann", "owner")
+    _, approval = await house.ask(ann)
+    asked: list[str] = []
+    api = await house.api(ann)
+    async with listened_to(house.db, asked):
+        answer = await api.post(f"/api/approvals/{approval}/decisions", json=decision())
+    assert answer.json()["status"] == "approved"
+    assert [next(word for word in ("tokens", "decide_v1", query) if word in query) for query in asked] == [
+        "tokens",
+        "decide_v1",
+    ]
 
 
 async def test_another_digest_is_409_and_decides_nothing(house: House) -> None:

@@ -66,7 +66,7 @@ class Crew:
         self._asker = PlanAsker(actor)
         self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
-        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick)
+        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick, self.executor.told)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._listener = Listener(deps, thinker.models, redis_url)
         self._purse = Purse(deps)

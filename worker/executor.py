@@ -1,10 +1,10 @@
 """Takes ready steps from Postgres while it has free slots and carries each to its outcome.
 
-It is woken by rings and polls every second without them. It knows nothing of skills or models: `carry` does the work
-and answers the step that was claimed with the outcome, if any. Pure steps that succeeded are acknowledged together, by
-the same statement that claims the next ones; while they end quickly a few more are claimed ahead, so that neither side
-waits for the other, and given back when they do not get their turn at once. Cancelling is cooperative: a step says
-through `Hold` whether it may be interrupted.
+It is woken by rings; without them it looks every second, unless the sweeper of this process does. It knows nothing of
+skills or models: `carry` does the work and answers the step that was claimed with the outcome, if any. Pure steps that
+succeeded are acknowledged together, by the same statement that claims the next ones; while they end quickly a few more are
+claimed ahead, so that neither side waits for the other, and given back when they do not get their turn at once. Cancelling
+is cooperative: a step says through `Hold` whether it may be interrupted.
 """
 
 from __future__ import annotations
@@ -85,6 +85,13 @@ class Executor:
         """Something may be ready: look now."""
         self._may_be_more = True
         self._wake.set()
+
+    def told(self, is_ready: bool) -> None:
+        """The sweeper of this process has just looked whether steps are ready: no need to ask again before its next look."""
+        if is_ready:
+            self.poke()
+        else:
+            self._look_at = self._now() + config.SWEEP_EVERY_S + config.SWEEP_SLACK_S
 
     async def run(self) -> None:
         """Claim, write and beat until `stop`. Raises `LeaseLost` when the lease is gone."""

@@ -13,6 +13,7 @@ from core.db import Db
 
 # By the name of what the sweeper then does. `$1` is the lock that a living worker holds on its own number.
 LOOKS: Final = {
+    "ready": "select from steps where status = 'ready' and ready_at <= sayso_now()",
     "lost": "select from steps s left join workers w on w.id = s.worker_id where s.status = 'running'"
     " and coalesce(w.lease_until, '-infinity') < now()",
     "silent": "select from workers w where exists (select from steps s where s.worker_id = w.id and s.status = 'running')"
