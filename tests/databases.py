@@ -40,6 +40,8 @@ where relkind = 'r' and (relnamespace = 'public'::regnamespace or oid = any ('{p
 group by 1
 """
 BYTES = "select sum(pg_relation_size(oid))::bigint from pg_class where relkind = 'r' and relname = any ($1)"
+# The housekeeping that the migrations ordered is due from now on, not from when the template was made.
+DUE = "update upkeep set due_at = now()"
 RESTART = "select setval(seqrelid, seqstart, false) from pg_sequence where pg_sequence_last_value(seqrelid) is not null"
 
 
@@ -63,14 +65,17 @@ class Databases:
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def take(self) -> Cleaner:
-        return self.clean.pop() if self.clean else await self._copy()
+        taken = self.clean.pop() if self.clean else await self._copy()
+        await taken.connection.execute(DUE)
+        return taken
 
     async def give_back(self, used: Cleaner) -> None:
         """Cleaned for the next test, or dropped."""
         used.uses += 1
         try:
             is_clean = used.uses < USES and await self._cleaned(used)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the session was ended, by its test say
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            # The session was ended, by its test say.
             is_clean = False
         if is_clean:
             self.clean.append(used)

@@ -123,7 +123,7 @@ async def test_postgres_dies_and_returns_under_a_running_effect(
         await delivered(plant)
         assert worker.is_up()
         assert bot.is_up()
-        async with httpx.AsyncClient(base_url=base) as client:
+        async with httpx.AsyncClient(base_url=base, timeout=PATIENCE_S) as client:
             assert (await client.get("/readyz")).status_code == 200
         assert len(sink.calls(plant.ledger)) == 2
 

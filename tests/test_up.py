@@ -117,7 +117,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keeping_data(place: Place) -> None:
     link, base = place.start(), f"http://127.0.0.1:{place.port}"
-    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+    with httpx.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE_S) as browser:
         page = browser.get(link)
         assert page.status_code == 200
         code = link.rpartition("=")[2]

@@ -267,7 +267,12 @@ async def _enter(stage: Stage, url: str, stack: AsyncExitStack) -> None:
         known = await people.by_key(db, key)
         if known is not None:
             browser = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=url, headers={"origin": url, "accept": "text/html"}, follow_redirects=True)
+                httpx.AsyncClient(
+                    base_url=url,
+                    headers={"origin": url, "accept": "text/html"},
+                    follow_redirects=True,
+                    timeout=PATIENCE_S,
+                )
             )
             browser.cookies.set("sayso", await people.make_token(db, known.id, "session", config.SESSION_EXPIRES_S))
             stage.pages[key] = WebFace(browser)
