@@ -26,7 +26,7 @@ from worker.act import Actor
 from worker.aside import Aside
 from worker.audit import Chainer
 from worker.budget import OverBudget, Purse
-from worker.executor import Executor, Hold
+from worker.executor import Executor, Hold, Shareable
 from worker.ladder import Climber
 from worker.lease import Lease, LeaseLost
 from worker.listener import Listener
@@ -97,7 +97,7 @@ class Crew:
             self._looking.add(looking)
             looking.add_done_callback(self._looking.discard)
 
-    async def _carry(self, hold: Hold) -> Claimed | None:
+    async def _carry(self, hold: Hold) -> Claimed | Shareable | None:
         if (waited_s := hold.step.row.get("waited_s")) is not None:  # none for a step claimed with the one before it
             self._deps.measures.observe("claim_seconds", waited_s, hold.step.lane)
         try:
@@ -114,11 +114,13 @@ class Crew:
             why = f"{hold.step.skill or hold.step.kind} broke: {type(error).__name__}: {error}"
             came = Failed(error=why) if hold.may_interrupt else Unknown(error=why)
         result = outcome.shareable(hold.step, came)
-        if result is not None and await self.executor.acknowledge(hold.step, result):
-            following = None
-        else:
-            following = await outcome.write(self._deps.db, self._deps.ring, self._lease, hold.step, came)
-        self._tell(hold.step, came)
+        if result is not None:
+            return Shareable(result, lambda hold: self._write(hold.step, came), lambda: self._tell(hold.step, came))
+        return await self._write(hold.step, came)
+
+    async def _write(self, step: Claimed, came: outcome.Outcome) -> Claimed | None:
+        following = await outcome.write(self._deps.db, self._deps.ring, self._lease, step, came)
+        self._tell(step, came)
         return following
 
     def _tell(self, step: Claimed, came: outcome.Outcome) -> None:

@@ -2,7 +2,7 @@
 
 It is woken by rings; without them it looks every second, unless the sweeper of this process does. It knows nothing of
 skills or models: `carry` does the work and answers the step that was claimed with the outcome, if any. Pure steps that
-succeeded are acknowledged together, by the same statement that claims the next ones; while they end quickly a few more are
+succeeded are written together, by the same statement that claims the next ones; while they end quickly a few more are
 claimed ahead, so that neither side waits for the other, and given back when they do not get their turn at once. Cancelling
 is cooperative: a step says through `Hold` whether it may be interrupted.
 """
@@ -28,9 +28,19 @@ log = logging.getLogger(__name__)
 
 PLANNING = frozenset({"plan", "think"})
 
-Carry = Callable[["Hold"], Awaitable[Claimed | None]]
-# A pure step, its result, and the future that tells its carrier whether it is written.
-Success = tuple[Claimed, dict[str, Any], asyncio.Future[bool]]
+Carry = Callable[["Hold"], Awaitable["Claimed | Shareable | None"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shareable:
+    """A pure step's success that may be written in one commit with others; `told` is called when it is.
+
+    `alone` writes it by itself where that can't be, and answers the step that was claimed with it.
+    """
+
+    result: dict[str, Any]
+    alone: Carry
+    told: Callable[[], None]
 
 
 @dataclass(eq=False)
@@ -40,7 +50,7 @@ class Hold:
 
     When it is interrupted, `cancel_asked` says that people want it stopped, `is_dropped` that the lease is lost; else
     the worker is shutting down. `since` is when it was claimed and then when it began, on the loop's clock; without a
-    slot it was claimed ahead or has ended.
+    slot it was claimed ahead or has ended, and `running` is None where nothing more of it runs.
     """
 
     step: Claimed
@@ -67,7 +77,8 @@ class Executor:
         self._adopting: set[asyncio.Task[None]] = set()
         self._ahead: dict[str, deque[Hold]] = {lane: deque() for lane in config.LANES}
         self._taken: Counter[str] = Counter()  # slots by lane
-        self._successes: list[Success] = []
+        self._successes: list[tuple[Hold, Shareable]] = []
+        self._claiming: asyncio.Task[None] | None = None
         self._quick = 0
         self._wake = asyncio.Event()
         self._may_be_more, self._look_at = True, 0.0
@@ -96,8 +107,8 @@ class Executor:
     async def run(self) -> None:
         """Claim, write and beat until `stop`. Raises `LeaseLost` when the lease is gone."""
         beating = asyncio.create_task(self._beat())
-        claiming = asyncio.create_task(self._take_turns())
-        done, rest = await asyncio.wait((beating, claiming), return_when=asyncio.FIRST_COMPLETED)
+        self._claiming = asyncio.create_task(self._take_turns())
+        done, rest = await asyncio.wait((beating, self._claiming), return_when=asyncio.FIRST_COMPLETED)
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
@@ -115,6 +126,8 @@ class Executor:
             if hold.may_interrupt and hold.running:
                 hold.running.cancel()
         await self._ended(grace_s)
+        if self._claiming is not None:  # it writes what has ended, and then ends itself
+            await asyncio.wait((self._claiming,), timeout=grace_s)
 
     async def _ended(self, most_s: float) -> None:
         running = [hold.running for hold in self._holds.values() if hold.running]
@@ -141,24 +154,9 @@ class Executor:
 
     # ---------------------------------------------------------------- claiming
 
-    async def acknowledge(self, step: Claimed, result: dict[str, Any]) -> bool:
-        """Have a pure step's success written with the next commit; False when it has to be written on its own.
-
-        The first goes at once; what ends during its round trip shares the next commit. Its slot is free already.
-        """
-        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._successes.append((step, result, written))
-        hold = self._holds.get((step.task_id, step.n))
-        if hold is not None and hold.has_slot:
-            self._quick += self._now() - hold.since < config.QUICK_STEP_S
-            self._free_slot(hold)
-            self._fill_slots()
-        self._wake.set()
-        return await written
-
     async def _take_turns(self) -> None:
         """One statement at a time: write what has ended meanwhile and claim what there is room for."""
-        while not (self._stopping and not self._holds and not self._successes):
+        while not self._is_over():
             self._wake.clear()
             took = 0
             try:
@@ -177,8 +175,11 @@ class Executor:
             except DATABASE_AWAY as error:
                 log.warning("cannot claim: %s", type(error).__name__)
                 self._look_at = self._now() + config.IDLE_POLL_S
-            if not took and not self._successes:
+            if not took and not self._successes and not self._is_over():
                 await self._rest()
+
+    def _is_over(self) -> bool:
+        return self._stopping and not self._holds and not self._successes
 
     def _rooms(self) -> list[int]:
         """How many steps of each lane to claim; some slots are kept for the first lane, the urgent one.
@@ -196,24 +197,23 @@ class Executor:
     async def _claim(self, rooms: list[int]) -> list[Claimed]:
         return await steps.claim_lanes(self._db, self._lease.worker, config.LANES, rooms)
 
-    async def _write(self, batch: Sequence[Success], rooms: list[int], looks: bool) -> list[Claimed]:
-        """Outcomes and next claims in one commit. What can't be written so, its carrier writes on its own."""
+    async def _write(self, batch: Sequence[tuple[Hold, Shareable]], rooms: list[int], looks: bool) -> list[Claimed]:
+        """Outcomes and next claims in one commit. What can't be written so is written on its own."""
         worker = self._lease.worker
+        results = [(hold.step, success.result) for hold, success in batch]
         try:
-            done = await steps.complete_many(
-                self._db, worker, [(step, result) for step, result, _ in batch], config.LANES, rooms, more=looks
-            )
+            done = await steps.complete_many(self._db, worker, results, config.LANES, rooms, more=looks)
         except Exception as error:
             log.warning("%s outcomes could not be written together: %s", len(batch), type(error).__name__)
-            done = steps.ManyCompleted(frozenset(step.task_id for step, _, _ in batch), freed=False, claimed=[])
-        for step, _, written in batch:
-            is_written = step.task_id not in done.left_out
-            if is_written:
-                self._holds.pop((step.task_id, step.n), None)
-            if not written.done():
-                written.set_result(is_written)
+            done = steps.ManyCompleted(frozenset(step.task_id for step, _ in results), freed=False, claimed=[])
+        for hold, success in batch:
+            if hold.step.task_id in done.left_out:
+                hold.running = asyncio.create_task(self._carry_chain(hold, success.alone))
+            else:
+                self._forget(hold)
+                success.told()
         if done.freed:
-            first = batch[0][0]
+            first, _ = results[0]
             self._ring.task(first.task_id, n=first.n, fence=first.fence, lane=first.lane)
         else:
             self._ring.outbox()
@@ -255,7 +255,7 @@ class Executor:
                 hold = waiting.popleft()
                 hold.since, hold.has_slot = self._now(), True
                 self._taken[lane] += 1
-                hold.running = asyncio.create_task(self._carry_chain(hold))
+                hold.running = asyncio.create_task(self._carry_chain(hold, self._carry))
 
     def _has_room(self, lane: str) -> bool:
         urgent = config.LANES[0]
@@ -290,24 +290,36 @@ class Executor:
                 self._forget(hold)
                 self._ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
 
-    async def _carry_chain(self, hold: Hold) -> None:
+    async def _carry_chain(self, hold: Hold, carry: Carry) -> None:
         """The step, then the one claimed with its outcome, and so on."""
         try:
             while True:
-                following = await self._carry(hold)
+                came = await carry(hold)
+                if isinstance(came, Shareable):
+                    self._hand_over(hold, came)
+                    return
                 self._forget(hold)
-                if following is None:
+                if came is None:
                     self._may_be_more |= hold.step.kind in PLANNING  # its steps are ready; no ring needs to tell us
                     return
-                hold = Hold(following, self._now(), has_slot=True, running=hold.running)
-                self._taken[following.lane] += 1
-                self._holds[following.task_id, following.n] = hold
+                carry, hold = self._carry, Hold(came, self._now(), has_slot=True, running=hold.running)
+                self._taken[came.lane] += 1
+                self._holds[came.task_id, came.n] = hold
         except Exception:
             log.exception("step %s.%s could not be carried; the sweeper will find it", hold.step.task_id, hold.step.n)
         finally:
-            self._forget(hold)
+            if hold.running is not None:
+                self._forget(hold)
             self._fill_slots()
             self._wake.set()
+
+    def _hand_over(self, hold: Hold, success: Shareable) -> None:
+        """It is written with the next commit: the first at once, and what ends during its round trip shares the next one.
+        Its slot is free already."""
+        self._successes.append((hold, success))
+        self._quick += self._now() - hold.since < config.QUICK_STEP_S
+        self._free_slot(hold)
+        hold.running = None
 
     def _forget(self, hold: Hold) -> None:
         self._free_slot(hold)
