@@ -66,7 +66,9 @@ class Prompt:
     def payload(self) -> str:
         """As the parameter of a t.me link."""
         field = str(self.field) if self.verb == "edit" else ""
-        return f"{SIGNS[self.verb]}{field}_{UUID(self.approval_id).hex}_{self.digest[:DIGEST_CHARS]}"
+        payload = f"{SIGNS[self.verb]}{field}_{UUID(self.approval_id).hex}_{self.digest[:DIGEST_CHARS]}"
+        assert len(payload) <= PAYLOAD_CHARS, payload
+        return payload
 
 
 def read_payload(payload: str) -> Prompt | None:

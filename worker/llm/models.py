@@ -14,8 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from decimal import Decimal
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from core.organisation import ModelsPart
 from worker.llm.health import Health
@@ -35,9 +34,10 @@ from worker.llm.protocol import (
     Turn,
     Usage,
 )
+from worker.llm.providers import Price, open_provider, price_list
 from worker.llm.reading import storable
 from worker.llm.redaction import Redaction
-from worker.llm.routes import Chosen, Endpoint, Environment, Route, choose
+from worker.llm.routes import Chosen, Environment, Route, choose
 from worker.llm.trouble import PASSING, ProviderFailed, Trouble
 
 ROUNDS_MOST: Final = 2
@@ -49,7 +49,6 @@ RECORD_TIMEOUT_S: Final = 5.0
 
 TRANSCRIBE: Final = "transcribe"
 Record = Callable[[CallRecord], Awaitable[None]]
-Price = Callable[[Endpoint, tuple[str, ...], Usage], Decimal | None]
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +94,7 @@ class Models:
         providers = {name: open_provider(endpoint) for name, endpoint in chosen.endpoints.items()}
         keys = [e.key for e in chosen.endpoints.values() if e.key]
         secrets = [*environment.secret_values(), *keys]
-        return cls(chosen, providers, record=record, price=_prices(chosen), secrets=secrets, now=now, sleep=sleep)
+        return cls(chosen, providers, record=record, price=price_list(chosen), secrets=secrets, now=now, sleep=sleep)
 
     @classmethod
     def silent(cls, environment: Environment, config: ModelsPart) -> Models:
@@ -348,30 +347,6 @@ def _unfailing(on_delta: OnDelta) -> OnDelta:
             log.warning("text could not be shown while it is written: %s", type(error).__name__)
 
     return tell
-
-
-def _prices(chosen: Chosen) -> Price:
-    """The price list takes its time to load, and nobody needs it without a model."""
-    if not chosen.endpoints:
-        return lambda *_: None
-    from worker.llm.prices import price_of
-
-    return price_of
-
-
-def open_provider(endpoint: Endpoint) -> Provider:
-    """The SDKs take a second to import, so only one that is used is."""
-    match endpoint.kind:
-        case "openai":
-            from worker.llm.openai_provider import OpenAIProvider
-
-            return OpenAIProvider(endpoint.key, endpoint.base_url)
-        case "anthropic":
-            from worker.llm.anthropic_provider import AnthropicProvider
-
-            return AnthropicProvider(endpoint.key, endpoint.base_url)
-        case _:
-            assert_never(endpoint.kind)
 
 
 def prompt_sha256(turns: Sequence[Turn], tools: Sequence[ToolSpec]) -> str:

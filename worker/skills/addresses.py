@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 URL_CHARS: Final = 4096
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Beyond what `is_global` refuses; its table differs between Python versions, so the doubtful ones are named here.
