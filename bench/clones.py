@@ -12,8 +12,9 @@ from typing import Any, Final
 import asyncpg
 
 PLACES: Final = 1_000  # conversations over which the copies are spread
-UUID: Final = "md5('copy' || g)::uuid"
-KEYED_BY_ID: Final = ("tasks", "inbound", "conversations", "cards", "outbox", "events")
+# In the order of the copies, as `new_id` makes them one after the other.
+UUID: Final = "(lpad(to_hex(1700000000000 + g), 12, '0') || substr(md5('copy' || g), 13))::uuid"
+KEYED_BY_ID: Final = ("tasks", "inbound", "conversations", "cards", "outbox", "moves")
 
 
 async def clone(dsn: str, task: int, count: int) -> None:
@@ -79,12 +80,13 @@ def _copies(after: Mapping[str, int]) -> dict[str, tuple[str, dict[str, str]]]:
             of_task | {"id": UUID, "items": f"jsonb_set(r.items, '{{0,task}}', to_jsonb(({task})::text))"},
         ),
         "effects": (mine, of_task | {"approval_id": approval, "key": "r.key || ':' || g"}),
-        "events": (
+        "moves": (
             mine,
             of_task
             | {
-                "id": spread("events", "id", *ends("events", "where task_id = $1")),
-                "subject": f"case when r.machine = 'approval' then ({UUID})::text else r.subject end",
+                "id": spread("moves", "id", *ends("moves", "where task_id = $1")),
+                "xid": "(r.xid::text::bigint + g * 10)::text::xid8",  # no two copies were made in the same commits
+                "subject": f"case when r.subject ~ '^[0-9a-f-]{{36}}$' then ({UUID})::text else r.subject end",
             },
         ),
         "inbound": (

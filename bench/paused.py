@@ -27,7 +27,7 @@ PRESSES_QUICK: Final = 20
 CLAIMS: Final = 200
 CLAIM_BATCH: Final = 16
 SETTLE_S: Final = 3.0
-ENGINE: Final = ("tasks", "steps", "approvals", "decisions", "effects", "events")
+ENGINE: Final = ("tasks", "steps", "approvals", "decisions", "effects", "moves")
 AROUND: Final = ("inbound", "conversations", "cards", "outbox")
 
 

@@ -76,7 +76,9 @@ def cut(moves: Sequence[Move], label: str) -> int:
     number, place = int(read.group(1)), read.group(2)
     there = [i for i, m in enumerate(moves) if m.version == number]
     if not there:
-        raise NoSuchVersion(f"there is no version {number}; there are {moves[0].version} to {moves[-1].version}")
+        first, last = moves[0].version, moves[-1].version
+        known = f"there are {first} to {last}" if first < last else f"there is only version {last}"
+        raise NoSuchVersion(f"there is no version {number}; {known}")
     if place is None:
         return there[-1] + 1
     found = [i for i in there if moves[i].place == int(place)]

@@ -3,7 +3,7 @@
 -- A message becomes an `inbound` row, a `task` and its `steps` in one commit. Steps are claimed by `workers`, acted on
 -- under an `effects` journal, and gated by `approvals` on which `decisions` are votes. What people see are `cards`
 -- and messages in the `outbox`. Every status change of a task, step, approval or effect passes a trigger, which
--- refuses what `transitions` does not name, raises the row's version and appends an `events` row: nobody can forget it.
+-- refuses what `transitions` does not name, raises the row's version and appends a row of `moves` (in words: `events`): nobody can forget it.
 --
 -- Written for PostgreSQL >= 15 with pgvector; needs no other extension.
 
@@ -32,6 +32,13 @@ create function sayso_now() returns timestamptz language plpgsql stable as $$
 begin
     return now() + coalesce((select ahead from clock), interval '0');
 end $$;
+
+-- A uuid that begins with its millisecond, as version 7 of RFC 9562 does: keys made one after the other stand side by side in
+-- their index, so that its pages are full and one page, not each, is written anew. 74 bits of it are random.
+create function new_id() returns uuid language sql volatile as $$
+    select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        placing substr(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint), 3) from 1 for 6), 52, 1), 53, 1), 'hex')::uuid
+$$;
 
 -- ---------------------------------------------------------------- people and places
 
@@ -145,7 +152,7 @@ create table tasks (
     updated_at      timestamptz not null default now(),
     finished_at     timestamptz,
     check ((finished_at is not null) = (status in ('succeeded', 'failed', 'abandoned', 'cancelled')))
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+) with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 create unique index tasks_idempotency on tasks (requester_id, idempotency_key) where idempotency_key is not null;
 create index tasks_open on tasks (id) where finished_at is null;     -- not by status: moves among open ones then stay in their page
 create index tasks_conversation on tasks (conversation_id, id);
@@ -194,7 +201,7 @@ create table steps (
     check ((status = 'running') = (worker_id is not null)),
     check ((status in ('succeeded', 'failed', 'skipped', 'cancelled')) = (outcome is not null)),
     check ((status = 'succeeded') = (outcome is not distinct from 'ok'))
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
+) with (autovacuum_vacuum_scale_factor = 0.02);     -- full pages: indexes name the status, so no move could stay in its page anyway
 create index steps_ready on steps (lane, priority, ready_at) where status = 'ready';
 create index steps_running on steps (worker_id) where status = 'running';
 create index steps_due on steps (ready_at) where status in ('waiting', 'unknown');
@@ -203,9 +210,10 @@ create index steps_due on steps (ready_at) where status in ('waiting', 'unknown'
 
 -- `approvers` = {people: [principal keys], roles: [...], needed, four_eyes, veto, editors: [keys]}; `held_until`: somebody is
 -- looking, so the ladder waits (the deadline does not); `merged_into`: the same ask is decided on that card. `card` holds what the card shows beside
--- the action itself: title, reasons, provenance, risk, rule. `items` = [{task, step, digest, action, text}].
+-- the action itself: title, reasons, provenance, risk, rule. `items` = [{task, step, digest, action, action_hash, card}]; of an
+-- only item the last two are the row's own (thin_approval, whole_items).
 create table approvals (
-    id              uuid primary key default gen_random_uuid(),
+    id              uuid primary key default new_id(),
     kind            text not null check (kind in ('action', 'plan', 'batch', 'budget', 'question', 'unknown')),
     task_id         bigint not null references tasks on delete cascade,
     n               integer not null,
@@ -321,8 +329,10 @@ create table cards (
     shown           integer not null default 0,
     shown_hash      text,                   -- of what the chat shows, where that is known for certain
     tick_at         timestamptz,            -- when it is to be shown anew though nothing has moved: time goes by
-    unique nulls not distinct (subject, task_id, approval_id, conversation_id)
-) with (fillfactor = 80);
+    check ((subject = 'approval') = (approval_id is not null))
+) with (fillfactor = 90);
+create unique index cards_of_task on cards (task_id, conversation_id) where approval_id is null;
+create unique index cards_of_approval on cards (approval_id, conversation_id) where approval_id is not null;
 create index cards_task on cards (task_id);
 create index cards_tick on cards (tick_at) where tick_at is not null;
 
@@ -343,7 +353,7 @@ create table outbox (
     version         integer not null default 1,
     created_at      timestamptz not null default now(),
     sent_at         timestamptz
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
+) with (autovacuum_vacuum_scale_factor = 0.02);     -- full pages, as the steps
 create unique index outbox_one_waiting on outbox (card_id) where status = 'pending' and card_id is not null;
 create index outbox_open on outbox (conversation_id, id) where status in ('pending', 'sending', 'unknown');
 create index outbox_sending on outbox (lease_until) where status = 'sending';
@@ -351,24 +361,25 @@ create index outbox_conversation on outbox (conversation_id, id);
 
 -- ---------------------------------------------------------------- history
 
-create table events (
-    id          bigint generated always as identity,
+-- One row a move. `move` is the number of its machine, state before and state after in `transitions`; `n` is 0 where it is the
+-- task's. Most rows of a house are of this table, so: widest columns first, no nulls (a row without them has no bitmap), and
+-- indexes that name a value once for all its rows. `events` shows them in words.
+create table moves (
     xid         xid8 not null default pg_current_xact_id(),
+    id          bigint not null generated always as identity,
     at          timestamptz not null default now(),
-    task_id     bigint,
-    n           integer,
-    machine     text not null,
-    subject     text not null default '',
-    from_state  text not null,
-    to_state    text not null,
+    task_id     bigint not null,
+    n           integer not null default 0,
     version     integer not null,
+    move        smallint not null,
+    subject     text not null default '',
     actor       text not null default '',
     why         text not null default '',
-    data        jsonb,
-    -- Identity order is not commit order: readers follow (xid, id) below pg_snapshot_xmin.
-    primary key (xid, id)
+    data        jsonb not null default '{}'
 );
-create index events_task on events (task_id, id);
+-- Identity order is not commit order: readers follow (xid, id) below pg_snapshot_xmin.
+create index moves_xid on moves (xid);
+create index moves_task on moves (task_id);
 
 create table audit (
     id          bigint generated always as identity primary key,
@@ -450,11 +461,17 @@ create index llm_calls_task on llm_calls (task_id) where task_id is not null;
 -- ---------------------------------------------------------------- the guard
 
 create table transitions (
+    move        smallint not null unique generated always as identity,
     machine     text not null,
     from_state  text not null,
     to_state    text not null,
     primary key (machine, from_state, to_state)
 );
+
+create view events as
+    select m.id, m.xid, m.at, m.task_id, nullif(m.n, 0) as n, t.machine, m.subject, t.from_state, t.to_state, m.version,
+           m.actor, m.why, nullif(m.data, '{}') as data
+      from moves m join transitions t on t.move = m.move;
 
 -- The same tables as in core/state.py; a test compares the two.
 insert into transitions (machine, from_state, to_state) values
@@ -553,17 +570,18 @@ insert into transitions (machine, from_state, to_state) values
 
 -- Triggers check each move, raise the version, write the event. Who and why come from settings of the
 -- transaction ('sayso.actor', 'sayso.why'), which every function of the engine sets.
-create function refuse_move(p_machine text, p_from text, p_to text) returns text language plpgsql as $$
+create function refuse_move(p_machine text, p_from text, p_to text) returns smallint language plpgsql as $$
 begin
     raise exception '% may not go from % to %', p_machine, quote_literal(p_from), quote_literal(p_to)
         using errcode = 'SY001';
 end $$;
 
-create function check_move(p_machine text, p_from text, p_to text) returns void language plpgsql stable as $$
+create function move_of(p_machine text, p_from text, p_to text) returns smallint language plpgsql stable as $$
+declare
+    found_  smallint;
 begin
-    if not exists (select from transitions where machine = p_machine and from_state = p_from and to_state = p_to) then
-        perform refuse_move(p_machine, p_from, p_to);
-    end if;
+    select move into found_ from transitions where machine = p_machine and from_state = p_from and to_state = p_to;
+    return coalesce(found_, refuse_move(p_machine, p_from, p_to));
 end $$;
 
 create function setting(p_name text) returns text language plpgsql stable as $$
@@ -588,9 +606,8 @@ end $$;
 
 create function record_new_task() returns trigger language plpgsql as $$
 begin
-    perform check_move('task', '', new.status);
-    insert into events (task_id, machine, from_state, to_state, version, actor, why)
-    values (new.id, 'task', '', new.status, new.version, setting('sayso.actor'), setting('sayso.why'));
+    insert into moves (task_id, move, version, actor, why)
+    values (new.id, move_of('task', '', new.status), new.version, setting('sayso.actor'), setting('sayso.why'));
     return new;
 end $$;
 
@@ -599,8 +616,8 @@ declare
     v_actor text := setting('sayso.actor');
     v_why   text := setting('sayso.why');
 begin
-    insert into events (task_id, machine, from_state, to_state, version, actor, why)
-    select m.id, 'task', o.status, coalesce(t.to_state, refuse_move('task', o.status, m.status)), m.version, v_actor, v_why
+    insert into moves (task_id, move, version, actor, why)
+    select m.id, coalesce(t.move, refuse_move('task', o.status, m.status)), m.version, v_actor, v_why
       from new_rows m join old_rows o on o.id = m.id
       left join transitions t on t.machine = 'task' and t.from_state = o.status and t.to_state = m.status
      where o.status <> m.status;
@@ -610,7 +627,7 @@ end $$;
 -- New steps get no event of their own: their task's creation or the planning step's success tells of them.
 create function check_new_step() returns trigger language plpgsql as $$
 begin
-    perform check_move('step', '', new.status);
+    perform move_of('step', '', new.status);
     return new;
 end $$;
 
@@ -619,9 +636,8 @@ declare
     v_actor text := setting('sayso.actor');
     v_why   text := setting('sayso.why');
 begin
-    insert into events (task_id, n, machine, from_state, to_state, version, actor, why)
-    select m.task_id, m.n, 'step', o.status, coalesce(t.to_state, refuse_move('step', o.status, m.status)), m.version,
-           v_actor, v_why
+    insert into moves (task_id, n, move, version, actor, why)
+    select m.task_id, m.n, coalesce(t.move, refuse_move('step', o.status, m.status)), m.version, v_actor, v_why
       from new_rows m join old_rows o on o.task_id = m.task_id and o.n = m.n
       left join transitions t on t.machine = 'step' and t.from_state = o.status and t.to_state = m.status
      where o.status <> m.status or m.status = 'awaiting_approval' and o.approval_id is distinct from m.approval_id;
@@ -637,9 +653,8 @@ begin
         if was = new.status then return new; end if;
         new.version := old.version + 1;
     end if;
-    perform check_move('approval', was, new.status);
-    insert into events (task_id, n, machine, subject, from_state, to_state, version, actor, why)
-    values (new.task_id, new.n, 'approval', new.id::text, was, new.status, new.version,
+    insert into moves (task_id, n, move, subject, version, actor, why)
+    values (new.task_id, new.n, move_of('approval', was, new.status), new.id::text, new.version,
             setting('sayso.actor'), setting('sayso.why'));
     return new;
 end $$;
@@ -653,9 +668,8 @@ begin
         if was = new.state then return new; end if;
         new.version := old.version + 1;
     end if;
-    perform check_move('effect', was, new.state);
-    insert into events (task_id, n, machine, subject, from_state, to_state, version, actor, why)
-    values (new.task_id, new.n, 'effect', new.key, was, new.state, new.version,
+    insert into moves (task_id, n, move, subject, version, actor, why)
+    values (new.task_id, new.n, move_of('effect', was, new.state), new.key, new.version,
             setting('sayso.actor'), setting('sayso.why'));
     return new;
 end $$;
@@ -664,9 +678,9 @@ end $$;
 create function check_message_move() returns trigger language plpgsql as $$
 begin
     if tg_op = 'INSERT' then
-        perform check_move('message', '', new.status);
+        perform move_of('message', '', new.status);
     elsif old.status <> new.status then
-        perform check_move('message', old.status, new.status);
+        perform move_of('message', old.status, new.status);
         new.version := old.version + 1;
     end if;
     return new;

@@ -159,9 +159,13 @@ begin
     for s in select e.value from jsonb_array_elements(p_steps) with ordinality e (value, i) order by e.i loop
         select coalesce(array_agg(e::integer order by e::integer), '{}') into v_needs
           from jsonb_array_elements_text(s -> 'needs') e;
-        select count(*) filter (where x.outcome is null),
-               count(*) filter (where x.outcome <> 'ok' and s ->> 'after' = 'success')
-          into open_, broken from steps x where x.task_id = p_task and x.n = any (v_needs);
+        open_ := 0;
+        broken := 0;
+        if v_needs <> '{}' then
+            select count(*) filter (where x.outcome is null),
+                   count(*) filter (where x.outcome <> 'ok' and s ->> 'after' = 'success')
+              into open_, broken from steps x where x.task_id = p_task and x.n = any (v_needs);
+        end if;
         insert into steps (task_id, n, kind, skill, title, args, origins, needs, unmet, run_after, status, effect_class,
                            lane, priority, ready_at, timeout_s, max_attempts, within_s)
         values (p_task, (s ->> 'n')::integer, s ->> 'kind', s ->> 'skill', s ->> 'title', s -> 'args', s -> 'origins',
@@ -192,8 +196,11 @@ declare
     made bigint;
 begin
     perform act_as(p_actor, p_goal);
+    -- Nobody sees it before its steps are there, so it begins as what settle would make of it.
     insert into tasks (inbound_id, conversation_id, requester_id, goal, kind, status, lane, priority, idempotency_key, parent_id)
-    values (p_inbound, p_conversation, p_requester, p_goal, p_kind, 'queued', p_lane, p_priority, p_idempotency_key, p_parent)
+    values (p_inbound, p_conversation, p_requester, p_goal, p_kind,
+            case when p_steps @? '$[*] ? (@.kind == "plan" && @.needs.size() == 0)' then 'planning'
+                 when p_steps <> '[]' then 'running' else 'queued' end, p_lane, p_priority, p_idempotency_key, p_parent)
     on conflict (requester_id, idempotency_key) where idempotency_key is not null do nothing returning id into made;
     if made is null then
         return null;
@@ -205,8 +212,9 @@ begin
     if p_conversation is not null then
         perform place_card('task', made, null, p_conversation);
     end if;
-    perform act_as(p_actor, '');
-    perform settle_quietly(made);       -- its card is to be shown already
+    if p_steps = '[]' then
+        perform settle_quietly(made);       -- its card is to be shown already
+    end if;
     return made;
 end $$;
 

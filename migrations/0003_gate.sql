@@ -2,6 +2,42 @@
 --
 -- What a person answers, and what follows from it, is in 0010_deciding.sql.
 
+-- ---------------------------------------------------------------- what is not written twice
+-- An ask waits long, so its row says nothing twice and nothing that is taken for granted.
+
+-- `approvers` or `card` without the members that whoever reads them takes for just that.
+create function thinned(p jsonb) returns jsonb language plpgsql immutable as $$
+declare
+    granted constant jsonb := '{"people": [], "roles": [], "slack_usergroups": [], "four_eyes": false, "veto": true,
+        "provenance": [], "preview": "", "undo": false, "destructive": false}';
+begin
+    if jsonb_typeof(p) is distinct from 'object' then return p; end if;
+    return (select coalesce(jsonb_object_agg(key, value), '{}') from jsonb_each(p) where granted -> key is distinct from value);
+end $$;
+
+-- The only item of a card has its words and its hash in the row.
+create function thin_approval() returns trigger language plpgsql as $$
+declare
+    item    jsonb := case when jsonb_typeof(new.items) = 'array' and jsonb_array_length(new.items) = 1 then new.items -> 0 end;
+begin
+    if jsonb_typeof(item) = 'object' and new.kind <> 'plan' then
+        if item -> 'card' = new.card then item := item - 'card'; end if;
+        if item ->> 'action_hash' = new.action_hash then item := item - 'action_hash'; end if;
+        new.items := jsonb_build_array(item);
+    end if;
+    new.card := thinned(new.card);
+    new.approvers := thinned(new.approvers);
+    return new;
+end $$;
+create trigger approval_thin before insert on approvals for each row execute function thin_approval();
+
+-- The items with all that each of them says, to stand beside others.
+create function whole_items(p_a approvals) returns jsonb language plpgsql stable as $$
+begin
+    if jsonb_array_length(p_a.items) <> 1 or p_a.kind = 'plan' then return p_a.items; end if;
+    return jsonb_build_array(jsonb_build_object('card', p_a.card, 'action_hash', p_a.action_hash) || (p_a.items -> 0));
+end $$;
+
 -- ---------------------------------------------------------------- park
 
 -- `p_ask` = {kind, items, digest, action_hash, card, approvers, ladder, expires_in_s}, each item of an action with a `card` of
@@ -17,7 +53,7 @@ declare
     mine    jsonb;
     v_editors jsonb;
     v_items jsonb := p_ask -> 'items';
-    asks    jsonb := (p_ask -> 'approvers') - 'editors';
+    asks    jsonb := thinned((p_ask -> 'approvers') - 'editors');
     until   timestamptz := sayso_now() + make_interval(secs => (p_ask ->> 'expires_in_s')::real);
     old     uuid[] := '{}';
     made    uuid;
@@ -70,7 +106,7 @@ begin
                    and not exists (select from jsonb_array_elements(x.items) e where e ->> 'task' <> p_task::text)
                    and (x.items @> jsonb_build_array(jsonb_build_object('step', p_n))
                         or x.kind <> 'plan' and x.approvers - 'editors' = asks and x.ladder = p_ask ->> 'ladder'
-                           and x.items -> 0 ? 'card' and mine ? 'card'
+                           and whole_items(x) -> 0 ? 'card' and mine ? 'card'
                            and jsonb_array_length(x.items) + jsonb_array_length(v_items) <= 20
                            and not exists (select from decisions d where d.approval_id = x.id)))
          order by x.n for update
@@ -79,7 +115,7 @@ begin
                then p_why else 'joined with other asks of the task on one card' end where id = a.id;
         old := old || a.id;
         if a.status = 'pending' then
-            select v_items || coalesce(jsonb_agg(e), '[]') into v_items from jsonb_array_elements(a.items) e
+            select v_items || coalesce(jsonb_agg(e), '[]') into v_items from jsonb_array_elements(whole_items(a)) e
              where not v_items @> jsonb_build_array(jsonb_build_object('step', e -> 'step'));
             until := least(until, a.expires_at);
             if a.approvers ? 'editors' then v_editors := coalesce(v_editors, '[]') || (a.approvers -> 'editors'); end if;

@@ -6,7 +6,7 @@
 -- version. Neither takes back what has happened in the world.
 
 -- The events that were there when the step came: up to which of them it did not exist. The default spares the planner a word.
-alter table steps add column added_after bigint not null default coalesce(pg_sequence_last_value('events_id_seq'), 0);
+alter table steps add column added_after bigint not null default coalesce(pg_sequence_last_value('moves_id_seq'), 0);
 
 -- Where a fork comes from. Whose words it carries out beside its requester's stands in `steered_by`: their rights bound it.
 alter table tasks add column forked_from bigint, add column forked_step integer;
@@ -75,8 +75,8 @@ create function record_plan() returns trigger language plpgsql as $$
 begin
     new.version := new.version + 1;
     new.updated_at := now();
-    insert into events (task_id, machine, from_state, to_state, version, actor, why, data)
-    values (new.id, 'plan', case when old.plan_version = 1 then 'drawn' else 'changed' end, 'changed', new.version,
+    insert into moves (task_id, move, version, actor, why, data)
+    values (new.id, move_of('plan', case when old.plan_version = 1 then 'drawn' else 'changed' end, 'changed'), new.version,
             setting('sayso.actor'), setting('sayso.why'),
             jsonb_build_object('from', old.plan_version, 'to', new.plan_version));
     return new;

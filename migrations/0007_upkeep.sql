@@ -29,9 +29,8 @@ create table archived_tasks (
 create index archived_tasks_task on archived_tasks (task_id);
 
 -- A task leaves with all that hangs on it: without these each deletion would read the whole of the other table.
-create index approvals_task on approvals (task_id, n);
+create index approvals_task on approvals (task_id);
 create index decisions_approval on decisions (approval_id);
-create index cards_approval on cards (approval_id) where approval_id is not null;
 create index outbox_card on outbox (card_id) where card_id is not null;
 create index tasks_inbound on tasks (inbound_id) where inbound_id is not null;
 create index late_evidence_task on late_evidence (task_id);
@@ -127,7 +126,7 @@ begin
             'signal_reads', (select jsonb_agg(to_jsonb(x)) from signal_reads x where x.task_id = p_task),
             'row_versions', (select jsonb_agg(to_jsonb(x) order by x.n, x.version) from row_versions x where x.task_id = p_task),
             'late_evidence', (select jsonb_agg(to_jsonb(x) order by x.id) from late_evidence x where x.task_id = p_task));
-        delete from events where task_id = p_task;
+        delete from moves where task_id = p_task;
         delete from late_evidence where task_id = p_task;
         delete from answers where task_id = p_task;
         delete from attachments where task_id = p_task;
@@ -176,7 +175,7 @@ alter table approvals set (autovacuum_vacuum_scale_factor = 0.05);
 alter table effects set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 alter table cards set (autovacuum_vacuum_scale_factor = 0.05);
 -- Written once and read at the end: insert-driven vacuums keep the visibility map fresh, and archiving deletes from them in bulk.
-alter table events set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
+alter table moves set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
 alter table inbound set (autovacuum_vacuum_scale_factor = 0.05);
 -- What a worker can do, in short: two workers that differ are a finding of doctor.
 alter table workers add column skills_hash text not null default '';

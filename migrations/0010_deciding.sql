@@ -295,7 +295,7 @@ begin
         return null;
     end if;
     update approvals set status = 'superseded', reason = 'joined with the same ask of another task' where id = l.id;
-    made := reissue(l, l.items || f.items, 'batch');
+    made := reissue(l, whole_items(l) || whole_items(f), 'batch');
     update approvals set merged_into = made where (id = f.id or merged_into = l.id) and status = 'pending';
     perform retarget_cards(l.id, made);
     -- A card of its own that nobody has seen yet is not needed.

@@ -387,10 +387,11 @@ class Engine(RuleBasedStateMachine):
             self.run(approvals.expire(self.db, approval))
         for task, n in self.run(signals.arrived(self.db)):
             self.run(signals.wake_early(self.db, task, n))
-        for child in self.run(children.forsaken(self.db)):
-            self.run(tasks.cancel(self.db, child, "sweeper", "its parent task was stopped"))
         for task in self.run(children.overdue(self.db)):
             self.run(children.end_overdue(self.db, task))
+        for _ in self.tasks:  # a child that is stopped may leave one of its own
+            for child in self.run(children.forsaken(self.db)):
+                self.run(tasks.cancel(self.db, child, "sweeper", "its parent task was stopped"))
         assert not set(self.run(children.forsaken(self.db))) & set(self.tasks), "a child outlives its parent's stop"
 
     @rule(sure=st.booleans())

@@ -18,7 +18,7 @@ from core.store import approvals, conversations, events, looks, people, steps, t
 from core.store.events import Cursor
 
 FINISHED = 6_000
-GROWING = ("tasks", "steps", "events", "outbox", "inbound", "approvals", "effects", "cards")
+GROWING = ("tasks", "steps", "moves", "outbox", "inbound", "approvals", "effects", "cards")
 LANES = ("urgent", "default")
 
 # As if they had been carried out: without the triggers, which would write what is written here.
@@ -31,8 +31,8 @@ insert into tasks (id, inbound_id, conversation_id, requester_id, goal, status, 
   select i, i, 1 + i % 500, 1, 'g', 'succeeded', now() from generate_series(1, {FINISHED}) i;
 insert into steps (task_id, n, kind, skill, status, outcome, finished_at)
   select i, n, 'act', 'x.y', 'succeeded', 'ok', now() from generate_series(1, {FINISHED}) i, generate_series(1, 2) n;
-insert into events (xid, task_id, n, machine, from_state, to_state, version)
-  select (i / 50)::text::xid8, i, 1, 'step', 'ready', 'running', 2 from generate_series(1, {FINISHED}) i;
+insert into moves (xid, task_id, n, move, version)
+  select (i / 50)::text::xid8, i, 1, move_of('step', 'ready', 'running'), 2 from generate_series(1, {FINISHED}) i;
 insert into cards (subject, task_id, conversation_id) select 'task', i, 1 + i % 500 from generate_series(1, {FINISHED}) i;
 insert into outbox (conversation_id, card_id, kind, status)
   select 1 + i % 500, i, 'card', 'sent' from generate_series(1, {FINISHED}) i;

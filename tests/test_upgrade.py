@@ -30,7 +30,7 @@ ADDITIVE = """
 alter table tasks add column colour text;
 alter table steps add column colour text not null default 'grey';
 alter table approvals add column colour text;
-alter table events add column colour text;
+alter table moves add column colour text;
 create function is_alive_v2(p_worker bigint) returns boolean language plpgsql stable as $$
 begin
     return is_alive(p_worker);

@@ -188,7 +188,7 @@ async def test_a_job_that_breaks_does_not_stop_the_others(house: House) -> None:
     await house.db.execute("drop table llm_calls")
     assert set(await Housekeeper(house.db).look()) == set(JOBS)
     did = await house.db.fetchval("select did from upkeep where job = 'leftovers'")
-    assert {"pairings", "tokens", "late_evidence", "events"} <= set(did) and not any(did.values())
+    assert {"pairings", "tokens", "late_evidence"} <= set(did) and not any(did.values())
 
 
 async def test_old_months_of_the_archive_are_dropped_whole(house: House) -> None:

@@ -74,8 +74,8 @@ async def test_every_version_shows_plan_steps_and_results_as_they_were(house: Ho
     assert final["plan_version"] == 2
     listed = await versions.listed(house.db, task)
     assert [v["version"] for v in listed] == list(range(1, final["version"] + 1))
-    # What was seen before the first move was the task at version 2, before anything happened in it.
-    assert gist(await at(house, task, "2.0")) == then[2] == ("planning", 1, [(1, "ready", None)])
+    # What was seen before the first move was the task at version 1, before anything happened in it.
+    assert gist(await at(house, task, "1.0")) == then[1] == ("planning", 1, [(1, "ready", None)])
     assert gist(await at(house, task, str(final["version"]))) == gist(final)
     every = list(dict.fromkeys(m["label"] for v in listed for m in (v, *v["moves"])))
     seen = [gist(await at(house, task, label)) for label in every]
@@ -91,11 +91,11 @@ async def test_each_version_says_who_made_it_and_why(house: House) -> None:
     await tasks.pause(house.db, task, "person:ann")
     listed = await versions.listed(house.db, task)
     assert [(v["machine"], v["to"]) for v in listed] == [
-        ("task", "queued"), ("task", "planning"), ("plan", "changed"), ("task", "running"), ("task", "paused"),
+        ("task", "planning"), ("plan", "changed"), ("task", "running"), ("task", "paused"),
     ]  # fmt: skip
     assert (listed[0]["actor"], listed[0]["why"]) == ("person:ann", "tidy up")
     assert (listed[-1]["actor"], listed[-1]["why"]) == ("person:ann", "paused")
-    assert listed[2]["actor"] == f"worker:{house.worker}"
+    assert listed[1]["actor"] == f"worker:{house.worker}"
 
 
 async def test_what_a_retry_writes_over_is_still_shown(house: House) -> None:
@@ -136,7 +136,7 @@ async def test_arguments_that_were_amended_are_shown_as_they_were(house: House) 
 @pytest.mark.parametrize("label", ["0", "9", "1.7", "x", "-1", "1.", "9" * 30, "²"])
 async def test_a_version_that_never_was_is_refused_with_those_that_were(house: House, label: str) -> None:
     task = await planned_task(house, act(1))
-    with pytest.raises(NoSuchVersion, match=r"there are 1 to 2|it ends with 1\.0|write one like"):
+    with pytest.raises(NoSuchVersion, match=r"there is only version 1|it ends with 1\.0|write one like"):
         await versions.shown_at(house.db, task, label)
 
 
@@ -147,16 +147,18 @@ async def test_the_past_is_shown_over_the_api_to_those_who_may_see_the_task(hous
     ann, eve = await house.person("ann", "engineer"), await house.person("eve", "engineer")
     task = await house.task(ann)
     api, other = await house.api(ann), await house.api(eve)
+    assert (await api.get(f"/api/tasks/{task}")).headers["etag"] == '"1"'
+    assert (await pause(api, task)).status_code == 200
     now = await api.get(f"/api/tasks/{task}")
-    assert now.headers["etag"] == '"2"'
+    assert (now.headers["etag"], now.json()["status"]) == ('"2"', "paused")
     then = (await api.get(f"/api/tasks/{task}?version=1")).json()
-    assert (then["status"], then["version"], then["as_of"]["version"]) == ("queued", 1, "1.0")
+    assert (then["status"], then["version"], then["as_of"]["version"]) == ("running", 1, "1.0")
     missing = await api.get(f"/api/tasks/{task}?version=7")
     assert (missing.status_code, missing.json()["error"]) == (
         404, f"task {task}: there is no version 7; there are 1 to 2",
     )  # fmt: skip
     listed = (await api.get(f"/api/tasks/{task}/versions")).json()
-    assert [(v["version"], v["from"], v["to"]) for v in listed] == [(1, "", "queued"), (2, "queued", "running")]
+    assert [(v["version"], v["from"], v["to"]) for v in listed] == [(1, "", "running"), (2, "running", "paused")]
     refused = [await other.get(f"/api/tasks/{task}{rest}") for rest in ("?version=1", "?version=7", "/versions")]
     assert {(r.status_code, r.text) for r in refused} == {
         (404, '{"error":"There is no such task, or you may not see it."}')
@@ -170,17 +172,17 @@ async def pause(api: httpx.AsyncClient, task: int, **how: Any) -> httpx.Response
 async def test_a_hand_on_a_task_that_has_changed_since_is_told_the_version_it_has(house: House) -> None:
     ann = await house.person("ann", "engineer")
     task, api = await house.task(ann), await house.api(ann)
-    for how in ({"headers": {"if-match": '"1"'}}, {"headers": {"if-match": "1"}}, {"json": {"version": 1}}):
+    for how in ({"headers": {"if-match": '"7"'}}, {"headers": {"if-match": "7"}}, {"json": {"version": 7}}):
         late = await pause(api, task, **how)
-        assert (late.status_code, late.json()["version"]) == (409, 2)
+        assert (late.status_code, late.json()["version"]) == (409, 1)
     assert (await api.get(f"/api/tasks/{task}")).json()["status"] == "running"
     for how in (
-        {"headers": {"if-match": '"2"'}},
-        {"json": {"version": 3}},
+        {"headers": {"if-match": '"1"'}},
+        {"json": {"version": 2}},
         {"headers": {"if-match": "*"}},
         {"json": {}},
     ):
-        hand = "pause" if "2" in json.dumps(how) else "resume"
+        hand = "pause" if "1" in json.dumps(how) else "resume"
         assert (await api.post(f"/api/tasks/{task}/{hand}", **how)).status_code == 200
     wrong = await pause(api, task, headers={"if-match": "yesterday"})
     assert wrong.status_code == 422
@@ -188,19 +190,19 @@ async def test_a_hand_on_a_task_that_has_changed_since_is_told_the_version_it_ha
 
 
 async def test_of_two_hands_that_saw_the_same_version_one_acts(house: House) -> None:
-    """Both name version 2; the one that comes second is told that it is 3 by now."""
+    """Both name version 1; the one that comes second is told that it is 2 by now."""
     ann = await house.person("ann", "engineer")
     task, api = await house.task(ann), await house.api(ann)
     async with house.db.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         await tasks.lock(connection, task)
-        second = api.build_request("POST", f"/api/tasks/{task}/cancel", json={"version": 2})
+        second = api.build_request("POST", f"/api/tasks/{task}/cancel", json={"version": 1})
         waiting = asyncio.create_task(api.send(second))
         await tasks.pause(connection, task, "person:ann")
         await transaction.commit()
     answer = await waiting
-    assert (answer.status_code, answer.json()["version"]) == (409, 3)
+    assert (answer.status_code, answer.json()["version"]) == (409, 2)
 
 
 async def test_the_history_of_a_task_goes_with_it_into_the_archive(house: House) -> None:

@@ -126,6 +126,7 @@ async def test_a_task_of_ones_own_begins_from_a_step_with_its_arguments_changed(
 async def test_a_form_that_puts_a_plan_back_counts_once_however_often_it_is_sent(house: House) -> None:
     ann = await house.person("ann", "owner")
     task = await planned(house, ann)
+    await intake.control(house.deps, ann, task, "pause")  # a version to go back from
     browser = await house.browser(ann)
     fields = await form(browser, f"/tasks/{task}", f"/tasks/{task}/rollback")
     said = await intake.control(house.deps, ann, task, "stop")
@@ -139,6 +140,7 @@ async def test_a_form_that_puts_a_plan_back_counts_once_however_often_it_is_sent
 async def test_a_plan_is_put_back_from_the_page_or_it_says_why_not(house: House) -> None:
     ann = await house.person("ann", "owner")
     task = await planned(house, ann)
+    await intake.control(house.deps, ann, task, "pause")  # a version to go back from
     browser = await house.browser(ann)
     fields = await form(browser, f"/tasks/{task}", f"/tasks/{task}/rollback")
     page = await browser.post(f"/tasks/{task}/rollback", data=fields | {"to": "1"})

@@ -77,7 +77,7 @@ def _as_planned(approval: Mapping[str, Any] | None, action: Action) -> Ask | Non
         approvers=Approvers.model_validate(approval["approvers"]).model_copy(update={"editors": ()}),
         ladder=approval["ladder"],
         risk=item["card"]["risk"],
-        provenance=tuple(item["card"]["provenance"]),
+        provenance=tuple(item["card"].get("provenance", ())),
     )
 
 

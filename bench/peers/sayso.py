@@ -20,7 +20,9 @@ SEED: Final = (
     "select create_task_v1(null, $4, $1, 'bench', 'do', $3, 'default', 2::smallint, null, null, 'bench')"
     " from generate_series(1, $2)"
 )
-OPEN: Final = "select exists (select from tasks where status not in ('succeeded', 'failed', 'abandoned', 'cancelled'))"
+OPEN: Final = (
+    "select exists (select from tasks where finished_at is null)"  # by its index: this look is part of what is timed
+)
 
 
 def steps_of(load: Load) -> list[dict[str, Any]]:

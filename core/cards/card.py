@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from core.models import Frozen
 
+FINGERPRINT_BYTES: Final = 16
 Tone = Literal["neutral", "busy", "ask", "good", "bad"]
 
 
@@ -68,7 +69,8 @@ class Card(Frozen):
 
     def fingerprint(self) -> str:
         """The same for two cards that look the same."""
-        return hashlib.sha256(self.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+        shown = self.model_dump_json().encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(shown, digest_size=FINGERPRINT_BYTES).hexdigest()
 
     def masked(self, mask: Callable[[str], str]) -> Card:
         """The card with known secret values taken out of every text that came from outside."""

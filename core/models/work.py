@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from core.models.frozen import Frozen
 from core.models.skills import ArgumentOrigin, EffectClass
@@ -56,6 +56,11 @@ class PlannedStep(Frozen):
     max_attempts: int = 3
     ready_in_s: float = 0.0
     within_s: float | None = None
+
+    @field_serializer("origins")
+    def _no_more_than_there_is_to_say(self, origins: dict[str, ArgumentOrigin]) -> dict[str, dict[str, Any]]:
+        """Each step's row keeps it."""
+        return {name: origin.model_dump(mode="json", exclude_defaults=True) for name, origin in origins.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,12 +134,11 @@ _LEFTOVERS: Final = {
     "sms_receipts": "received_at < sayso_now() - make_interval(secs => $1)",
     "sms_wrong": "tried_at < sayso_now() - make_interval(secs => $1)",
     "sms_codes": "purpose = 'link' and expires_at < sayso_now() - make_interval(secs => $1)",
-    "events": "task_id is null and at < sayso_now() - make_interval(secs => $1)",
 }
 
 
 async def clear_leftovers(db: Db, keep: Keep, limit: int = config.UPKEEP_WINDOW) -> dict[str, int]:
-    """Codes and tokens that no longer open anything, and history that belongs to no task: {table: rows deleted}."""
+    """Codes and tokens that no longer open anything, and evidence of no task: {table: rows deleted}."""
     gone = {}
     for table, is_over in _LEFTOVERS.items():
         done = await db.execute(
