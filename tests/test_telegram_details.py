@@ -116,3 +116,17 @@ async def test_what_is_private_is_not_told_by_a_made_up_tap_in_a_group_either(to
         await town.until_taken(await town.sim.user(1002).press_data(card, data))
         assert "old.log" not in (await town.answer(count)).text
     assert card.buttons() == []
+
+
+async def test_what_is_private_is_never_whispered_since_a_server_may_not_know_how(town: Town) -> None:
+    town.sim.world.is_newest = False
+    await town.say("/do@sayso_bot files.delete paths=old.log", chat=GROUP)
+    await town.inbound(1)
+    key = UUID(await town.ask(args={"password": "hunter2"})).hex
+    card = await town.delivered_until(
+        lambda: next((m for m in town.sim.messages(GROUP) if "is private" in m.text), None)
+    )
+    await town.until_taken(await town.sim.user(1001).press_data(card, f"s:{key}"))
+    assert (await town.answer()).text == IN_PRIVATE
+    assert "hunter2" in "".join(m.text for m in town.sim.messages(1001))
+    assert [call for call in town.calls("sendMessage") if "ephemeral_message_parameters" in call] == []

@@ -1,8 +1,9 @@
 """All of an action whose card has no room for it, shown to the one who asked.
 
-In a group nobody else gets it: it is whispered where the server can do that and the bot is an administrator, and else written
-into their private chat. It is reading matter and offers no button; the card stays what is decided on. The text is the one of
-the card, from the same rows, and goes out best effort after the acknowledgement.
+In a group nobody else gets it: it is whispered where the server can do that and the bot is an administrator, and else, or
+where it is for those who decide alone, written into their private chat. It is reading matter and offers no button; the card
+stays what is decided on. The text is the one of the card, from the same rows, and goes out best effort after the
+acknowledgement.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bot.telegram.dialogue import insisting
 from bot.telegram.render import split
 from bot.telegram.translate import Tapped
 from core import cards
+from core.cards.approval import is_private
 from core.deps import Deps
 from core.models import NotFound, Place
 from core.organisation import sees_all
@@ -54,7 +56,8 @@ class Details:
         if place.private:
             await self._write(place, parts)
             return BELOW
-        if await self._whisper(place, tapped, parts):
+        # A whisper that the server does not know is seen by all for a moment.
+        if not is_private(row) and await self._whisper(place, tapped, parts):
             return WHISPERED
         try:
             await self._write(Place(channel=place.channel, external_id=tapped.sender.external_id, private=True), parts)
