@@ -6,6 +6,7 @@ Each part runs in a task of its own; a channel whose vendor is away is tried aga
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -136,6 +137,7 @@ async def serve(settings: Settings) -> None:
         }  # fmt: skip
         if channels.sources:
             parts["fetcher"] = fetcher.run
+        gc.freeze()  # what was loaded stays: looking through all of it for garbage would stop everything for 0.1 s
         running = [
             asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
         ]

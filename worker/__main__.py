@@ -8,6 +8,7 @@ hands the rest back.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -94,6 +95,7 @@ async def _one_lease(settings: Settings, asked: asyncio.Event, slots: int) -> No
     async with open_crew(settings, slots=slots) as crew:
         # Again, now that sayso.yaml has named its secrets.
         set_up_logging(settings.log_level, crew.deps.masks(), settings.log_format)
+        gc.freeze()  # what was loaded stays: looking through all of it for garbage would stop everything for 0.1 s
         parts = [asyncio.create_task(crew.run(), name="executor")]
         parts += [
             asyncio.create_task(answer_rings(crew, crew.redis_url, lane), name=f"rings {lane}") for lane in config.LANES
