@@ -171,6 +171,7 @@ async def press(deps: Deps, pressed: Press, *, by: Principal | None = None) -> D
     decided = deciding.decided(answer, pressed.approval_id, person, pressed.verdict)
     if isinstance(decided, Accepted):
         deps.ring.task(decided.task_id)
+        await deps.ring.go_first()
         if answer.get("leads", True):  # of a delivery that came before it is not said
             for approval in {pressed.approval_id, decided.approval_id}:
                 await deciding.lead(deps, approval)

@@ -30,6 +30,9 @@ EVENTS_BELL: Final = "sayso:bell:events"
 DRAFTS: Final = "sayso:drafts"
 ATTACHMENTS_BELL: Final = "sayso:bell:attachments"
 
+# From `task` to the bytes on their way redis-py takes three turns of the loop; one more for a version that takes another.
+TURNS_TO_LEAVE: Final = 4
+
 # arq's own wire format, in one round trip: unless the job is known, store it, queue it; ring the bells either way.
 _ENQUEUE: Final = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
@@ -93,6 +96,11 @@ class Ring:
     def task(self, task: int, *, n: int = 0, fence: int = 0, lane: str = "default") -> None:
         """Have some worker look at the task, the courier at the outbox, and open pages at the events."""
         self._soon(self._enqueue(f"{task}.{n}.{fence}.{time.time_ns() // 1_000_000}", lane, task))
+
+    async def go_first(self) -> None:
+        """Let what was rung just now leave before the caller goes on with what takes time. It waits for nobody's answer."""
+        for _ in range(TURNS_TO_LEAVE):
+            await asyncio.sleep(0)
 
     def outbox(self) -> None:
         """Have the courier look at the outbox and open pages at the events."""

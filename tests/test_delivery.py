@@ -9,7 +9,6 @@ from bot.attachments import Fetcher
 from bot.drafts import Drafts
 from core import config
 from core.db import Connection, transaction
-from core.ring import OUTBOX_BELL, Bell
 from core.store import conversations
 from tests.processes import until
 from tests.web_house import House
@@ -136,11 +135,3 @@ async def test_a_loop_that_breaks_says_so_and_is_begun_again(
     assert not going.done()
     going.cancel()
     await asyncio.gather(going, return_exceptions=True)
-
-
-async def test_what_rings_while_the_courier_lets_others_go_first_is_one_ring(redis_url: str) -> None:
-    bell = Bell(redis_url, OUTBOX_BELL)
-    bell.ring()
-    asyncio.get_running_loop().call_later(0.01, bell.ring)
-    assert await bell.wait(5.0, gather_s=0.1)
-    assert not await bell.wait(0.01)
