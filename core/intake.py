@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from core import answering, attachments, branching, cards, config, deciding, linking, steering
+from core import answering, attachments, branching, cards, config, deciding, linking, spoken, steering
 from core.commands import Level
 from core.db import Connection, transaction
 from core.deps import Deps
@@ -74,6 +74,7 @@ async def receive(deps: Deps, inbound: Inbound) -> Received | Duplicate:
     """
     received = await deps.orders.take(deps.db, deps.organisation, inbound)
     if received is None:
+        await spoken.look_up_groups(deps, inbound)
         async with transaction(deps.db) as tx:
             received = await _receive(tx, deps, inbound)
     if isinstance(received, Received):

@@ -11,9 +11,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core import cards, commands, config, deciding
-from core.db import Connection
+from core.db import Connection, Db
 from core.deps import Deps
-from core.models import Channel, Identity, Invalid, NotFound, Press
+from core.models import Channel, Identity, Inbound, Invalid, NotFound, Press
 from core.store import approvals, people, skills
 from core.store.people import Principal
 
@@ -23,6 +23,18 @@ REVOKED = "That permission has ended."
 NO_GRANT = "There is no such permission of yours. Say grants to see them."
 BACK = "Welcome back. Nobody decides for you any more."
 NOT_AWAY = "You were not away."
+
+
+async def look_up_groups(deps: Deps, inbound: Inbound) -> None:
+    """Ask who is in a group that may decide, where the words are about its card: before the commit of the words begins, since
+    it waits for Slack."""
+    said = commands.parse(inbound.text, {}, ())
+    if not isinstance(said, commands.OnCard):
+        return
+    person = await people.behind(deps.db, inbound.sender)
+    found = await _meant(deps.db, person, said) if person is not None else NO_CARD
+    if person is not None and not isinstance(found, str):
+        await deps.groups.recheck(deps.db, person.id, [found[0]["id"]])
 
 
 async def on_card(
@@ -53,7 +65,6 @@ async def on_card(
         except ValueError as error:
             return f"{error}. {commands.usage(manifest).replace('Say: do', 'It takes:')}", None
         pressed = pressed.model_copy(update={"args": args})
-    await deps.groups.recheck(deps.db, person.id, [row["id"]])
     more = await deciding.prepared(deps, person, pressed)
     if isinstance(more, Invalid | NotFound):
         return cards.press_answer(more), None
@@ -65,12 +76,10 @@ async def on_card(
     return cards.press_answer(decided), said.task if answer["kind"] == "accepted" else None
 
 
-async def _meant(
-    tx: Connection, person: Principal, said: commands.OnCard
-) -> str | tuple[dict[str, Any], dict[str, Any]]:
+async def _meant(db: Db, person: Principal, said: commands.OnCard) -> str | tuple[dict[str, Any], dict[str, Any]]:
     """The pending card and its item; or a sentence about why it can't be told."""
-    waiting = [a for a in await approvals.of_task(tx, said.task) if a["status"] == "pending" and not a["merged_task"]]
-    own = await approvals.decidable(tx, person.id, [a["id"] for a in waiting])
+    waiting = [a for a in await approvals.of_task(db, said.task) if a["status"] == "pending" and not a["merged_task"]]
+    own = await approvals.decidable(db, person.id, [a["id"] for a in waiting])
     asked = [
         (a, item)
         for a in waiting

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from core import config, deciding
-from core.db import Connection, transaction
+from core.db import Connection, Db, transaction
 from core.deps import Deps
 from core.models import Channel, Frozen, Identity, Place
 from core.sms import PHONE, Answer, Keyword, Other, keyed, read, read_code
@@ -66,6 +66,7 @@ class Told(Frozen):
 
 async def receive(deps: Deps, text: Text) -> Told:
     """Raises only what the database raises: then the vendor is told that it failed."""
+    await _look_up_groups(deps, text)
     async with transaction(deps.db) as tx:
         before = await sms.take(tx, text.sid, text.phone)
         if before is not None:
@@ -76,6 +77,16 @@ async def receive(deps: Deps, text: Text) -> Told:
         deps.ring.task(int(decided["task_id"]))
         await deciding.lead(deps, str(decided["approval_id"]))
     return told
+
+
+async def _look_up_groups(deps: Deps, text: Text) -> None:
+    """Ask who is in a group that may decide, before the commit of the answer begins, since it waits for Slack."""
+    said = read(text.body)
+    if text.opt_out or not isinstance(said, Answer) or said.code is None:
+        return
+    found = await _find(deps.db, deps.settings.secret_key(), text.phone, said.code)
+    if found is not None and not found.is_used:
+        await deps.groups.recheck(deps.db, found.principal, [found.approval])
 
 
 async def _hear(tx: Connection, deps: Deps, text: Text) -> tuple[Told, dict[str, Any] | None]:
@@ -118,7 +129,6 @@ async def _decide(
         return Told(kind="wrong" if left else "locked", left=left), None
     if found.principal != person.id:
         return Told(kind="not_allowed", title=found.title, why="this code was sent to somebody else"), None
-    await deps.groups.recheck(deps.db, person.id, [found.approval])
     if found.is_used:
         return await _told_before(tx, found), None
     answer = await approvals.decide(
@@ -136,10 +146,10 @@ async def _decide(
     return _told(answer, found.title), answer if answer["kind"] in ("accepted", "too_late") else None
 
 
-async def _find(tx: Connection, key: bytes, phone: str, code: str) -> sms.Code | None:
+async def _find(db: Db, key: bytes, phone: str, code: str) -> sms.Code | None:
     """Every code of the phone is compared, also after one has matched."""
     found = None
-    for one in await sms.codes_of(tx, phone):
+    for one in await sms.codes_of(db, phone):
         if hmac.compare_digest(keyed(key, one.approval, phone, code), one.code_hash):
             found = one
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,27 @@ async def test_a_press_in_another_chat_is_rechecked_too(slack: SlackHouse) -> No
     slack.sim.scopes.append("usergroups:read")
     await intake.press(slack.house.deps, press.model_copy(update={"delivery_id": "w2"}))
     assert await slack.status_of(approval) == "approved"
+
+
+async def test_slack_is_asked_before_the_words_that_answer_a_card_are_in_a_transaction(slack: SlackHouse) -> None:
+    approval, _ = await asked(slack)
+    await groups.remember(slack.db, "S0OPS", ["T0ACME/U01EVE"])
+    await grow_old(slack)
+    open_meanwhile = []
+
+    async def look_up(names: Sequence[str]) -> None:
+        open_meanwhile.append(
+            await slack.db.fetchval(
+                "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in%'"
+            )
+        )
+        await groups.remember(slack.db, "S0OPS", ["T0ACME/U01EVE"])
+
+    slack.house.deps.groups.answer_by(look_up)
+    task = await slack.db.fetchval("select task_id from approvals where id = $1", approval)
+    await slack.eve.say(f"delegate {task} to bob")
+    assert await slack.db.fetchval("select verdict from decisions where approval_id = $1", approval) == "delegate"
+    assert open_meanwhile == [0]
 
 
 async def test_without_slack_at_hand_nobody_decides_by_a_group(slack: SlackHouse) -> None:

@@ -160,9 +160,9 @@ class Code:
     title: str
 
 
-async def codes_of(tx: Connection, phone: str) -> list[Code]:
+async def codes_of(db: Db, phone: str) -> list[Code]:
     """The codes that went to this phone, the decided ones of the last days too, so that they can be told about."""
-    rows = await tx.fetch(
+    rows = await db.fetch(
         "select c.id, c.approval_id, c.principal_id, c.digest, c.code_hash, c.used_at is not null as is_used,"
         " coalesce(a.card ->> 'title', '') as title from sms_codes c join approvals a on a.id = c.approval_id"
         " where c.phone = $1 and c.purpose = 'approval' and c.code_hash is not null"
