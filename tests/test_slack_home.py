@@ -158,7 +158,9 @@ async def test_a_link_of_the_tab_that_is_followed_is_acknowledged(slack: SlackHo
     assert (await slack.ann.press(view, "Open the inbox")).acked
 
 
-async def test_a_workspace_without_home_tabs_is_asked_once(slack: SlackHouse, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_workspace_without_home_tabs_is_asked_again_only_after_a_while(
+    slack: SlackHouse, caplog: pytest.LogCaptureFixture
+) -> None:
     slack.sim.lacks["views.publish"] = "not_enabled"
     await slack.ann.open_home()
     await slack.until(lambda: "goes without it" in caplog.text)
@@ -166,6 +168,10 @@ async def test_a_workspace_without_home_tabs_is_asked_once(slack: SlackHouse, ca
     await slack.adapter.home.refresh()
     assert published(slack) == 1
     assert slack.sim.home("U01BOB") is None
+    del slack.sim.lacks["views.publish"]
+    slack.adapter.home._refused_until = 0.0
+    await slack.adapter.home.refresh()
+    assert slack.sim.home("U01BOB") is not None
 
 
 async def test_a_tab_that_slack_does_not_take_is_nobody_elses_loss(

@@ -21,7 +21,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.sending import NotSent
 from bot.slack.forms import UNANSWERED
 from bot.slack.sender import refusal
-from bot.slack.sessions import Control
+from bot.slack.sessions import REFUSED_S, Control
 from bot.slack.surfaces import HomePressed, TabOpened
 from bot.slack.tab import SHOWN_MOST, Shown, Waiting, home_view
 from core import intake
@@ -67,7 +67,7 @@ class Home:
         self._deps, self._client, self._mask = deps, client, deps.masks()
         self._open: dict[str, Open] = {}
         self._links: dict[tuple[str, str], str] = {}
-        self._is_refused = False
+        self._refused_until = 0.0
         self._round = asyncio.Lock()
 
     async def run(self) -> None:
@@ -126,7 +126,7 @@ class Home:
             for user, tab in list(self._open.items()):
                 if now - tab.seen_at > OPEN_S:
                     del self._open[user]
-                elif not self._is_refused and only in (None, tab):
+                elif now >= self._refused_until and only in (None, tab):
                     await self._publish(tab, now)
 
     async def _publish(self, tab: Open, now: float) -> None:
@@ -146,7 +146,7 @@ class Home:
                     log.warning("Slack does not take somebody's Home tab (%s)", code)
                     return
                 log.warning("Slack does not take the Home tab (%s); this workspace goes without it", code)
-                self._is_refused = True
+                self._refused_until = now + REFUSED_S
 
     # ------------------------------------------------------------ what is in it
 
