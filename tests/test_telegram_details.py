@@ -105,13 +105,19 @@ def test_every_part_fits_and_past_the_last_it_says_where_the_rest_is(size: int) 
     assert parts[-1].startswith("… The rest is at https://sayso.example.com/approvals/") == (size > 100_000)
 
 
-async def test_what_is_private_is_not_told_by_a_made_up_tap_in_a_group_either(town: Town) -> None:
+async def private_card(town: Town) -> tuple[TgMessage, str]:
+    """The card of an action with a secret in it, as a group sees it; and its approval as buttons name it."""
     await town.say("/do@sayso_bot files.delete paths=old.log", chat=GROUP)
     await town.inbound(1)
     key = UUID(await town.ask(destructive=True, args={"password": "hunter2"})).hex
     card = await town.delivered_until(
         lambda: next((m for m in town.sim.messages(GROUP) if "is private" in m.text), None)
     )
+    return card, key
+
+
+async def test_what_is_private_is_not_told_by_a_made_up_tap_in_a_group_either(town: Town) -> None:
+    card, key = await private_card(town)
     for count, data in enumerate((f"c:{key}:approve", f"b:{key}", f"m:{key}"), start=1):
         await town.until_taken(await town.sim.user(1002).press_data(card, data))
         assert "old.log" not in (await town.answer(count)).text
@@ -120,12 +126,7 @@ async def test_what_is_private_is_not_told_by_a_made_up_tap_in_a_group_either(to
 
 async def test_what_is_private_is_never_whispered_since_a_server_may_not_know_how(town: Town) -> None:
     town.sim.world.is_newest = False
-    await town.say("/do@sayso_bot files.delete paths=old.log", chat=GROUP)
-    await town.inbound(1)
-    key = UUID(await town.ask(args={"password": "hunter2"})).hex
-    card = await town.delivered_until(
-        lambda: next((m for m in town.sim.messages(GROUP) if "is private" in m.text), None)
-    )
+    card, key = await private_card(town)
     await town.until_taken(await town.sim.user(1001).press_data(card, f"s:{key}"))
     assert (await town.answer()).text == IN_PRIVATE
     assert "hunter2" in "".join(m.text for m in town.sim.messages(1001))
