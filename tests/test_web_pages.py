@@ -306,9 +306,13 @@ async def test_a_secret_of_ours_is_on_no_page(db: Pool, tmp_path: Path) -> None:
         await conversations.say(db, await house.place(ann), f"It says {secret}.")
         browser = await house.browser(ann)
         pages = [await browser.get(path) for path in ("/", "/inbox", "/digest", "/tasks", f"/tasks/{task}")]
+        (tmp_path / "mail").mkdir()
+        (tmp_path / "mail" / "sayso-1-1-1.eml").write_text(f"Subject: {secret}\n\nIt is {secret}.\n")
+        pages += [await browser.get("/mail"), await browser.get("/mail/sayso-1-1-1.eml")]
+        assert "secret #" in pages[-1].text
         pages.append(await press(house, browser, approval, "approve"))
         whole = await browser.get(f"/approvals/{approval}")
-        assert [page.status_code for page in (*pages, whole)] == [200] * 7
+        assert [page.status_code for page in (*pages, whole)] == [200] * 9
         assert [str(page.url) for page in pages if secret in page.text] == []
         assert whole.text.count(secret) == whole.text.split('id="edit')[-1].count(secret), (
             "it is only where it is edited"

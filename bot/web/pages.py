@@ -206,7 +206,7 @@ async def live(
 async def mail(request: Request, session: Signed) -> Response:
     deps = deps_of(request)
     _must_show_mail(deps, session)
-    mails = await mailbox.listed(deps.settings)
+    mails = masked(await mailbox.listed(deps.settings), request.app.state.mask)
     waiting = await waiting_for(deps, session.viewer)
     return html("mail.html", frame(deps, session, "Mail", "/mail", waiting) | {"mails": mails, "mail": None})
 
@@ -215,7 +215,7 @@ async def mail(request: Request, session: Signed) -> Response:
 async def one_mail(request: Request, session: Signed, name: str) -> Response:
     deps = deps_of(request)
     _must_show_mail(deps, session)
-    found = await mailbox.read(deps.settings, name)
+    found = masked(await mailbox.read(deps.settings, name), request.app.state.mask)
     if found is None:
         raise HTTPException(404, "There is no such mail.")
     waiting = await waiting_for(deps, session.viewer)
