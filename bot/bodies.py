@@ -17,7 +17,7 @@ READ_S: Final = 5.0
 async def whole_body(request: Request, most_bytes: int) -> bytes | int:
     """The body as it came, or the status that refuses it: 408 too slow, 413 too large."""
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > most_bytes:
+    if not (length.isascii() and length.isdigit()) or int(length) > most_bytes:
         return 413
     body = bytearray()
     try:

@@ -83,6 +83,14 @@ async def test_what_is_attached_is_also_a_forks_and_a_fork_of_that_has_it_too(sl
         assert fork is not None
         assert [one.id for one in await rows.of_task(slack.db, fork)] == [row["id"]]
         origin = fork
+    bob = await people.by_key(slack.db, "bob")
+    assert bob is not None
+    of_bob = await tasks.create(slack.db, requester=bob.id, goal="again", kind="plan", steps=[plan_step()], actor="")
+    await slack.db.execute("update tasks set forked_from = $1 where id = $2", row["task_id"], of_bob)
+    await slack.db.execute("update tasks set forked_from = $1 where id = $2", of_bob, origin)
+    assert of_bob is not None
+    assert [one.id for one in await rows.of_task(slack.db, of_bob)] == [row["id"]]
+    assert await rows.of_task(slack.db, origin) == [], "Bob saw what is attached there, Ann may not"
 
 
 async def test_the_same_delivery_again_attaches_nothing_twice(slack: SlackHouse) -> None:

@@ -231,10 +231,14 @@ async def of_message(db: Db, inbound: int, task: int) -> None:
 
 
 async def of_task(db: Db, task: int, until: datetime | None = None) -> list[Attachment]:
-    """What belongs to a task, in the order in which it came; what is its origin's is a fork's too. `until`: settled by then."""
+    """What belongs to a task, in the order in which it came. `until`: settled by then.
+
+    A fork has what is its origin's, which its requester could see; and so on, as long as they made each fork themselves.
+    """
     rows = await db.fetch(
-        "with recursive origins as (select id, forked_from from tasks where id = $1"
-        "   union all select t.id, t.forked_from from tasks t join origins o on t.id = o.forked_from)"
+        "with recursive origins as (select id, forked_from, requester_id from tasks where id = $1"
+        "   union all select t.id, t.forked_from, t.requester_id from tasks t join origins o on t.id = o.forked_from"
+        "   where o.requester_id = (select requester_id from tasks where id = $1))"
         f" select {_BRIEF} from attachments where task_id in (select id from origins)"
         " and ($2::timestamptz is null or settled_at <= $2) order by id",
         task, until,
