@@ -61,6 +61,7 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
     app.state.parts, app.state.is_stuck = {}, lambda: False  # what the entry point runs beside the web
     app.state.key, app.state.mask = deps.settings.secret_key(), mask
     for router in (
+        *extra_routers,  # first: the way to a route leads past all before it
         stream.router,
         policy.router,
         past.router,
@@ -72,7 +73,6 @@ def create_app(deps: Deps, *, extra_routers: Iterable[APIRouter] = ()) -> FastAP
         hooks.router,
         health.router,
         metrics.router,
-        *extra_routers,
     ):
         app.include_router(router)
     for router in (pages.router, hands.router, forms.router, attachments.pages):

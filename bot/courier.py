@@ -64,23 +64,25 @@ class Courier:
                 # Whatever rang goes on now: that comes first, and its next change may be shown together with this one.
                 rang = await bell.wait(config.COURIER_POLL_S, config.COURIER_GATHER_S)
 
-    async def _give_way(self) -> None:
-        """What comes in goes first: while this process is kept busy, nothing goes out, for a second at most."""
-        for _ in range(config.GIVE_WAY_MOST):
+    async def _give_way(self) -> int:
+        """What comes in goes first: while this process is kept busy, nothing goes out, for a second at most, and then little
+        at a time. Answers how many messages may leave together."""
+        for waited in range(config.GIVE_WAY_MOST):
             began = time.monotonic()
             await asyncio.sleep(0)
             if time.monotonic() - began < config.LOOP_BUSY_S:
-                return
+                return config.MESSAGES_BATCH_BUSY if waited else config.MESSAGES_BATCH
             await asyncio.sleep(config.GIVE_WAY_S)
+        return config.MESSAGES_BATCH_BUSY
 
     async def deliver(self) -> int:
         """One round over all conversations; answers how many messages were claimed."""
-        await self._give_way()
+        most = await self._give_way()
         self._came_round_at = time.monotonic()
         channels = list(self._senders)
         for message in await conversations.unknown_messages(self._db, channels):
             await self._look_up(message)
-        claimed = await conversations.claim_messages(self._db, channels, config.MESSAGES_BATCH, config.MESSAGE_LEASE_S)
+        claimed = await conversations.claim_messages(self._db, channels, most, config.MESSAGE_LEASE_S)
         await asyncio.gather(*(self._send(message) for message in claimed))
         return len(claimed)
 

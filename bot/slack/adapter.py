@@ -1,8 +1,8 @@
 """The Slack app: takes what Slack delivers, has it committed, and only then acknowledges.
 
-Both transports end in one Bolt middleware, which runs before anything of Bolt's acknowledges by itself: it translates,
-calls intake, and answers 200, or 500 when the commit failed, so that Slack delivers again. Nothing here waits for
-Slack's API before the acknowledgement; what only the presser is told goes out afterwards.
+Both transports end in `taken` (Socket Mode by a Bolt middleware, which runs before anything of Bolt's acknowledges by
+itself): it translates, calls intake, and answers 200, or 500 when the commit failed, so that Slack delivers again. Nothing
+here waits for Slack's API before the acknowledgement; what only the presser is told goes out afterwards.
 https://docs.slack.dev/apis/events-api#responding
 """
 
@@ -97,7 +97,7 @@ class SlackAdapter:
 
     def router(self) -> APIRouter:
         """`POST /slack/events`: events, interactivity and commands."""
-        return slack_router(self.app, self._settings.secret_of(self._settings.slack_signing_secret))
+        return slack_router(self.taken, self._settings.secret_of(self._settings.slack_signing_secret))
 
     def loops(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What runs beside the connection, each for itself."""
@@ -158,9 +158,13 @@ class SlackAdapter:
     # ------------------------------------------------------------ what comes in
 
     async def _take(self, body: dict[str, Any], next: Callable[[], Awaitable[BoltResponse]]) -> BoltResponse:
+        """Bolt's first middleware, which leaves nothing to those after it: what Socket Mode brings."""
+        return await self.taken(body)
+
+    async def taken(self, body: dict[str, Any]) -> BoltResponse:
         """Everything that Slack delivers. 200 says that it is committed, or of no concern to us."""
         if body.get("type") == "url_verification":
-            return await next()
+            return BoltResponse(status=200, body={"challenge": str(body.get("challenge", ""))})
         if self.own is None:
             log.warning("Slack delivers before we know who we are; it will deliver again")
             return BoltResponse(status=503, body="")

@@ -1,17 +1,19 @@
-"""`POST /slack/events`: reads the raw body within its limit, verifies the signature, parses, and hands it to Bolt.
+"""`POST /slack/events`: reads the raw body within its limit, verifies the signature, parses, and hands it over.
 
-Whatever is wrong with a request is answered 4xx before anything else looks at it. 5xx means only that a good request
-could not be committed, so that Slack delivers it again.
+Not by way of Bolt, which would sort, parse and look up again what is known here. Whatever is wrong with a request is
+answered 4xx before anything else looks at it. 5xx means only that a good request could not be committed, so that Slack
+delivers it again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
-from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
+from slack_bolt.response import BoltResponse
 from starlette.responses import JSONResponse, Response
 
 from bot.bodies import whole_body
@@ -21,8 +23,8 @@ from core import config
 log = logging.getLogger(__name__)
 
 
-def slack_router(app: AsyncApp, secret: str) -> APIRouter:
-    """One route for events, interactivity and commands."""
+def slack_router(taken: Callable[[dict[str, Any]], Awaitable[BoltResponse]], secret: str) -> APIRouter:
+    """One route for events, interactivity and commands; `taken` gets the payload as Socket Mode would bring it."""
     router = APIRouter()
 
     @router.post("/slack/events", include_in_schema=False)
@@ -37,21 +39,10 @@ def slack_router(app: AsyncApp, secret: str) -> APIRouter:
         payload = parsed(headers, body)
         if isinstance(payload, Refused):
             return _refusal(payload)
-        asked = _bolt_request(payload)
-        if isinstance(asked, Refused):
-            return _refusal(asked)
-        answer = await app.async_dispatch(asked)
+        answer = await taken(payload)
         return Response(answer.body, answer.status, answer.first_headers_without_set_cookie())
 
     return router
-
-
-def _bolt_request(payload: dict[str, Any]) -> AsyncBoltRequest | Refused:
-    """As Socket Mode would bring it: verified, parsed, and without the headers, which nobody signed."""
-    try:
-        return AsyncBoltRequest(body=payload, mode="socket_mode")
-    except (AttributeError, TypeError, ValueError, LookupError):
-        return Refused(400, "a payload of no known shape")
 
 
 def _refusal(refused: Refused) -> Response:

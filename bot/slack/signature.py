@@ -77,4 +77,6 @@ def parsed(headers: Headers, body: bytes) -> dict[str, Any] | Refused:
 
 def _object(text: str) -> dict[str, Any] | Refused:
     value = json.loads(text)
-    return value if isinstance(value, dict) else Refused(400, "not a JSON object")
+    if not isinstance(value, dict):
+        return Refused(400, "not a JSON object")
+    return value if isinstance(value.get("type"), str) else Refused(400, "a payload of no known kind")
