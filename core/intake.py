@@ -78,7 +78,9 @@ async def receive(deps: Deps, inbound: Inbound) -> Received | Duplicate:
         async with transaction(deps.db) as tx:
             received = await _receive(tx, deps, inbound)
     if isinstance(received, Received):
-        if received.task_id is not None:
+        if received.task_id is not None and received.kind == "task":
+            deps.ring.new_task(received.task_id)
+        elif received.task_id is not None:
             deps.ring.task(received.task_id)
         elif received.kind != "ignored":
             deps.ring.outbox()

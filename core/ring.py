@@ -88,6 +88,8 @@ class Ring:
         self._redis = redis
         self._pending: set[asyncio.Task[None]] = set()
         self._must_tell = self._tells = False
+        self._new: int | None = None
+        self._tells_new = False
 
     @classmethod
     def open(cls, url: str) -> Ring:
@@ -96,6 +98,24 @@ class Ring:
     def task(self, task: int, *, n: int = 0, fence: int = 0, lane: str = "default") -> None:
         """Have some worker look at the task, the courier at the outbox, and open pages at the events."""
         self._soon(self._enqueue(f"{task}.{n}.{fence}.{time.time_ns() // 1_000_000}", lane, task))
+
+    def new_task(self, task: int) -> None:
+        """As `task`, of one that nobody has looked at yet: one ring has them all looked at that came within a moment."""
+        self._new = task
+        if not self._tells_new:
+            self._tells_new = True
+            self._soon(self._tell_new())
+
+    async def _tell_new(self) -> None:
+        task, self._new = self._new, None
+        try:
+            if task is not None:
+                await self._enqueue(f"{task}.new", "default", task)
+            await asyncio.sleep(config.RING_GAP_S)
+        finally:
+            self._tells_new = False
+            if self._new is not None:
+                self.new_task(self._new)
 
     async def go_first(self) -> None:
         """Let what was rung just now leave before the caller goes on with what takes time. It waits for nobody's answer."""

@@ -37,3 +37,18 @@ async def test_what_rings_while_others_go_first_is_one_ring(redis_url: str) -> N
     asyncio.get_running_loop().call_later(0.01, bell.ring)
     assert await bell.wait(5.0, gather_s=0.1)
     assert not await bell.wait(0.01)
+
+
+async def test_new_tasks_that_come_within_a_moment_are_rung_for_together(redis_url: str) -> None:
+    ring, queue = Ring.open(redis_url), queue_name("default")
+    with redis.Redis.from_url(redis_url) as elsewhere:
+        before = int(elsewhere.zcard(queue))  # type: ignore[arg-type]  # typed as possibly asynchronous
+        for task in range(900_001, 900_051):
+            ring.new_task(task)
+
+        async def the_last_is_told() -> bool:
+            return elsewhere.zscore(queue, "900050.new") is not None
+
+        await until(the_last_is_told, "the ring for those that came meanwhile")
+        assert int(elsewhere.zcard(queue)) - before <= 3  # type: ignore[arg-type]  # as above
+    await ring.close()
