@@ -42,6 +42,7 @@ group by 1
 BYTES = "select sum(pg_relation_size(oid))::bigint from pg_class where relkind = 'r' and relname = any ($1)"
 # The housekeeping that the migrations ordered is due from now on, not from when the template was made.
 DUE = "update upkeep set due_at = now()"
+NUMBERED = "select seqrelid::regclass::text as name, pg_sequence_last_value(seqrelid) as last from pg_sequence"
 RESTART = "select setval(seqrelid, seqstart, false) from pg_sequence where pg_sequence_last_value(seqrelid) is not null"
 
 
@@ -57,10 +58,14 @@ class Cleaner:
 
 @dataclass
 class Databases:
-    """`seeds` is what the migrations wrote, as COPY's text, by table. One test process has one, for its whole run."""
+    """`seeds` is what the migrations wrote, as COPY's text, by table; `numbers_at` where they left the sequences that they used.
+
+    One test process has one, for its whole run.
+    """
 
     servers: RunningServers
     seeds: dict[str, bytes]
+    numbers_at: dict[str, int]
     clean: list[Cleaner] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -112,7 +117,8 @@ class Databases:
         await connection.execute(
             "begin; set local session_replication_role = replica;"
             + "".join(f"delete from {name};" for name in tables)
-            + f"commit; {RESTART}"
+            + f"commit; {RESTART};"
+            + "".join(f"select setval('{name}', {last});" for name, last in self.numbers_at.items())
         )
         for name in set(tables) & set(self.seeds):
             await connection.copy_to_table(name, source=io.BytesIO(self.seeds[name]))
@@ -124,10 +130,10 @@ async def open_databases(servers: RunningServers) -> Databases:
     """Makes the template first, unless another process did."""
     with open(servers.home / "template.lock", "w", encoding="ascii") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        return Databases(servers, await _make_template(servers))
+        return Databases(servers, *await _make_template(servers))
 
 
-async def _make_template(servers: RunningServers) -> dict[str, bytes]:
+async def _make_template(servers: RunningServers) -> tuple[dict[str, bytes], dict[str, int]]:
     """Migrated anew when the migrations have changed; answers what they wrote."""
     url = servers.postgres.url(TEMPLATE)
     async with _admin(servers) as admin:
@@ -147,7 +153,8 @@ async def _make_template(servers: RunningServers) -> dict[str, bytes]:
     template = await asyncpg.connect(url)
     try:
         rows = {name: await _rows(template, name) for name in await _written(template) if name}
-        return {name: those for name, those in rows.items() if those}
+        numbered = {row["name"]: row["last"] for row in await template.fetch(NUMBERED) if row["last"] is not None}
+        return {name: those for name, those in rows.items() if those}, numbered
     finally:
         await template.close()
 
