@@ -140,7 +140,6 @@ async def serve(settings: Settings) -> None:
         }  # fmt: skip
         if channels.sources:
             parts["fetcher"] = fetcher.run
-        gc.freeze()  # what was loaded stays: looking through all of it for garbage would stop everything for 0.1 s
         running = [
             asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
         ]
