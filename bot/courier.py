@@ -61,8 +61,7 @@ class Courier:
                         continue
                 except DATABASE_AWAY as error:
                     log.warning("cannot deliver: %s", type(error).__name__)
-                # Whatever rang goes on now: that comes first, and its next change may be shown together with this one.
-                rang = await bell.wait(config.COURIER_POLL_S, config.COURIER_GATHER_S)
+                rang = await bell.wait(config.COURIER_POLL_S)
 
     async def _give_way(self) -> int:
         """What comes in goes first: while this process is kept busy, nothing goes out, for a second at most, and then little

@@ -173,7 +173,8 @@ async def press(deps: Deps, pressed: Press, *, by: Principal | None = None) -> D
     )
     decided = deciding.decided(answer, pressed.approval_id, person, pressed.verdict)
     if isinstance(decided, Accepted):
-        deps.ring.task(decided.task_id)
+        # What was allowed begins first: its card then often shows both at once.
+        deps.ring.task(decided.task_id, outbox_after_s=config.CARD_AFTER_PRESS_S)
         await deps.ring.go_first()
         if answer.get("leads", True):  # of a delivery that came before it is not said
             for approval in {pressed.approval_id, decided.approval_id}:

@@ -95,9 +95,14 @@ class Ring:
     def open(cls, url: str) -> Ring:
         return cls(open_redis(url))
 
-    def task(self, task: int, *, n: int = 0, fence: int = 0, lane: str = "default") -> None:
-        """Have some worker look at the task, the courier at the outbox, and open pages at the events."""
-        self._soon(self._enqueue(f"{task}.{n}.{fence}.{time.time_ns() // 1_000_000}", lane, task))
+    def task(
+        self, task: int, *, n: int = 0, fence: int = 0, lane: str = "default", outbox_after_s: float = 0.0
+    ) -> None:
+        """Have some worker look at the task, open pages at the events, and the courier at the outbox: at once or later."""
+        others = (EVENTS_BELL,) if outbox_after_s else (OUTBOX_BELL, EVENTS_BELL)
+        self._soon(self._enqueue(f"{task}.{n}.{fence}.{time.time_ns() // 1_000_000}", lane, task, *others))
+        if outbox_after_s:
+            self._soon(self._outbox_after(outbox_after_s))
 
     def new_task(self, task: int) -> None:
         """As `task`, of one that nobody has looked at yet: one ring has them all looked at that came within a moment."""
@@ -110,7 +115,7 @@ class Ring:
         task, self._new = self._new, None
         try:
             if task is not None:
-                await self._enqueue(f"{task}.new", "default", task)
+                await self._enqueue(f"{task}.new", "default", task, OUTBOX_BELL, EVENTS_BELL)
             await asyncio.sleep(config.RING_GAP_S)
         finally:
             self._tells_new = False
@@ -140,12 +145,15 @@ class Ring:
         """Have bots fetch what is wanted, and workers listen to what is there."""
         self._soon(self._publish_body(ATTACHMENTS_BELL, b""))
 
-    async def _enqueue(self, job: str, lane: str, task: int) -> None:
+    async def _outbox_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.outbox()
+
+    async def _enqueue(self, job: str, lane: str, task: int, *others: str) -> None:
+        """The lane's job and bell, and the other bells."""
         now_ms = int(time.time() * 1000)
         body = serialize_job(JOB, (lane, task), {}, None, now_ms, serializer=dump)
-        arguments: list[Any] = [
-            body, config.RING_JOB_EXPIRES_MS, now_ms, job, bell_name(lane), OUTBOX_BELL, EVENTS_BELL,
-        ]  # fmt: skip
+        arguments: list[Any] = [body, config.RING_JOB_EXPIRES_MS, now_ms, job, bell_name(lane), *others]
         keys = (job_key_prefix + job, result_key_prefix + job, queue_name(lane))
         await self._redis.eval(_ENQUEUE, len(keys), *keys, *arguments)  # type: ignore[misc]  # typed as possibly synchronous
 
@@ -206,15 +214,13 @@ class Bell:
         if self._on_ring:
             self._on_ring()
 
-    async def wait(self, poll_s: float, gather_s: float = 0.0) -> bool:
-        """True when it rang, False when `poll_s` went by. What rings within `gather_s` after the first counts as one."""
+    async def wait(self, poll_s: float) -> bool:
+        """True when it rang, False when `poll_s` went by."""
         try:
             async with asyncio.timeout(poll_s):
                 await self._rung.wait()
         except TimeoutError:
             return False
-        if gather_s:
-            await asyncio.sleep(gather_s)
         self._rung.clear()
         return True
 

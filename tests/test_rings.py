@@ -1,13 +1,12 @@
-"""Rings and bells: what is rung leaves before its caller goes on, and what rings together is heard once."""
+"""Rings and bells: what is rung leaves before its caller goes on, and a press wakes the workers first."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import redis
 
-from core.ring import OUTBOX_BELL, Bell, Ring, queue_name
+from core.ring import EVENTS_BELL, OUTBOX_BELL, Ring, bell_name, queue_name
 from tests.processes import until
 
 WITHIN_S = 10.0
@@ -31,14 +30,6 @@ async def test_a_ring_has_left_before_its_caller_goes_on(redis_url: str) -> None
     await ring.close()
 
 
-async def test_what_rings_while_others_go_first_is_one_ring(redis_url: str) -> None:
-    bell = Bell(redis_url, OUTBOX_BELL)
-    bell.ring()
-    asyncio.get_running_loop().call_later(0.01, bell.ring)
-    assert await bell.wait(5.0, gather_s=0.1)
-    assert not await bell.wait(0.01)
-
-
 async def test_new_tasks_that_come_within_a_moment_are_rung_for_together(redis_url: str) -> None:
     ring, queue = Ring.open(redis_url), queue_name("default")
     with redis.Redis.from_url(redis_url) as elsewhere:
@@ -51,4 +42,35 @@ async def test_new_tasks_that_come_within_a_moment_are_rung_for_together(redis_u
 
         await until(the_last_is_told, "the ring for those that came meanwhile")
         assert int(elsewhere.zcard(queue)) - before <= 3  # type: ignore[arg-type]  # as above
+    await ring.close()
+
+
+class Told:
+    """Stands for Redis: which bells it was told to ring, in order."""
+
+    def __init__(self) -> None:
+        self.bells: list[list[str]] = []
+
+    async def eval(self, *said: object) -> None:
+        self.bells.append([str(one) for one in said if str(one).startswith("sayso:bell:")])
+
+    async def publish(self, bell: str, _: str) -> None:
+        self.bells.append([bell])
+
+    async def aclose(self) -> None:
+        self.bells.append([])
+
+
+async def test_a_press_rings_the_workers_at_once_and_the_courier_a_moment_later() -> None:
+    told = Told()
+    ring = Ring(told)  # type: ignore[arg-type]  # all that a ring uses of it
+    ring.task(1, outbox_after_s=0.01)
+    await ring.go_first()
+    assert told.bells == [[bell_name("default"), EVENTS_BELL]]
+
+    async def has_both() -> bool:
+        return len(told.bells) == 3
+
+    await until(has_both, "the courier is rung too")
+    assert told.bells[1:] == [[OUTBOX_BELL], [EVENTS_BELL]]
     await ring.close()
