@@ -25,6 +25,7 @@ from core.store.people import Principal
 from core.store.signals import Said
 from worker.attached import seen, without_images
 from worker.budget import OverBudget, Purse
+from worker.earlier import earlier
 from worker.hearing import heard, inputs, tainting, unread
 from worker.llm import Answer, ModelRefused, Models, ModelUnavailable, OnDelta, Turn
 from worker.llm.structured import Invalid, parse_calls, repair_turns
@@ -126,13 +127,15 @@ class Thinker:
         foreign = await conversations.foreign_words(self.deps.db, step.task_id)
         attached = await seen(self.deps.db, step.task_id, until)
         quoted = [Turn("user", _quoted(foreign))] if foreign else []
-        brought = [*quoted, *([attached.turn] if attached.turn else [])]
+        before = await earlier(self.deps.db, step.task_id)
+        brought = [*quoted, *(one.turn for one in (attached, before) if one.turn)]
         return Question(
             turns=[*await self._turns(step, requester, past, brought, until), *heard(said)],
             past=past,
             said=said,
             tainted_by=([(0, FOREIGN)] if foreign else [])
             + attached.tainted_by
+            + before.tainted_by
             + tainting(said)
             + _untrusted(past, self._manifests()),
         )

@@ -216,6 +216,18 @@ async def owns_thread(db: Db, conversation: int) -> bool:
     return found
 
 
+async def ended_in_thread(db: Db, task: int, most: int) -> list[dict[str, Any]]:
+    """The requester's own tasks that had ended in this task's Slack thread when it was begun: the newest, oldest first."""
+    rows = await db.fetch(
+        "select p.id, p.goal, p.status from tasks t join conversations h on h.id = t.conversation_id"
+        " join tasks p on p.conversation_id = h.id and p.requester_id = t.requester_id and p.parent_id is null"
+        " where t.id = $1 and h.channel = 'slack' and h.thread <> '' and p.id < t.id and p.finished_at <= t.created_at"
+        " order by p.id desc limit $2",
+        task, most,
+    )  # fmt: skip
+    return [dict(row) for row in reversed(rows)]
+
+
 async def listening(db: Db, conversation: int, person: int, answers_to: str) -> int | None:
     """The open task that a message is meant for: the one whose card it answers, the one of its Slack thread, or one of the
     person's own here, in private also in another thread, that waits for a reply. Only tasks that would read it."""
