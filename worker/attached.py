@@ -1,7 +1,7 @@
 """What came with a task's messages, as its turns see it: names, texts, pictures, and what did not come.
 
 All of it is others' words, whoever sent it, so a turn that sees any is tainted; what the requester said aloud is not here,
-that is their message. Nothing is unpacked, converted or run: what is not text or a picture is only named.
+that is their message. Of a PDF the text is shown; what is neither that nor text nor a picture is only named.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from core.db import Db
 from core.store import attachments
 from core.store.attachments import Attachment
 from worker.llm import Image, Turn
+from worker.pdf import Read, is_pdf, read_pdf
 from worker.prompts import inert
 
 SOURCE: Final = "attached files"
@@ -61,7 +62,9 @@ async def seen(db: Db, task: int, until: datetime | None = None) -> Seen:
     blocks, images, room = [], list[Image](), TEXTS_BYTES
     for one in found:
         inside = ""
-        if one.words is not None:
+        if await _is_pdf(db, one):
+            inside = (await _pdf(db, one))[: max(0, room)]
+        elif one.words is not None:
             inside = f"It says: {one.words}"[: min(TEXT_BYTES, room)]
         elif is_text(one) and room > 0:
             inside = text_of(await attachments.content(db, one.id, 0, min(TEXT_BYTES, room)))
@@ -93,6 +96,22 @@ def text_of(data: bytes) -> str:
     except UnicodeDecodeError:
         return "(not readable as text)"
     return "(not readable as text)" if "\0" in text else text
+
+
+async def _is_pdf(db: Db, one: Attachment) -> bool:
+    return one.kind == "file" and one.state == "here" and is_pdf(await attachments.content(db, one.id, 0, 1024))
+
+
+async def _pdf(db: Db, one: Attachment) -> str:
+    """Read once; a scan has no text, and the rest of a long one can't be read on."""
+    if one.words is None:
+        found = await read_pdf(await attachments.content(db, one.id))
+        await attachments.read_as(db, one.id, found.text, found.why)
+    else:
+        found = Read(one.words, one.why or "")
+    if not found.text:
+        return f"(its text can't be read: {found.why})"
+    return f"It says{f' ({found.why})' if found.why else ''}: {found.text}"
 
 
 async def _image(db: Db, one: Attachment) -> Image | None:

@@ -128,6 +128,14 @@ async def came(db: Db, attachment: int, content: bytes, mime: str) -> Attachment
     )  # fmt: skip
 
 
+async def read_as(db: Db, attachment: int, words: str, why: str) -> None:
+    """What a file says in plain text, so that it is read once; or why it says nothing, or not all of it."""
+    await db.execute(
+        "update attachments set words = $2, why = $3 where id = $1 and words is null and state = 'here'",
+        attachment, words, why,
+    )  # fmt: skip
+
+
 async def heard(db: Db, attachment: int, words: str) -> Attachment | None:
     """What a voice says; its bytes may never have been needed."""
     return _one(
