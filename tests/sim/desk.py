@@ -23,7 +23,8 @@ PAGE = Path(__file__).parent / "page"
 HEADER = "X-Sim"
 JOURNAL_SHOWN = 60
 BODY_CHARS = 400
-CREATED = 201
+OK, CREATED = 200, 201
+DRAFT_S = 30.0
 STEP_MOST_S = 7 * 24 * 3600
 
 CAST = (
@@ -57,7 +58,7 @@ LEGS: dict[str, tuple[str, Vendor, str, str]] = {
 
 
 class Desk:
-    """Routes: / and /page.js, GET /sim/state, POST /sim/{say,press,submit,close,fault,clock}."""
+    """Routes: / and /page.js, GET /sim/state, POST /sim/{say,voice,home,press,stop,submit,close,fault,clock}."""
 
     def __init__(self, world: World, app_url: str, is_model_real: bool) -> None:
         self.world, self.app_url, self.is_model_real = world, app_url, is_model_real
@@ -68,7 +69,8 @@ class Desk:
         app.router.add_get("/", self._file("index.html"))
         app.router.add_get("/page.js", self._file("page.js"))
         app.router.add_get("/sim/state", self._state)
-        for verb in (self._say, self._press, self._submit, self._close, self._fault, self._clock):
+        talking = (self._say, self._voice, self._home, self._press, self._stop, self._submit, self._close)
+        for verb in (*talking, self._fault, self._clock):
             app.router.add_post(f"/sim/{verb.__name__.removeprefix('_')}", self._taken(verb))
 
     def _file(self, name: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -119,13 +121,23 @@ class Desk:
             "about": about,
             "slack": [_slack_message(one, slack.id) for one in slack.messages()],
             "views": [{"id": view.id, **view.body} for view in slack.views()],
+            "home": home.body["blocks"] if (home := slack.sim.home(slack.id)) else None,
             "telegram": [_telegram_message(one, telegram.id) for one in telegram.messages()],
+            "draft": self._draft(telegram.id),
             "answers": [
                 {"text": one.text, "alert": one.show_alert} for one in telegram.sim.answers if one.user == telegram.id
             ],
             "sms": self._texts(phone.number),
             "heard": phone.heard,
         }  # fmt: skip
+
+    def _draft(self, chat: int) -> str:
+        """What is being written there: shown until it is said, or for so long as Telegram shows it."""
+        sent = [entry for entry in self.world.journal.of("telegram") if str(entry.body.get("chat_id")) == str(chat)]
+        last = next((entry for entry in reversed(sent) if entry.method in ("sendMessage", "sendMessageDraft")), None)
+        if last is None or last.method == "sendMessage" or last.status != OK:
+            return ""
+        return str(last.body.get("text", "")) if self.world.clock.time() - last.at < DRAFT_S else ""
 
     def _texts(self, number: str) -> list[Body]:
         """What went to the phone and from it, in its order; not what Twilio refused or never took."""
@@ -145,10 +157,34 @@ class Desk:
     # ------------------------------------------------------------ a person's verbs
 
     async def _say(self, given: Body) -> None:
-        await self.world.people[given["who"]].say(str(given["text"]), _chat(given["chat"]))
+        """`reply_to` is the message in Telegram that it answers."""
+        human, chat, more = self.world.people[given["who"]], _chat(given["chat"]), dict[str, Any]()
+        if given.get("reply_to"):
+            more["reply_to"] = next(one.raw for one in human.sees("telegram") if one.ref == given["reply_to"])
+        await human.say(str(given["text"]), chat, **more)
+
+    async def _voice(self, given: Body) -> None:
+        human, chat = self.world.people[given["who"]], _chat(given["chat"])
+        assert chat == "slack" or not self.is_model_real, "a real model would listen, and there is no sound"
+        await human.voice(str(given["text"]), chat)
+
+    async def _home(self, given: Body) -> None:
+        slack, _, _ = self._accounts(given["who"])
+        await slack.open_home()
+
+    async def _stop(self, given: Body) -> None:
+        _, telegram, _ = self._accounts(given["who"])
+        await telegram.stop_draft()
 
     async def _press(self, given: Body) -> None:
+        """`ref` is the message, or "home"."""
         human, chat = self.world.people[given["who"]], _chat(given["chat"])
+        if given["ref"] == "home":
+            slack, _, _ = self._accounts(given["who"])
+            home = slack.sim.home(slack.id)
+            assert home is not None, "the Home tab was not opened yet"
+            await slack.press(home, given["button"])
+            return
         seen = [one for one in human.sees(chat) if one.ref == given["ref"]]
         assert seen, "that message is not there any more"
         await human.on(chat).press(seen[0], given["button"])
@@ -203,7 +239,13 @@ def _telegram_message(one: TgMessage, reader: int) -> Body:
         "mine": one.sender.id == reader,
         "text": one.text,
         "entities": one.entities,
-        "rows": [[button["text"] for button in row] for row in rows],
+        "rows": [[_telegram_button(button) for button in row] for row in rows],
+        "asks": "force_reply" in (one.reply_markup or {}),
         "edits": len(one.edits),
         "reaction": one.reaction,
     }
+
+
+def _telegram_button(button: Body) -> Body:
+    """One that is neither pressed nor a link only says something."""
+    return {"text": button["text"], "can_press": "callback_data" in button, "url": button.get("url")}

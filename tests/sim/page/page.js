@@ -5,6 +5,8 @@
 const LOOK_EVERY_MS = 600;
 const CHATS = ["slack", "telegram", "sms"];
 let who = "ann";
+let tab = "messages";
+let replying = null;
 let shown = {};
 
 function el(name, attributes = {}, ...children) {
@@ -99,6 +101,11 @@ function slack(message) {
   return el("article", { class: `message ${message.mine ? "mine" : ""}` }, el("div", { class: "from" }, (message.mine ? "You" : "Sayso") + note), ...body);
 }
 
+function home(blocks) {
+  if (!blocks) return [el("p", { class: "context" }, "The app fills this in when you open it …")];
+  return blocks.map((one) => block({ ref: "home" }, one));
+}
+
 function form(view) {
   const inputs = (view.blocks ?? []).filter((one) => one.type === "input").map((one) => {
     const element = one.element, name = one.block_id;
@@ -141,9 +148,15 @@ function telegram(message) {
   return el("article", { class: `message ${message.mine ? "mine" : ""}` },
     el("div", { style: "white-space:pre-wrap" }, marked(message.text, message.entities)),
     message.reaction ? el("span", { "aria-label": "reaction" }, message.reaction) : null,
-    ...message.rows.map((row) => el("div", { class: "buttons" }, ...row.map((label) => el("button", { type: "button", on: ["click", () => press(label)] }, label)))),
+    ...message.rows.map((row) => el("div", { class: "buttons" }, ...row.map((one) => one.url
+      ? el("span", { class: "link", title: one.url }, `${one.text} ↗`)
+      : el("button", { type: "button", disabled: !one.can_press, on: ["click", () => press(one.text)] }, one.text)))),
     message.edits && !message.mine ? el("div", { class: "from" }, "edited") : null);
 }
+
+const draft = (text) => el("article", { class: "message draft" }, el("div", { class: "from" }, "Sayso is writing"),
+  el("div", { style: "white-space:pre-wrap" }, text),
+  el("div", { class: "buttons" }, el("button", { type: "button", on: ["click", () => ask("stop", { who })] }, "Stop")));
 
 const sms = (message) => el("article", { class: `message ${message.mine ? "" : "mine"}`, style: "white-space:pre-wrap" }, message.text);
 
@@ -161,13 +174,20 @@ function redraw(chat, parts, stamp) {
 function draw(state) {
   const person = state.people.find((one) => one.key === who);
   const stamp = (...parts) => JSON.stringify([who, ...parts]);
-  redraw("slack", () => [...person.slack.map(slack), ...person.views.map(form)], stamp(person.slack, person.views));
-  redraw("telegram", () => [...person.telegram.map(telegram), ...person.answers.slice(-1).filter((one) => one.text).map((one) =>
-    el("p", { class: "told" }, one.text))], stamp(person.telegram, person.answers));
+  const forms = () => person.views.map(form);
+  if (tab === "home") redraw("slack", () => [...home(person.home), ...forms()], stamp(tab, person.home, person.views));
+  else redraw("slack", () => [...person.slack.map(slack), ...forms()], stamp(person.slack, person.views));
+  for (const button of document.querySelectorAll("#slack nav button")) button.setAttribute("aria-pressed", String(button.dataset.tab === tab));
+  // As a client does that is told to open its reply field: what is typed answers the newest question.
+  const asked = person.telegram.filter((one) => !one.mine).at(-1);
+  replying = asked?.asks && !person.telegram.slice(person.telegram.indexOf(asked) + 1).some((one) => one.mine) ? asked.ref : null;
+  document.getElementById("replying").textContent = replying ? `Your message answers: ${asked.text.split("\n")[0]}` : "";
+  redraw("telegram", () => [...person.telegram.map(telegram), ...(person.draft ? [draft(person.draft)] : []), ...person.answers.slice(-1).filter((one) => one.text).map((one) =>
+    el("p", { class: "told" }, one.text))], stamp(person.telegram, person.draft, person.answers));
   redraw("sms", () => [...person.sms.map(sms), ...person.heard.slice(-1).map((text) => sms({ text, mine: true }))], stamp(person.sms, person.heard));
   const people = document.getElementById("people");
   if (people.children.length === 1)
-    people.append(...state.people.map((one) => el("button", { "data-key": one.key, on: ["click", () => { who = one.key; draw(state); }] }, one.name)));
+    people.append(...state.people.map((one) => el("button", { "data-key": one.key, on: ["click", () => { who = one.key; draw(state); if (tab === "home") ask("home", { who }); }] }, one.name)));
   for (const button of people.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.key === who));
   const model = state.real_model ? "A real model plans plain words." : "No key is set: a stand-in follows a few rules for plain words, and says so.";
   document.getElementById("about").textContent = `${person.name}, ${person.about}. ${model} The web chat is at ${state.app}`;
@@ -194,7 +214,17 @@ for (const chat of CHATS)
   document.querySelector(`#${chat} form.say`).addEventListener("submit", async (event) => {
     event.preventDefault();
     const input = event.target.querySelector("input");
-    if (input.value.trim() && await ask("say", { who, chat, text: input.value })) input.value = "";
+    const said = { who, chat, text: input.value };
+    if (chat === "telegram" && replying) said.reply_to = replying;
+    const verb = event.submitter?.value === "voice" ? "voice" : "say";
+    if (input.value.trim() && await ask(verb, said)) input.value = "";
+  });
+for (const button of document.querySelectorAll("#slack nav button"))
+  button.addEventListener("click", async () => {
+    tab = button.dataset.tab;
+    document.querySelector("#slack form.say").hidden = tab === "home";
+    shown.slack = undefined;
+    await (tab === "home" ? ask("home", { who }) : look());
   });
 for (const button of document.querySelectorAll("#clock button"))
   button.addEventListener("click", () => ask("clock", { seconds: Number(button.dataset.seconds) }));
