@@ -88,6 +88,15 @@ async def open_deps(settings: Settings) -> AsyncIterator[Deps]:
         yield Deps(settings, known, db, ring)
 
 
+def parts_of(deps: Deps, channels: Channels, courier: Courier) -> dict[str, Callable[[], Awaitable[None]]]:
+    """All that goes on in a bot beside answering requests, by name."""
+    redis_url = deps.settings.redis_address()
+    drafts = Drafts(deps.db, redis_url, channels.senders, deps.masks())
+    fetcher = Fetcher(deps, redis_url, channels.sources)
+    own = {"courier": courier.run, "drafts": drafts.run, "watch": Watch(deps).run}
+    return own | ({"fetcher": fetcher.run} if channels.sources else {}) | channels.loops
+
+
 class Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: this process has its own."""
 
@@ -133,15 +142,9 @@ async def serve(settings: Settings) -> None:
             deps.db, settings.redis_address(), channels.senders, deps.masks(), deps.measures, key=settings.secret_key()
         )
         app.state.is_stuck = courier.is_stuck
-        drafts = Drafts(deps.db, settings.redis_address(), channels.senders, deps.masks())
-        fetcher = Fetcher(deps, settings.redis_address(), channels.sources)
-        parts = {
-            "courier": courier.run, "drafts": drafts.run, "watch": Watch(deps).run, **channels.loops,
-        }  # fmt: skip
-        if channels.sources:
-            parts["fetcher"] = fetcher.run
         running = [
-            asyncio.create_task(keep_going(name, part, app.state.parts), name=name) for name, part in parts.items()
+            asyncio.create_task(keep_going(name, part, app.state.parts), name=name)
+            for name, part in parts_of(deps, channels, courier).items()
         ]
         web = asyncio.create_task(server.serve())
         stop = asyncio.create_task(asked.wait())

@@ -16,9 +16,9 @@ STORIES = stories()
 
 @pytest.fixture
 async def stage(
-    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, story: Story
 ) -> AsyncIterator[Stage]:
-    async with open_stage(database_url, redis_url, tmp_path, monkeypatch) as opened:
+    async with open_stage(database_url, redis_url, tmp_path, monkeypatch, **story.over) as opened:
         yield opened
 
 

@@ -16,6 +16,7 @@ from core.display import visible_lines
 from core.store import steps, tasks
 from worker.attached import Seen
 from worker.llm import Turn
+from worker.prompts import inert
 
 SOURCE: Final = "an earlier task of this thread"
 TASKS_MOST: Final = 3
@@ -38,7 +39,7 @@ async def earlier(db: Db, task: int) -> Seen:
         blocks = blocks[1:] if len(blocks) > 1 else [blocks[0][:ALL_CHARS]]
     if not blocks:
         return Seen(None, [])
-    inner = visible_lines("\n".join(blocks)).replace("</earlier", "<\\/earlier")
+    inner = inert(visible_lines("\n".join(blocks)))
     return Seen(Turn("user", f"{_HOW}\n<earlier>\n{inner}\n</earlier>"), [(0, SOURCE)])
 
 

@@ -17,16 +17,16 @@ from typing import Any, Final, Protocol
 
 from fastapi import APIRouter
 from telegram import BotCommand, BotCommandScopeAllGroupChats, InlineKeyboardMarkup
-from telegram.error import TelegramError
+from telegram.error import BadRequest, TelegramError
 
 from bot.telegram import render
 from bot.telegram.buttons import Tap
 from bot.telegram.client import open_client
 from bot.telegram.details import NOT_STARTED, Details
-from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue
+from bot.telegram.dialogue import NOT_OPEN, STRANGER, Dialogue, insisting
 from bot.telegram.files import TelegramFiles
 from bot.telegram.polling import PAUSE_FIRST_S, PAUSE_MOST_S, Poller
-from bot.telegram.sender import TelegramSender
+from bot.telegram.sender import NOT_MODIFIED, TelegramSender
 from bot.telegram.spacing import Spacing
 from bot.telegram.translate import (
     ALLOWED_UPDATES,
@@ -136,7 +136,7 @@ class TelegramAdapter:
                 log.debug("group talk is dropped")
             case Inbound() as inbound:
                 received = await self._intake.receive(self._deps, inbound)
-                if isinstance(received, Received) and received.kind == "task":
+                if isinstance(received, Received) and received.kind in ("task", "kept"):
                     self._soon(self._nod(inbound))
             case Tapped() as tapped:
                 await self._answer(tapped)
@@ -247,9 +247,8 @@ class TelegramAdapter:
     # ------------------------------------------------------------ after the commit, best effort
 
     async def _tell(self, tapped: Tapped, answer: Answer) -> None:
-        await self._client.answer_callback_query(
-            tapped.query_id, text=self._mask(answer.text)[:ALERT_CHARS] or None, show_alert=answer.alert
-        )
+        text = self._mask(answer.text)[:ALERT_CHARS] or None
+        await insisting(lambda: self._client.answer_callback_query(tapped.query_id, text=text, show_alert=answer.alert))
 
     async def _turn_keyboard(
         self, tapped: Tapped, tap: Tap, shows: Callable[[cards.Card], InlineKeyboardMarkup | None]
@@ -276,15 +275,21 @@ class TelegramAdapter:
             return
         chat = int(tapped.place.external_id)
         self._spacing.spend(chat, time.monotonic())
-        await self._client.server.sent(
-            keyboard,
-            lambda buttons: self._client.edit_message_reply_markup(
+
+        async def turn(buttons: InlineKeyboardMarkup | None) -> object:
+            return await self._client.edit_message_reply_markup(
                 chat_id=chat, message_id=tapped.message_id, reply_markup=buttons
-            ),
-        )
+            )
+
+        try:
+            await insisting(lambda: self._client.server.sent(keyboard, turn))
+        except BadRequest as error:
+            if NOT_MODIFIED not in error.message.lower():
+                raise
 
     async def _nod(self, inbound: Inbound) -> None:
-        await self._client.set_message_reaction(int(inbound.place.external_id), int(inbound.message_ref), SEEN)
+        chat, message = int(inbound.place.external_id), int(inbound.message_ref)
+        await insisting(lambda: self._client.set_message_reaction(chat, message, SEEN))
 
     def _soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._best_effort(coroutine))

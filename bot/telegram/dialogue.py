@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from telegram import ForceReply, ReplyParameters
 from telegram.constants import ParseMode
-from telegram.error import BadRequest, RetryAfter
+from telegram.error import BadRequest, NetworkError, RetryAfter
 
 from bot.telegram.client import Client, pause_asked_s
 from bot.telegram.prompts import NO_WORDS, Prompt, filled_in, placeholder, question
@@ -200,7 +200,9 @@ class Dialogue:
 
 
 async def insisting(call: Callable[[], Awaitable[object]]) -> None:
-    """Call again where Telegram asks for a little patience: somebody waits for this answer."""
+    """Call again where Telegram asks for a little patience, and once where its answer was lost: somebody waits for this, and
+    seeing it twice harms nobody. Raises what the last call raised."""
+    is_lost = False
     for left in reversed(range(TRIES)):
         try:
             await call()
@@ -210,3 +212,9 @@ async def insisting(call: Callable[[], Awaitable[object]]) -> None:
             if not left or pause_s > PAUSE_MOST_S:
                 raise
             await asyncio.sleep(pause_s)
+        except BadRequest:
+            raise  # an answer, though the library calls it an error of the network
+        except NetworkError:
+            if is_lost or not left:
+                raise
+            is_lost = True

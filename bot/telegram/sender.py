@@ -30,6 +30,7 @@ RETRY_S: Final = 1.0
 PARTS_MOST: Final = 3  # words that need more are cut to one message, and a file follows
 REST_UNITS: Final = 300  # for saying where the rest is
 LONG_MESSAGES: Final = 100  # whose parts that have arrived are remembered
+NOT_MODIFIED: Final = "message is not modified"
 TOPIC_GONE: Final = ("message thread not found", "topic_deleted", "topic_closed")
 T = TypeVar("T")
 Send = Callable[[str, str | None, InlineKeyboardMarkup | None], Awaitable[T]]
@@ -103,7 +104,7 @@ class TelegramSender:
             self._moved[chat] = error.new_chat_id
             raise NotSent(self._client.hushed(error), None) from None
         except BadRequest as error:
-            if "message is not modified" not in error.message.lower():
+            if NOT_MODIFIED not in error.message.lower():
                 raise NotSent(self._client.hushed(error), None) from None
         except TelegramError as error:
             raise meaning(error, self._client.hushed(error)) from None

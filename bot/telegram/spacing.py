@@ -23,8 +23,8 @@ CHATS_REMEMBERED: Final = 5_000
 
 
 class Spacing:
-    def __init__(self, *, private: Limits = PRIVATE, group: Limits = GROUP) -> None:
-        self._private, self._group = private, group
+    def __init__(self, *, private: Limits | None = None, group: Limits | None = None) -> None:
+        self._private, self._group = private or PRIVATE, group or GROUP
         self._sends: OrderedDict[int, deque[float]] = OrderedDict()
 
     def wait_s(self, chat: int, now: float, *, is_progress: bool = False) -> float:

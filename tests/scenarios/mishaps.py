@@ -6,6 +6,7 @@ gets no answer to a press presses again, and what a vendor could not deliver it 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tests.sim.faults import (
@@ -16,6 +17,9 @@ from tests.sim.faults import (
     Kind,
     delay,
     status,
+)
+from tests.sim.faults import (
+    Leg as Way,
 )
 from tests.sim.world import Vendor, World
 
@@ -49,33 +53,62 @@ EVERY = (
     Mishap("delivered twice at once", delivery=DUPLICATE),
 )
 
-CALLS: dict[str, tuple[str, ...]] = {
-    "slack": ("chat.postMessage", "chat.update"),
-    "telegram": ("sendMessage", "editMessageText", "answerCallbackQuery"),
-    "twilio": ("messages.create",),
-    "anthropic": ("messages",),
-}
-DELIVERIES: dict[str, tuple[str, ...]] = {
-    "slack": ("message", "block_actions"),
-    "telegram": ("message", "callback_query"),
-    "twilio": ("inbound",),
-    "anthropic": (),
-}
-OF_A_PRESS = frozenset({"answerCallbackQuery", "block_actions", "callback_query"})
+
+@dataclass(frozen=True)
+class Leg:
+    """What the app calls ("in"), or what is delivered to it ("out"). A story without a line of these words does not come by
+    it, nor one that is played over another transport."""
+
+    vendor: Vendor
+    method: str
+    way: Way = "in"
+    where: str = ""
+    over: str = ""
+
+
+LEGS = (
+    Leg("slack", "chat.postMessage"),
+    Leg("slack", "chat.update", where=" sees"),
+    Leg("slack", "views.open", where="fills in"),
+    Leg("slack", "views.publish", where="at home"),
+    Leg("slack", "files.info", where="says aloud"),
+    Leg("slack", "message", "out"),
+    Leg("slack", "app_mention", "out", where="mentions"),
+    Leg("slack", "/sayso", "out", where="commands"),
+    Leg("slack", "message_action", "out", where="chooses"),
+    Leg("slack", "view_submission", "out", where="fills in"),
+    Leg("slack", "app_home_opened", "out", where="at home"),
+    Leg("slack", "block_actions", "out", where="presses"),
+    Leg("telegram", "sendMessage"),
+    Leg("telegram", "editMessageText", where="presses"),
+    Leg("telegram", "setMessageReaction", where="presses"),
+    Leg("telegram", "answerCallbackQuery", where="presses"),
+    Leg("telegram", "editMessageReplyMarkup", where="fills in"),
+    Leg("telegram", "deleteMessage", where="fills in"),
+    Leg("telegram", "getFile", where="says aloud"),
+    Leg("telegram", "download", where="says aloud"),
+    Leg("telegram", "getUpdates", over="polling"),
+    Leg("telegram", "message", "out", over="webhook"),
+    Leg("telegram", "callback_query", "out", where="presses", over="webhook"),
+    Leg("twilio", "messages.create", where="texts"),
+    Leg("twilio", "inbound", "out", where="texts"),
+    Leg("anthropic", "messages", where="the model says"),
+)
+LISTENS = Leg("openai", "audio.transcriptions", where="says aloud")
 # An SMS of which it is not known whether it left is never sent again: then nobody is asked by phone, another story.
 NEVER_AGAIN = {"twilio": ("status 500", "drop_before")}
 
 
-def plan(world: World, mishap: Mishap, vendors: tuple[Vendor, ...], *, presses: bool) -> None:
-    """Once on each leg; those of a press only where somebody presses something."""
-    for vendor in vendors:
-        spared = mishap.call and _word(mishap.call) in NEVER_AGAIN.get(vendor, ())
-        for method in CALLS[vendor] if mishap.call and not spared else ():
-            if presses or method not in OF_A_PRESS:
-                world.plan(vendor, method, mishap.call)
-        for method in DELIVERIES[vendor] if mishap.delivery else ():
-            if presses or method not in OF_A_PRESS:
-                world.plan(vendor, method, mishap.delivery, "out")
+def plan(world: World, mishap: Mishap, chat: str, lines: Collection[str]) -> None:
+    """Once on each leg by which the story comes: its `lines` as they begin, played in this chat."""
+    # What is said in Telegram somebody has to listen to; Slack does so itself.
+    legs = (*LEGS, LISTENS) if chat == "telegram" else LEGS
+    for leg in legs:
+        kind = mishap.delivery if leg.way == "out" else mishap.call
+        is_met = any(leg.where in line for line in lines) and leg.over in ("", world.telegram_mode)
+        is_there = leg.vendor == chat or leg.vendor not in ("slack", "telegram")
+        if kind and is_met and is_there and not (leg.way == "in" and _word(kind) in NEVER_AGAIN.get(leg.vendor, ())):
+            world.plan(leg.vendor, leg.method, kind, leg.way)
 
 
 def _word(kind: Kind) -> str:

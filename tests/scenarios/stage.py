@@ -21,9 +21,10 @@ import httpx
 import pytest
 from aiohttp import web
 
-from bot.__main__ import keep_going, open_channels, open_deps
+from bot.__main__ import keep_going, open_channels, open_deps, parts_of
 from bot.app import create_app
 from bot.courier import Courier
+from bot.telegram import spacing
 from core import config
 from core.deps import Deps
 from core.settings import Settings
@@ -31,7 +32,8 @@ from core.store import clock, people
 from tests.patience import PATIENCE_S
 from tests.sim.line import Line
 from tests.sim.llm_script import Script
-from tests.sim.people import Human, Seen
+from tests.sim.people import Human, Seen, SlackFace
+from tests.sim.slack_people import Person
 from tests.sim.world import World
 from tests.telegram_town import served_at
 from worker.__main__ import answer_rings
@@ -73,7 +75,8 @@ CAST = {
     "mallory": ("Mallory", "U09MALLORY", 1009, "+15550009999"),
 }
 
-Place = Literal["slack", "telegram", "sms", "web"]
+Place = Literal["slack", "ops", "telegram", "sms", "web"]
+OPS = "C0OPS"  # a channel in Slack in which the app is
 TAG = re.compile(r"<[^>]+>")
 FORM = re.compile(r"<form\b([^>]*)>(.*?)</form>", re.DOTALL)
 FIELD = re.compile(r'<(?:input|textarea|select)\b[^>]*\bname="(\w+)"(?:[^>]*\bvalue="([^"]*)")?')
@@ -170,7 +173,16 @@ class Stage:
     async def sees(self, key: str, place: Place) -> list[Seen]:
         if place == "web":
             return await self.pages[key].sees()
+        if place == "ops":
+            return [seen for seen in SlackFace(self.slack_person(key)).sees(OPS) if seen.is_mine]
         return [seen for seen in self.who(key).sees(place) if seen.is_mine]
+
+    def slack_person(self, key: str) -> Person:
+        """Their account in Slack, for what only Slack has."""
+        face = self.who(key).on("slack")
+        assert isinstance(face, SlackFace)
+        person: Person = face.person
+        return person
 
     async def until(self, look: Callable[[], Any], what: Callable[[], str]) -> Any:
         """What `look` answers once it is something; fails with what was looked for, and with the journal."""
@@ -210,6 +222,8 @@ async def open_stage(
     """`how` is the world's: which transports, which script; `furnish` may add to it before it opens."""
     for name, seconds in SHORT.items():
         monkeypatch.setattr(config, name, seconds)
+    for name in ("PRIVATE", "PRIVATE_PROGRESS"):
+        monkeypatch.setattr(spacing, name, ((100, 1.0),))
     async with AsyncExitStack() as stack:
         door = stack.enter_context(socket.socket())
         door.bind(("127.0.0.1", 0))
@@ -229,7 +243,7 @@ async def open_stage(
         deps = await stack.enter_async_context(open_deps(settings))
         channels = open_channels(deps)
         app = create_app(deps, extra_routers=channels.routers)
-        courier = Courier(deps.db, redis_url, channels.senders, deps.masks(), deps.measures)
+        courier = Courier(deps.db, redis_url, channels.senders, deps.masks(), deps.measures, key=settings.secret_key())
         crew = await stack.enter_async_context(open_crew(settings))
 
         async def follow(ahead_s: float) -> None:
@@ -243,7 +257,7 @@ async def open_stage(
         await stack.enter_async_context(served_at(app, door))
         running = [
             asyncio.create_task(keep_going(name, part, app.state.parts))
-            for name, part in {"courier": courier.run, **channels.loops}.items()
+            for name, part in parts_of(deps, channels, courier).items()
         ]
         running += [asyncio.create_task(crew.run())]
         running += [asyncio.create_task(answer_rings(crew, redis_url, lane)) for lane in config.LANES]

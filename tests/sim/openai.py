@@ -120,17 +120,20 @@ class OpenAISim(ModelServer):
                 raise Refusal(404, f"The model `{body.get('model')}` does not exist", "model_not_found", "model")
             if not isinstance(file, web.FileField) or not file.filename.lower().endswith(HEARABLE):
                 raise Refusal(400, "Invalid file format.", "", "file")
-            fault = self.faults.meet("audio.transcriptions")
-            if fault is not None and fault.name == "status":
-                raise Refusal(fault.code, "fault", retry_after_s=fault.retry_after_s)
+            method = "audio.transcriptions"
+            fault = self.faults.meet(method)
+            if (early := await self.line.before(fault, request, method, body, self._planned_refusal)) is not None:
+                return early
             if not self.heard:
                 raise Refusal(400, "nobody wrote down what this says", "", "file")
         except Refusal as refusal:
             return self._refuse("audio.transcriptions", body, refusal)
-        self.journal.write(self.vendor, "in", "audio.transcriptions", body)
-        text = self.heard.pop(0)
+        self.journal.write(self.vendor, "in", method, body)
+        # Whoever lost the answer asks again and hears the same.
+        is_lost = fault is not None and fault.name in ("done_but_answer_lost", "disconnect")
+        text = self.heard[0] if is_lost else self.heard.pop(0)
         usage = {"type": "tokens", "input_tokens": 14, "output_tokens": tokens(text), "total_tokens": 14 + tokens(text)}
-        return web.json_response({"text": text, "usage": usage})
+        return await self.line.after(fault, request, web.json_response({"text": text, "usage": usage}))
 
     async def _list_models(self, request: web.Request) -> web.StreamResponse:
         try:

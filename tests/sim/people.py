@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from tests.sim.slack_files import clip
 from tests.sim.slack_people import Person
 from tests.sim.slack_world import Message
 from tests.sim.telegram_people import TgPerson
@@ -15,6 +16,7 @@ from tests.sim.telegram_world import TgMessage
 from tests.sim.twilio import Phone
 
 Chat = Literal["slack", "telegram", "sms"]
+SOUND = b"OggS as it would be"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Face(Protocol):
 
     async def submit(self, values: dict[str, Any]) -> Delivered: ...
 
+    async def voice(self, words: str) -> Delivered:
+        """A recording of theirs that says this."""
+        ...
+
     def sees(self) -> list[Seen]: ...
 
     def told(self) -> list[str]:
@@ -71,8 +77,14 @@ class SlackFace(_Chatting):
         """Fills in the form that opened last."""
         return await self.person.submit(self.person.views()[-1], values)
 
-    def sees(self) -> list[Seen]:
-        return [self._seen(one) for one in self.person.messages()]
+    async def voice(self, words: str) -> Delivered:
+        """Slack writes its clips down by itself."""
+        heard = {"status": "complete", "locale": "en-US", "preview": {"content": words, "has_more": False}}
+        return await self.person.share(clip(SOUND, heard))
+
+    def sees(self, channel: str | None = None) -> list[Seen]:
+        """What stands in the conversation with the app, or in a channel."""
+        return [self._seen(one) for one in self.person.messages(channel)]
 
     def _seen(self, one: Message) -> Seen:
         return Seen(
@@ -86,10 +98,19 @@ class SlackFace(_Chatting):
         )
 
     def told(self) -> list[str]:
-        return [one.everything() for one in self.person.messages() if one.ephemeral_to is not None]
+        return [one.everything() for one in self.person.sim.ephemeral(self.person.id)]
 
 
 class TelegramFace(_Chatting):
+    def __init__(self, person: TgPerson, heard: list[str]) -> None:
+        """`heard`: what whoever is asked to listen hears next."""
+        super().__init__(person)
+        self._heard = heard
+
+    async def voice(self, words: str) -> Delivered:
+        self._heard.append(words)
+        return await self.person.send("voice", SOUND)
+
     async def submit(self, values: dict[str, Any]) -> Delivered:
         """Answers the newest question of the bot, as a client does to which it forces a reply."""
         asked = [one for one in self.person.messages() if one.sender.is_bot][-1]
@@ -120,6 +141,9 @@ class PhoneFace:
 
     async def submit(self, values: dict[str, Any]) -> Delivered:
         raise AssertionError("a phone shows no forms")
+
+    async def voice(self, words: str) -> Delivered:
+        raise AssertionError("a text message has no sound")
 
     def sees(self) -> list[Seen]:
         return [Seen(one.sid, one.body, raw=one) for one in self.phone.messages()]
@@ -155,6 +179,10 @@ class Human:
 
     async def submit(self, values: dict[str, Any], chat: Chat = "slack") -> Delivered:
         return await self.on(chat).submit(values)
+
+    async def voice(self, words: str, chat: Chat = "slack") -> Delivered:
+        """Says it aloud into the chat's own recorder."""
+        return await self.on(chat).voice(words)
 
     async def sms(self, text: str) -> Delivered:
         return await self.on("sms").say(text)

@@ -31,8 +31,8 @@ REDELIVERED_AFTER_S = (0, 60, 300)
 class SlackSim:
     """One workspace with one installed app. Give `deliver_to` (the app's base URL) for HTTP; it may be set later.
 
-    `echo` sends the app its own posts back as events, as Slack does to an app that reads the channel. `redelivers`: over HTTP
-    an event that was not acknowledged comes again by itself, on the clock; over a socket it always does.
+    `echo` sends the app its own posts back as events, as Slack does to an app that reads the channel. `redelivers`: an
+    event that was not acknowledged comes again by itself, on the clock; one that a socket was given always does.
     """
 
     def __init__(
@@ -149,11 +149,14 @@ class SlackSim:
     async def deliver(self, kind: Kind, payload: Body, retry_num: int = 0, reason: str = "http_timeout") -> Delivery:
         """Sends one payload by the transport in use and writes down what came back."""
 
+        came: list[Delivery] = []
+
         async def send() -> Delivery:
             if self.mode == "http":
                 sent = await self.http.deliver(kind, payload, retry_num, reason)
             else:
                 sent = await self.socket.deliver(kind, payload, retry_num, "timeout")
+            came.append(sent)
             self.note_delivery(sent, f"retry {retry_num}" if retry_num else "")
             return sent
 
@@ -164,7 +167,9 @@ class SlackSim:
             lambda status: Delivery(kind, payload, status),
             self.socket.drop_connections if self.mode == "socket" else None,
         )
-        if self.redelivers and self.mode == "http" and kind == "events_api" and not retry_num and not delivery.acked:
+        # What a socket did not acknowledge is kept by its transport; what was lost on the way to it is not.
+        is_kept = self.mode == "socket" and bool(came) and not came[-1].acked
+        if self.redelivers and kind == "events_api" and not retry_num and not delivery.acked and not is_kept:
             self.line.later(self._redeliver(payload))
         return delivery
 

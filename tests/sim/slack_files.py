@@ -4,7 +4,6 @@ As with Slack, whoever may not read gets its login page with status 200, and a c
 time after it was shared.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +75,13 @@ def info(sim: "SlackSim", args: Body) -> Body:
 
 async def download(sim: "SlackSim", request: web.Request) -> web.StreamResponse:
     """The bytes, for the app's token; the login page for everybody else."""
+    given = {"id": request.match_info["id"]}
     fault = sim.faults.meet("download")
-    found: Any = sim.world.files.get(request.match_info["id"])
-    sim.journal.write("slack", "in", "download", {"id": request.match_info["id"]}, note=fault.name if fault else "")
-    if fault is not None and fault.delay_s:
-        await asyncio.sleep(fault.delay_s)
-    if fault is not None and fault.name == "status":
-        return web.Response(status=fault.code)
+    found: Any = sim.world.files.get(given["id"])
+    early = await sim.line.before(fault, request, "download", given, lambda met: web.Response(status=met.code))
+    if early is not None:
+        return early
+    sim.journal.write("slack", "in", "download", given, note=fault.name if fault else "")
     if found is None:
         return web.Response(status=404)
     if request.headers.get("Authorization") != f"Bearer {sim.bot_token}" or (fault and fault.name == "login_page"):
@@ -90,7 +89,8 @@ async def download(sim: "SlackSim", request: web.Request) -> web.StreamResponse:
     content = found.vtt.encode() if request.path.endswith(".vtt") else found.content
     if fault is not None and fault.name == "cut_short":
         return await cut_short(request, content)
-    return web.Response(body=content, content_type=found.mimetype or "application/octet-stream")
+    answer = web.Response(body=content, content_type=found.mimetype or "application/octet-stream")
+    return await sim.line.after(fault, request, answer)
 
 
 async def cut_short(request: web.Request, content: bytes) -> web.StreamResponse:

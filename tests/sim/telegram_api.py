@@ -140,18 +140,20 @@ class TelegramApi:
         return {"file_id": file_id, "file_unique_id": file_id, "file_size": len(content), "file_path": file_id}
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        content = self.sim.files.get(request.match_info["path"])
+        given = {"path": request.match_info["path"]}
+        content = self.sim.files.get(given["path"])
         fault = self.sim.faults.meet("download")
-        self.sim.journal.write("telegram", "in", "download", {"path": request.match_info["path"]})
-        if fault is not None and fault.delay_s:
-            await asyncio.sleep(fault.delay_s)
-        if fault is not None and fault.name == "status":
-            return _refusal(fault.code, "fault", {})
+        early = await self.sim.line.before(
+            fault, request, "download", given, lambda met: _refusal(met.code, "fault", {})
+        )
+        if early is not None:
+            return early
+        self.sim.journal.write("telegram", "in", "download", given)
         if fault is not None and fault.name == "cut_short" and content is not None:
             return await cut_short(request, content)
         if request.match_info["token"] != self.sim.token or content is None:
             return _refusal(404, "Not Found", {})
-        return web.Response(body=content)
+        return await self.sim.line.after(fault, request, web.Response(body=content))
 
 
 def _refusal(code: int, description: str, parameters: Body) -> web.Response:

@@ -99,7 +99,7 @@ class World:
         """Somebody with these accounts; they have opened the bot's private chat some time before."""
         faces: dict[Chat, Face] = {
             "slack": SlackFace(self.slack.user(slack, key)),
-            "telegram": TelegramFace(self.telegram.user(telegram, name)),
+            "telegram": TelegramFace(self.telegram.user(telegram, name), self.openai.heard),
             "sms": PhoneFace(self.twilio.phone(phone)),
         }
         self.people[key] = Human(key, name, faces)
