@@ -13,17 +13,20 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import yaml
 
+from bench import readings
 from bench.peers import Site
 from bench.plant import Plant, free_port, open_plant, until
 from bench.stand import open_stand
+from core import config
 from core.db import migrate
 from tests.sim import slack_payloads as payloads
 from tests.sim.slack import SlackSim
@@ -37,11 +40,13 @@ SECRET: Final = "a-signing-secret-of-no-worth"  # of this run only
 ACK_MOST_S: Final = 3.0  # after which Slack counts it as not delivered
 CAUGHT_UP_WITHIN_S: Final = 600.0
 SLOTS: Final = 16
+Costs = Mapping[str, Callable[[], float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`ack_*_ms`: until the answer to a delivery; `behind_s`: from the last event until nothing was left to do."""
+    """`ack_*_ms`: from when a delivery was due until its answer; `late_p99_ms`: of that, until it was sent; `behind_s`: from the
+    last event until nothing was left to do; `cpu_ms`: processor time of each party until then, an event."""
 
     events: int
     deliveries: int
@@ -54,16 +59,19 @@ class Told:
     doubled: int
     done: int
     behind_s: float
+    late_p99_ms: float
+    cpu_ms: dict[str, float]
     load: tuple[float, float, float]
 
     def in_words(self) -> str:
         return (
             f"{self.events} events ({self.deliveries} deliveries) in {self.seconds:.0f} s,"
             f" load {self.load[0]:.1f} at the end\n"
-            f"ack p50 {self.ack_p50_ms:.1f} ms, p99 {self.ack_p99_ms:.1f} ms, most {self.ack_most_ms:.0f} ms;"
-            f" not acknowledged {self.not_acked}\n"
+            f"ack p50 {self.ack_p50_ms:.1f} ms, p99 {self.ack_p99_ms:.1f} ms, most {self.ack_most_ms:.0f} ms"
+            f" (sent late: p99 {self.late_p99_ms:.1f} ms); not acknowledged {self.not_acked}\n"
             f"lost {self.lost}, doubled {self.doubled}; tasks done {self.done},"
-            f" the last {self.behind_s:.1f} s after the last event"
+            f" the last {self.behind_s:.1f} s after the last event\n"
+            f"processor time an event: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in self.cpu_ms.items())
         )
 
 
@@ -76,14 +84,20 @@ async def measure(rate: int, seconds: float, folder: Path) -> Told:
         async with open_plant(Site(dsn, stand.redis_url, home, home / "ledger.sqlite")) as plant:
             _introduce(home / "sayso.yaml")
             answers = free_port()
-            plant.children.start("bench.slack_answers", str(answers), environment=plant.environment)
+            slack = plant.children.start("bench.slack_answers", str(answers), environment=plant.environment)
             plant.environment |= {
                 "SLACK_BOT_TOKEN": "xoxb-bench", "SLACK_MODE": "http", "SLACK_SIGNING_SECRET": SECRET,
                 "SLACK_API_URL": f"http://127.0.0.1:{answers}/api/",
             }  # fmt: skip
-            await plant.bot()
-            await plant.worker(SLOTS)
-            return await _run(plant, f"http://127.0.0.1:{answers}", rate, seconds)
+            bot, worker = await plant.bot(), (await plant.worker(SLOTS)).process
+            # As `sayso up` starts it.
+            os.setpriority(os.PRIO_PROCESS, worker.pid, os.getpriority(os.PRIO_PROCESS, 0) + config.WORKER_NICE)
+            postgres = stand.servers.postgres.pid()
+            assert postgres is not None, "it has just made a database"
+            pids = {"bot": bot.pid, "worker": worker.pid, "Slack's stand-in": slack.pid, "generator": os.getpid()}
+            costs = {name: partial(readings.cpu_s, pid) for name, pid in pids.items()}
+            costs["Postgres"] = partial(readings.family_cpu_s, postgres)
+            return await _run(plant, f"http://127.0.0.1:{answers}", rate, seconds, costs)
 
 
 def _introduce(path: Path) -> None:
@@ -109,14 +123,16 @@ def events(count: int) -> list[bytes]:
     return made
 
 
-async def _run(plant: Plant, answers: str, rate: int, seconds: float) -> Told:
+async def _run(plant: Plant, answers: str, rate: int, seconds: float, costs: Costs) -> Told:
     bodies = events(round(rate * seconds))
     took: list[float] = []
+    late: list[float] = []
     missed = 0
 
-    async def deliver(client: aiohttp.ClientSession, body: bytes) -> None:
+    async def deliver(client: aiohttp.ClientSession, body: bytes, due: float) -> None:
         nonlocal missed
-        stamp, began = str(int(time.time())), time.perf_counter()
+        stamp = str(int(time.time()))
+        late.append((time.monotonic() - due) * 1000)
         headers = {
             "Content-Type": "application/json", "X-Slack-Request-Timestamp": stamp,
             "X-Slack-Signature": signature(SECRET, stamp, body),
@@ -127,26 +143,29 @@ async def _run(plant: Plant, answers: str, rate: int, seconds: float) -> Told:
                 missed += answer.status != 200
         except (TimeoutError, aiohttp.ClientError):
             missed += 1
-        took.append((time.perf_counter() - began) * 1000)
+        took.append((time.monotonic() - due) * 1000)
 
     timeout, connector = aiohttp.ClientTimeout(total=ACK_MOST_S), aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as client, asyncio.TaskGroup() as group:
-        began = time.monotonic()
+        used, began = {name: cpu_s() for name, cpu_s in costs.items()}, time.monotonic()
         for n, body in enumerate(bodies):
-            await asyncio.sleep(max(0.0, began + n / rate - time.monotonic()))
+            due = began + n / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
             for _ in range(2 if n % TWICE_EVERY == 0 else 1):
-                group.create_task(deliver(client, body))
+                group.create_task(deliver(client, body, due))
     ended = time.monotonic()
     done = await _caught_up(plant)
     behind_s = time.monotonic() - ended
+    cpu_ms = {name: (cpu_s() - used[name]) * 1000 / len(bodies) for name, cpu_s in costs.items()}
     tasks = await plant.db.fetchval("select count(*) from tasks")
     async with aiohttp.ClientSession() as client, client.get(f"{answers}/counted") as answer:
         posted = await answer.json()
     took.sort()
+    late.sort()
     return Told(
         len(bodies), len(took), ended - began, _at(took, 0.5), _at(took, 0.99), took[-1], missed,
         lost=max(0, len(bodies) - tasks), doubled=max(0, tasks - len(bodies)) + posted["doubled"], done=done,
-        behind_s=behind_s, load=os.getloadavg(),
+        behind_s=behind_s, late_p99_ms=_at(late, 0.99), cpu_ms=cpu_ms, load=os.getloadavg(),
     )  # fmt: skip
 
 

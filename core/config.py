@@ -43,6 +43,10 @@ EVENT_BYTES: Final = 64_000
 EVENTS_SHOWN: Final = 40
 EVENTS_KEPT_S: Final = 7 * 24 * 3600
 
+# ---------------------------------------------------------------- processes
+# Workers beside a bot on one machine give way to it: who waits for an answer is a person, or a vendor.
+WORKER_NICE: Final = 5
+
 # ---------------------------------------------------------------- rings
 RING_CAP_S: Final = 0.25
 RING_GAP_S: Final = 0.01

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from bench.children import die_with_parent
+from core import config
 from tests.patience import PATIENCE_S
 
 HOUSE = Path(__file__).resolve().parents[1]
@@ -143,6 +144,8 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
     eventually(
         lambda: set(place.pids()) == ALL and not set(place.pids().values()) & set(before.values()), "all five anew"
     )
+    priority = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in place.pids().items()}
+    assert priority["worker"] == min(19, priority["bot"] + config.WORKER_NICE), "it gives way, also when started again"
     eventually(lambda: place.run("doctor")[0] == 0, "a good report")
     eventually(lambda: place.run("tasks", task["id"])[0] == 0, "the task, which was committed")
     assert "worker ended (killed by SIGKILL); starting it again" in place.said

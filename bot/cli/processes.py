@@ -57,7 +57,8 @@ def up(
         code = asyncio.run(_prepare_owner(settings))
         words = {"LOG_FORMAT": settings.log_format or "console"}  # a person reads them here
         commands = _commands(workers) | (simulated.commands if simulated else {})
-        children = Supervisor(commands, ground.environment | words, ground.lease)
+        nice = {name: config.WORKER_NICE for name in commands if name.startswith("worker")}
+        children = Supervisor(commands, ground.environment | words, ground.lease, nice)
         for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sign, lambda *_: children.stop())
         children.start()

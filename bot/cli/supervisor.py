@@ -6,6 +6,7 @@ they die, and die with their parent; the usual Procfile runners do none of these
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -28,9 +29,11 @@ KEEP_EVERY_S: Final = 2.0
 
 class Supervisor:
     def __init__(
-        self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], lease: int | None
-    ) -> None:
-        self._commands, self._environment, self._lease = commands, environment, lease
+        self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], lease: int | None,
+        nice: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """`nice`: by how much some of them give way to the others where all want the processor."""
+        self._commands, self._environment, self._lease, self._nice = commands, environment, lease, nice
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
         self._pause_s: dict[str, float] = dict.fromkeys(commands, RESTART_FIRST_S)
@@ -74,6 +77,9 @@ class Supervisor:
             stderr=subprocess.STDOUT, pass_fds=() if self._lease is None else (self._lease,),
             preexec_fn=functools.partial(_die_with_parent, self._prctl, os.getpid()), start_new_session=True,
         )  # fmt: skip
+        if name in self._nice:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, which is noticed elsewhere
+                os.setpriority(os.PRIO_PROCESS, child.pid, os.getpriority(os.PRIO_PROCESS, 0) + self._nice[name])
         self._children[name], self._started_at[name] = child, time.monotonic()
         if child.stdout is not None:
             threading.Thread(target=_forward, args=(name, child.stdout), daemon=True).start()
