@@ -344,6 +344,24 @@ async def test_an_open_page_shows_what_is_written_to_those_who_may_see_it(
         await ring.close()
 
 
+async def test_an_open_page_shows_nothing_more_to_who_may_not_see_it_any_longer(
+    db: Any, redis_url: str, tmp_path: Path
+) -> None:
+    async with open_house(db, tmp_path, redis_url=redis_url) as house, served(house.app) as address:
+        task, eve = await house.task(await house.person("ann", "engineer")), await house.person("eve", "owner")
+        ring = Ring.open(redis_url)
+        async with _page(house, eve, address) as eves:
+            await eventually(lambda: _all_listen(ring._redis, 1))
+            await _event(eves, "look")
+            await db.execute("update principals set roles = '{}' where id = $1", eve.id)
+            own = await house.task(eve)
+            await _event(eves, "look")
+            for of in (task, own):
+                ring.draft({"task": of, "turn": 1, "text": "The logs take 3 GB", "is_over": False})
+            assert (await _draft(eves))["task"] == str(own)
+        await ring.close()
+
+
 @asynccontextmanager
 async def _page(house: House, person: people.Principal, address: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     cookies = {"sayso": await house.session(person)}
@@ -356,9 +374,13 @@ async def _page(house: House, person: people.Principal, address: str) -> AsyncIt
 
 
 async def _draft(page: AsyncIterator[dict[str, Any]]) -> Any:
+    return await _event(page, "draft")
+
+
+async def _event(page: AsyncIterator[dict[str, Any]], name: str) -> Any:
     async with asyncio.timeout(15):
         async for frame in page:
-            if frame.get("event") == "draft":
+            if frame.get("event") == name:
                 return frame["data"]
     raise AssertionError("the stream ended")
 

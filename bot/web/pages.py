@@ -185,16 +185,19 @@ async def live(
 ) -> StreamingResponse:
     """Tells an open page to look again. The session is asked for anew each time."""
 
+    latest = session
+
     async def now() -> str | None:
+        nonlocal latest
         try:
-            again = await auth.session(request)
+            latest = await auth.session(request)
         except auth.SignedOut:
             return None
-        view = await _view(request, again, page)
+        view = await _view(request, latest, page)
         return view.stamp if view else None
 
     async def visible_to_viewer(asked: set[int]) -> set[int]:
-        return await stream.seen(deps_of(request).db, session.viewer, asked)
+        return await stream.seen(deps_of(request).db, latest.viewer, asked)
 
     return stream.answer(stream.stamps(request.app.state.hub, stamp, now, LIVE_POLL_S, visible_to_viewer))
 
