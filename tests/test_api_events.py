@@ -160,6 +160,24 @@ async def test_an_idle_stream_beats_and_ends_when_its_person_leaves(house: House
                 assert frame == {"comment": "still here"}
 
 
+async def test_a_stream_that_is_never_idle_ends_when_its_person_leaves_too(house: House) -> None:
+    ann, hub = await house.person("ann", "owner"), house.app.state.hub
+
+    async def keep_busy() -> None:
+        while True:
+            hub._wake()
+            await asyncio.sleep(0.01)
+
+    async with served(house.app) as address, Reader(address, await token(house, ann), "/api/events") as reader:
+        hub.heartbeat_s = 0.5
+        busy = asyncio.create_task(keep_busy())
+        await people.sync(house.db, [])
+        async with asyncio.timeout(PATIENCE_S):
+            assert [frame async for frame in reader._frames if "comment" not in frame] == []
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+
 async def test_many_pages_of_missed_events_arrive_in_order_and_once(house: House) -> None:
     ann = await house.person("ann", "owner")
     made = [await house.task(ann) for _ in range(120)]

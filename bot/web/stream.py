@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -181,16 +182,20 @@ class _History:
             cursor, gap = await self._beginning(last_id, from_the_start)
             if gap:
                 yield frame({"why": gap}, id=str(cursor), event="reset")
+            asked_at = time.monotonic()
             while not self._hub.is_closing:
                 more = True
                 while more:
                     text, cursor, more = await self._page(cursor)
                     if text:
                         yield text
-                if not await looked(wake, self._hub.heartbeat_s):
+                is_idle = not await looked(wake, self._hub.heartbeat_s)
+                if is_idle:
                     yield ": still here\n\n"
+                if is_idle or time.monotonic() - asked_at > self._hub.heartbeat_s:
                     if not await self._is_still_welcome():
                         return
+                    asked_at = time.monotonic()
 
     async def _beginning(self, last_id: str | None, from_the_start: bool) -> tuple[Cursor, str]:
         """Where to begin, and why that is not where the reader left off, if it is not."""
