@@ -27,7 +27,16 @@ NUMBERS = itertools.count()
 # A busy machine is no failure.
 hypothesis.settings.register_profile("sayso", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("sayso")
+# Those with the longest tests begin, so that at the end no worker waits for one of them.
+LONGEST = (
+    "test_up.py", "test_review_table.py", "test_crash_points.py", "test_chaos.py", "test_bench.py", "test_launcher.py",
+    "test_replay.py", "test_replayed.py", "test_oversight.py", "test_sim_page.py", "test_engine_model.py",
+)  # fmt: skip
 LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

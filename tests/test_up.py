@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +103,15 @@ class Place:
         return found
 
 
+def asked(url: str) -> dict[str, Any]:
+    """The answer; nothing while nobody answers."""
+    try:
+        told: dict[str, Any] = httpx.get(url, trust_env=False, timeout=PATIENCE_S).json()
+    except httpx.TransportError:
+        return {}
+    return told
+
+
 ALL = {"bot", "worker", "postgres", "valkey", "reaper"}
 
 
@@ -146,6 +156,7 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
     )
     priority = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in place.pids().items()}
     assert priority["worker"] == min(19, priority["bot"] + config.WORKER_NICE), "it gives way, also when started again"
+    eventually(lambda: asked(f"{base}/readyz").get("workers_alive"), "a bot that is ready and a worker that lives")
     eventually(lambda: place.run("doctor")[0] == 0, "a good report")
     eventually(lambda: place.run("tasks", task["id"])[0] == 0, "the task, which was committed")
     assert "worker ended (killed by SIGKILL); starting it again" in place.said
@@ -157,7 +168,7 @@ def test_up_serves_mends_what_is_killed_refuses_a_second_and_ends_cleanly_keepin
     assert place.run("down")[:2] == (0, "Nothing is running here.\n")
 
     place.start("--workers", "2")
-    eventually(lambda: httpx.get(f"{base}/readyz", trust_env=False).json()["workers_alive"] == 2, "two workers")
+    eventually(lambda: asked(f"{base}/readyz").get("workers_alive") == 2, "two workers")
     assert (place.home / "api-token").read_text() == token, "a token stays good"
     assert json.loads(place.run("tasks", task["id"], "--json")[1])["goal"] == task["goal"]
     assert place.up is not None
