@@ -186,7 +186,7 @@ class Courier:
         task = await tasks.whole(self._db, message.task_id or 0)
         if task is None:
             return None
-        if task["status"] == "succeeded":
+        if task["status"] == "succeeded" and any(step["effect_state"] == "done" for step in task["steps"]):
             task["can_undo"] = await tasks.undoable_step(self._db, int(task["id"])) is not None
         apart = message.conversation.channel in ANSWERED_APART
         return cards.task_card(task, now=datetime.now(UTC), answered_apart=apart and task["kind"] == "plan")
