@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -77,6 +78,25 @@ async def test_time_passes_a_text_comes_and_a_form_is_filled_in(stage: Stage, pa
     await page.locator("#slack form.form button.primary").click()
     await expect(page.locator("#slack").get_by_text("not today").first).to_be_visible(timeout=15_000)
     assert (stage.workspace / "a.log").exists()
+
+
+async def test_a_voice_is_heard_a_question_is_answered_and_the_home_tab_stops_a_task(stage: Stage, page: Page) -> None:
+    for name in ("a.log", "b.log"):
+        (stage.workspace / name).write_text("old", encoding="utf-8")
+    page.on("dialog", lambda dialog: dialog.accept())
+    slack, telegram = page.locator("#slack"), page.locator("#telegram")
+    await say(page, "slack", "do files.delete paths=a.log")
+    await telegram.locator("form.say input").fill("do files.delete paths=b.log")
+    await telegram.get_by_role("button", name="Say aloud").click()
+    for label in ("More…", "Deny with a reason…"):
+        await telegram.get_by_role("button", name=label).click(timeout=15_000)
+    await expect(page.locator("#replying")).to_contain_text("Deny with a reason", timeout=15_000)
+    await say(page, "telegram", "still needed")
+    await expect(telegram.locator("button:disabled")).to_have_text(re.compile("Denied by Ann"), timeout=15_000)
+    await slack.locator("nav button", has_text="Home").click()
+    await slack.locator(".log").get_by_role("button", name="Stop").click(timeout=15_000)
+    await expect(slack.get_by_text("Nothing waits for your decision")).to_be_visible(timeout=15_000)
+    assert (stage.workspace / "a.log").exists() and (stage.workspace / "b.log").exists()
 
 
 async def test_what_is_planned_goes_wrong_once_and_the_page_says_so(stage: Stage, page: Page) -> None:

@@ -247,3 +247,13 @@ async def test_a_response_url_is_good_five_times(sim: SlackSim) -> None:
     url = (await alice.slash("/sayso", "x")).payload["response_url"]
     answers = [(await AsyncWebhookClient(url).send(text=str(n))).status_code for n in range(6)]
     assert answers == [200] * 5 + [404] and len(sim.ephemeral("U01ALICE")) == 5
+
+
+async def test_a_response_url_is_good_for_half_an_hour(sim: SlackSim) -> None:
+    sim.deliver_to = "http://127.0.0.1:9"
+    url = (await sim.user("U01ALICE").slash("/sayso", "x")).payload["response_url"]
+    answers = []
+    for seconds in (1799, 2):
+        await sim.line.clock.step(seconds)
+        answers.append((await AsyncWebhookClient(url).send(text="x")).status_code)
+    assert answers == [200, 404]

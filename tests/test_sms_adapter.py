@@ -226,6 +226,17 @@ async def test_help_is_answered_unless_the_vendor_has_answered_it(phones: SmsHou
     assert (await phones.ann.say("HELP", opt_out=True)).said == []
 
 
+@pytest.mark.parametrize(
+    "text", ["", " \n", "x" * 1600, "OK", "OK \u202e<!here> ' or 1=1", "\U0001f680" * 35, "{{ 1 }}"]
+)
+async def test_any_words_get_one_short_answer_and_decide_nothing(phones: SmsHouse, text: str) -> None:
+    await phones.ask()
+    said = (await phones.ann.say(text)).said
+    assert len(said) == 1 and 0 < len(said[0]) <= 160
+    assert "Traceback" not in said[0]
+    assert await phones.db.fetchval("select count(*) from decisions") == 0
+
+
 async def test_a_stranger_is_told_once_an_hour_that_the_number_is_not_linked(phones: SmsHouse) -> None:
     stranger = phones.sim.phone("+15550009999")
     for _ in range(3):

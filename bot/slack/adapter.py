@@ -275,7 +275,8 @@ class SlackAdapter:
                 return
 
     async def _tell(self, reply: Reply, text: str) -> None:
-        """To this person alone; by the reply's own address where the bot may not post."""
+        """To this person alone; by the reply's own address where the bot may not post, and else in our conversation with
+        them, since such an address is good five times in half an hour."""
         message = words_message(text, self._settings.base_url())
         more: dict[str, Any] = {"thread_ts": reply.thread} if reply.thread else {}
         try:
@@ -283,8 +284,18 @@ class SlackAdapter:
                 channel=reply.channel, user=reply.user, text=message.text, blocks=message.blocks, **more
             )
         except UNANSWERED as error:
-            if not reply.url or not await self._told_by_url(reply.url, message, more):
-                log.warning("Slack: a person could not be told something: %s", type(error).__name__)
+            if reply.url and await self._told_by_url(reply.url, message, more):
+                return
+            log.info("Slack: a person is told something in private: %s", type(error).__name__)
+            await self._told_in_private(reply.user, message)
+
+    async def _told_in_private(self, user: str, message: Message) -> None:
+        try:
+            await self.sender.once.chat_postMessage(
+                channel=user, text=message.text, blocks=message.blocks, mrkdwn=False
+            )
+        except UNANSWERED as error:
+            log.warning("Slack: a person could not be told something: %s", type(error).__name__)
 
     async def _told_by_url(self, url: str, message: Message, more: dict[str, Any]) -> bool:
         body = {"text": message.text, "blocks": message.blocks, "response_type": "ephemeral", "replace_original": False}

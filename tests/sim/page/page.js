@@ -62,6 +62,9 @@ function rich(element) {
   return el("div", {}, ...inside);
 }
 
+// Where it leads is shown and not opened: the addresses are those of a Sayso without accounts.
+const link = (one) => el("span", { class: "link", title: one.url }, `${one.text.text ?? one.text} ↗`);
+
 function pressable(message, element) {
   const press = async (label, confirm) => {
     const question = confirm && `${confirm.title?.text ?? ""}\n${confirm.text?.text ?? ""}`;
@@ -69,6 +72,7 @@ function pressable(message, element) {
   };
   const button = (one, confirm) =>
     el("button", { class: one.style ?? "", type: "button", on: ["click", () => press(one.text.text, confirm)] }, one.text.text);
+  if (element.url) return link(element);
   if (element.type === "button") return button(element, element.confirm);
   if (element.type === "overflow")
     return el("details", {}, el("summary", {}, "More"), el("div", { class: "buttons" }, ...element.options.map((one) => button(one, element.confirm))));
@@ -149,7 +153,7 @@ function telegram(message) {
     el("div", { style: "white-space:pre-wrap" }, marked(message.text, message.entities)),
     message.reaction ? el("span", { "aria-label": "reaction" }, message.reaction) : null,
     ...message.rows.map((row) => el("div", { class: "buttons" }, ...row.map((one) => one.url
-      ? el("span", { class: "link", title: one.url }, `${one.text} ↗`)
+      ? link(one)
       : el("button", { type: "button", disabled: !one.can_press, on: ["click", () => press(one.text)] }, one.text)))),
     message.edits && !message.mine ? el("div", { class: "from" }, "edited") : null);
 }
@@ -168,7 +172,7 @@ function redraw(chat, parts, stamp) {
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60 || !shown[chat];
   shown[chat] = stamp;
   log.replaceChildren(...parts());
-  if (isAtEnd) log.scrollTop = log.scrollHeight;
+  if (isAtEnd) log.scrollTop = tab === "home" && chat === "slack" ? 0 : log.scrollHeight;
 }
 
 function draw(state) {
