@@ -12,8 +12,8 @@ from typing import Any, Final
 import asyncpg
 
 PLACES: Final = 1_000  # conversations over which the copies are spread
-# In the order of the copies, as `new_id` makes them one after the other.
-UUID: Final = "(lpad(to_hex(1700000000000 + g), 12, '0') || substr(md5('copy' || g), 13))::uuid"
+# In the order of the copies and after all that are there, as `new_id` makes them one after the other.
+UUID: Final = "(lpad(to_hex(4102444800000 + g), 12, '0') || substr(md5('copy' || g), 13))::uuid"
 KEYED_BY_ID: Final = ("tasks", "inbound", "conversations", "cards", "outbox", "moves")
 
 
@@ -121,7 +121,10 @@ async def _statement(connection: asyncpg.Connection, table: str, which: str, cha
     missing = set(changed) - set(columns)
     assert not missing, f"{table} has no {missing} any more"
     values = ", ".join(changed.get(column, f"r.{column}") for column in columns)
+    # Copy by copy, as work comes task by task: a whole table's first rows and then its second ones would leave other indexes.
     return (
-        f"insert into {table} ({', '.join(columns)}) overriding system value"
-        f" select {values} from {table} r, generate_series(1, $2::integer) g where {which}"
+        f"with original as materialized (select r.* from {table} r where {which})"
+        f" insert into {table} ({', '.join(columns)}) overriding system value"
+        f" select {values} from generate_series(1, $2::integer) g"
+        " cross join lateral (select * from original where g > 0 offset 0) r"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from bench.peers.sayso import OPEN
 from core.db import Pool, prepare
 from core.models import Claimed, EffectClass, PlannedStep
 from core.store import approvals, conversations, events, looks, people, steps, tasks
@@ -144,6 +145,10 @@ async def test_an_idle_worker_and_an_idle_courier_look_by_index(desk: Desk) -> N
     assert await desk.by_index(steps.orphans(desk.db, [])) == []
     assert await desk.by_index(steps.due_timers(desk.db)) == []
     assert await desk.by_index(approvals.due(desk.db)) == []
+
+
+async def test_the_benchmark_itself_looks_for_open_tasks_by_index(desk: Desk) -> None:
+    assert await desk.by_index(desk.db.fetchval(OPEN)) is False
 
 
 async def test_open_pages_read_the_newest_events_by_index(desk: Desk) -> None:
