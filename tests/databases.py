@@ -27,6 +27,7 @@ TEMPLATE = "sayso_template"
 USES = 200
 MOST_BYTES = 8_000_000
 GONE_WITHIN_S = 2.0
+NUMBERS = itertools.count()
 LOOK_EVERY_S = 0.002
 
 OTHERS = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
@@ -67,7 +68,6 @@ class Databases:
     seeds: dict[str, bytes]
     numbers_at: dict[str, int]
     clean: list[Cleaner] = field(default_factory=list)
-    numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def take(self) -> Cleaner:
         taken = self.clean.pop() if self.clean else await self._copy()
@@ -93,7 +93,7 @@ class Databases:
         self.clean.clear()
 
     async def _copy(self) -> Cleaner:
-        name = f"t{os.getpid()}_{next(self.numbers)}"
+        name = f"t{os.getpid()}_{next(NUMBERS)}"
         async with _admin(self.servers) as admin:
             await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
             await admin.execute(f"alter database {name} set sayso.clock_may_move = 'on'")
