@@ -113,6 +113,8 @@ ATTACHMENT_TRIES: Final = 8
 ATTACHMENT_LEASE_S: Final = 90.0
 ATTACHMENT_FETCH_S: Final = 60.0
 ATTACHMENT_POLL_S: Final = 5.0
+# The sweeper looks for voices too, each second.
+VOICE_POLL_S: Final = 30.0
 ATTACHMENTS_BATCH: Final = 8
 # So long a task's turn waits for what came with its message.
 ATTACHMENTS_WAIT_S: Final = 120.0

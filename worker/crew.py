@@ -66,7 +66,7 @@ class Crew:
         self._asker = PlanAsker(actor)
         self.executor = Executor(deps.db, deps.ring, lease, self._carry, slots=slots)
         chainer = Chainer(deps.db, deps.settings.home, deps.organisation.audit)
-        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick, self.executor.told)
+        self._sweeper = Sweeper(deps.db, dsn, deps.ring, self._probe, chainer, Climber(deps).tick, self._told)
         self._housekeeper = Housekeeper(deps.db, deps.measures)
         self._listener = Listener(deps, thinker.models, redis_url)
         self._purse = Purse(deps)
@@ -88,6 +88,12 @@ class Crew:
                 part.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await self._housekeeper.leave()
+
+    def _told(self, due: frozenset[str]) -> None:
+        """What this worker's sweeper has found that others carry out."""
+        self.executor.told("ready" in due)
+        if "voices" in due:
+            self._listener.poke()
 
     def look_at(self, task: int) -> None:
         """A ring: something about this task may have changed."""

@@ -31,11 +31,16 @@ REFUSED: Final = "the model would not write it down"
 
 class Listener:
     def __init__(self, deps: Deps, models: Models, redis_url: str) -> None:
-        self._deps, self._models, self._redis_url = deps, models, redis_url
+        self._deps, self._models = deps, models
+        self._bell = Bell(redis_url, ATTACHMENTS_BELL)
+
+    def poke(self) -> None:
+        """A voice may wait: look now."""
+        self._bell.ring()
 
     async def run(self) -> None:
         """Listen for ever."""
-        async with Bell(self._redis_url, ATTACHMENTS_BELL) as bell:
+        async with self._bell as bell:
             while True:
                 try:
                     while await self.listen():
@@ -44,7 +49,7 @@ class Listener:
                     log.warning("cannot listen: %s", type(error).__name__)
                 except Exception:
                     log.exception("a round of listening broke; the next one begins anew")
-                await bell.wait(config.ATTACHMENT_POLL_S)
+                await bell.wait(config.VOICE_POLL_S)
 
     async def listen(self) -> int:
         """One round; answers how many were claimed."""

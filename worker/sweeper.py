@@ -33,8 +33,8 @@ Climb = Callable[[], Awaitable[int]]
 class Sweeper:
     """`probe` asks a skill whether an action happened: True, False, or None when it can't tell, with the evidence.
 
-    `climb` moves the ladders of unanswered approvals on; answers how many moved. `tell` is told in each round whether there
-    are ready steps, so that this process need not ask for them as well.
+    `climb` moves the ladders of unanswered approvals on; answers how many moved. `tell` is told in each round what the looks
+    found, so that the others of this process need not ask as well.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Sweeper:
         probe: Probe,
         chainer: Chainer,
         climb: Climb,
-        tell: Callable[[bool], None] = lambda _: None,
+        tell: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> None:
         self._db, self._dsn, self._ring, self._probe, self._chainer = db, dsn, ring, probe, chainer
         self._tell = tell
@@ -91,7 +91,7 @@ class Sweeper:
     async def sweep(self) -> int:
         """One round; answers how many things moved. A thing that cannot be moved does not stop the others."""
         due = await looks.due(self._db)
-        self._tell("ready" in due)
+        self._tell(due)
         moved = 0
         for names, part in self._parts.items():
             if not due.isdisjoint(names):

@@ -1,7 +1,8 @@
 """What there is to be swept up, found out in one statement: each look is the existence of something that has come due.
 
-A look that finds something names a part of the sweep (worker/sweeper.py), which then reads what it is. Each is a probe of a
-partial index, so an idle house costs one small query a second, whatever its tables hold.
+A look that finds something names a part of the sweep (worker/sweeper.py), which then reads what it is, or what others of that
+worker take up (ready steps, voices). Each is a probe of a partial index, so an idle house costs one small query a second,
+whatever its tables hold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from core.db import Db
 # By the name of what the sweeper then does. `$1` is the lock that a living worker holds on its own number.
 LOOKS: Final = {
     "ready": "select from steps where status = 'ready' and ready_at <= sayso_now()",
+    "voices": "select from attachments where state = 'here' and due_at <= now()",
     "lost": "select from steps s left join workers w on w.id = s.worker_id where s.status = 'running'"
     " and coalesce(w.lease_until, '-infinity') < now()",
     "silent": "select from workers w where exists (select from steps s where s.worker_id = w.id and s.status = 'running')"
