@@ -178,8 +178,8 @@ async def test_what_is_over_the_rate_comes_in_a_later_round(slack: SlackHouse) -
 
 async def test_a_busy_time_and_a_database_that_breaks_lose_no_task(slack: SlackHouse) -> None:
     await slack.db.execute(
-        "insert into events (machine, from_state, to_state, version)"
-        " select 'step', 'ready', 'running', 1 from generate_series(1, $1)", 2 * config.EVENTS_PAGE,
+        "insert into moves (task_id, move, version) select 0, move, 1 from transitions, generate_series(1, $1)"
+        " where (machine, from_state, to_state) = ('step', 'ready', 'running')", 2 * config.EVENTS_PAGE,
     )  # fmt: skip
     await slack.ann.say(DELETE)
     last = await slack.db.fetchval("select max(id) from events")
