@@ -91,7 +91,7 @@ async def test_who_never_started_the_bot_is_told_how_and_who_may_not_see_it_gets
 
 async def test_what_telegram_does_not_take_is_said(town: Town) -> None:
     card = await long_card(town)
-    town.sim.faults.add("sendMessage", 1, status(500))
+    town.sim.faults.add("sendMessage", 2, status(500))  # what may be lost is sent once more
     await town.press(card, "Show it whole")
     answer = await town.answer()
     assert (answer.text, answer.show_alert) == (NOT_SHOWN, True)
