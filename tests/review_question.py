@@ -42,7 +42,7 @@ FRESH: Final = (
     "ladder_wakes",
     "questions",
     "late_evidence",
-    "events",
+    "moves",
     "clock",
 )
 
