@@ -23,7 +23,7 @@ from bot.drafts import Drafts
 from bot.sending import Sender
 from bot.watch import Watch
 from bot.web.sender import WebSender
-from core import config, organisation
+from core import config, followers, organisation
 from core.db import open_pool
 from core.deps import Deps
 from core.logs import set_up_logging
@@ -85,7 +85,9 @@ async def open_deps(settings: Settings) -> AsyncIterator[Deps]:
         known = organisation.load(settings.config_path)
         await people.sync(db, people.wanted(known))
         await consents.sync(db, consents.agreed(known))
-        yield Deps(settings, known, db, ring)
+        deps = Deps(settings, known, db, ring)
+        await followers.let_go(deps)
+        yield deps
 
 
 def parts_of(deps: Deps, channels: Channels, courier: Courier) -> dict[str, Callable[[], Awaitable[None]]]:

@@ -6,16 +6,18 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.courier import Courier
-from core import intake
+from core import followers, intake
 from core.following import following
 from core.models import Accepted, Channel, Identity, Inbound, Place, Press, Received
+from core.organisation import parse
+from core.store import people
 from tests.sim.llm_script import Reply, Script
 from tests.sim.llm_server import KEY
 from tests.sim.openai import OpenAISim
@@ -132,6 +134,37 @@ async def test_what_is_asked_later_is_shown_to_followers_who_may_see_it(
             "select c.external_id from followers f join conversations c on c.id = f.conversation_id"
         )
         assert [row["external_id"] for row in rows] == ["1003"]
+
+
+async def test_who_may_no_longer_see_a_task_follows_it_no_longer(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    channel = Place(channel=Channel.SLACK, external_id="T0ACME/C1", thread="17.1")
+    async with town(database_url, redis_url, tmp_path) as here:
+        (here.sayso.workspace / "a.log").write_text("x", encoding="utf-8")
+        await here.tell("hello", channel, "T0ACME/U03CARL")
+        number = (await here.tell("do files.delete paths=a.log", channel, "T0ACME/U01ALICE")).task_id
+        assert number is not None
+        approval = await here.sayso.approval_of(number)
+        await here.tell(f"follow {number}", CARLS, "1003")
+        await here.shows(here.telegram, "task", "ask")
+        deps = here.sayso.deps
+        assert await followers.let_go(deps) == 0, "he may see the tasks of his conversations"
+        narrower = parse(PEOPLE.replace("see: [conversation]", "see: [own]", 1))
+        await people.sync(deps.db, people.wanted(narrower))
+        assert await followers.let_go(replace(deps, organisation=narrower)) == 1
+        shown = here.telegram.now("task")
+        pressed = Press(
+            channel=Channel.TELEGRAM, delivery_id="P9", sender=Identity(channel=Channel.TELEGRAM, external_id="1001"),
+            approval_id=approval["id"], verdict="approve",
+        )  # fmt: skip
+        assert isinstance(await intake.press(deps, pressed), Accepted)
+        await here.shows(here.slack, "task", "good")
+        assert here.telegram.now("task") == shown
+        left = (
+            "select count(*) from cards k join conversations c on c.id = k.conversation_id where c.external_id = '1003'"
+        )
+        assert await deps.db.fetchval(left) == 0
 
 
 async def test_who_may_not_see_a_task_cannot_follow_it(database_url: str, redis_url: str, tmp_path: Path) -> None:

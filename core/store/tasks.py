@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from core import config
-from core.db import Connection, Db
+from core.db import Connection, Db, transaction
 from core.models import PlannedStep
 from core.store import archive
 from core.store.steps import planned
@@ -209,6 +209,24 @@ async def follow(db: Db, task: int, conversation: int, person: int) -> bool:
     """Show the task in this conversation too; whether it was not shown there yet."""
     is_new: bool = await db.fetchval("select follow_task_v1($1, $2, $3)", task, conversation, person)
     return is_new
+
+
+async def followed(db: Db) -> list[tuple[int, int, int]]:
+    """(task, follower, conversation) of open tasks that are followed in a private conversation."""
+    rows = await db.fetch(
+        "select f.task_id, person_of(f.principal_id) as person, f.conversation_id from followers f"
+        " join tasks t on t.id = f.task_id and t.finished_at is null"
+        " join conversations c on c.id = f.conversation_id and c.is_private order by f.task_id, f.conversation_id"
+    )
+    return [(r["task_id"], r["person"], r["conversation_id"]) for r in rows]
+
+
+async def unfollow(db: Db, task: int, conversation: int) -> None:
+    """Show no more of the task there: neither what is on its way nor what comes."""
+    async with transaction(db) as tx:
+        await tx.execute("select from tasks where id = $1 for update", task)
+        await tx.execute("delete from followers where task_id = $1 and conversation_id = $2", task, conversation)
+        await tx.execute("delete from cards where task_id = $1 and conversation_id = $2", task, conversation)
 
 
 async def owns_thread(db: Db, conversation: int) -> bool:
