@@ -36,6 +36,7 @@ WORKERS: Final = 2
 SLOTS: Final = 16
 OPEN_TASKS: Final = 16  # no more than one worker can carry: what a dead one held does not queue behind others
 THINK_MS: Final = 400
+ATTEMPTS: Final = 20  # blows come so thick that one step may be caught three times, and then is given up as poison
 SEND_MS: Final = 300
 SEND_TIMEOUT_S: Final = 2.0
 RERUN_S: Final = 60.0
@@ -120,7 +121,14 @@ async def _make(world: Field, planned: list[PlannedStep], key: str) -> int:
 
 def _thinking() -> list[PlannedStep]:
     return [
-        PlannedStep(n=n, kind="act", skill="bench.think", args={"ms": THINK_MS}, needs=(n - 1,) if n > 1 else ())
+        PlannedStep(
+            n=n,
+            kind="act",
+            skill="bench.think",
+            args={"ms": THINK_MS},
+            needs=(n - 1,) if n > 1 else (),
+            max_attempts=ATTEMPTS,
+        )
         for n in (1, 2, 3)
     ]
 

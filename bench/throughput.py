@@ -41,14 +41,14 @@ class Workload:
 
 
 WORKLOADS: Final = (
-    Workload("W1", "chain", 1, (1, 8, 32), 4_000, 400),
-    Workload("W2", "chain", CHAIN_STEPS, (1, 8, 32), 6_000, 500),
-    Workload("W1", "chain", 1, (8, 32), 6_000, 600, "two workers", workers=2),
-    Workload("W2", "chain", CHAIN_STEPS, (8, 32), 8_000, 800, "two workers", workers=2),
+    Workload("W1", "chain", 1, (1, 8, 32), 8_000, 400),
+    Workload("W2", "chain", CHAIN_STEPS, (1, 8, 32), 12_000, 500),
+    Workload("W1", "chain", 1, (8, 32), 16_000, 600, "two workers", workers=2),
+    Workload("W2", "chain", CHAIN_STEPS, (8, 32), 16_000, 800, "two workers", workers=2),
     Workload("W2", "chain", CHAIN_STEPS, (8,), 3_000, 300, "in a chat", in_chat=True),
     Workload("W3", "fan", FAN_STEPS, (8,), 4_400, 440),
 )
-SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate"})
+SLOW: Final = frozenset({"dbos", "langgraph", "procrastinate", "pgqueuer"})
 
 
 async def measure(run: Run, workload: Workload) -> AsyncIterator[Sample]:

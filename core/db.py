@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import asyncpg
+from pydantic_core import from_json
 
 from core import config
 
@@ -61,6 +62,10 @@ def _dump(value: Any) -> bytes:
 def _load(data: bytes) -> Any:
     """What Python can't read (a number of thousands of digits, nesting without end) becomes a text that is no object, so that
     its reader stumbles over this row alone."""
+    try:
+        return from_json(data[1:])  # two to twenty times as fast as the other, which reads deeper nesting
+    except ValueError:
+        pass
     try:
         return json.loads(data[1:])
     except (ValueError, RecursionError) as error:
