@@ -49,12 +49,14 @@ T = TypeVar("T")
 
 @dataclass
 class Field:
-    """The plant under fire. `by_…_ms`: from the blow to the next start of a step that it had caught running."""
+    """The plant under fire. `by_…_ms`: from the blow to the next start of a step that it had caught running; of one that
+    was caught before, and so is held back for up to four seconds, `caught_again_ms`."""
 
     run: Run
     plant: Plant
     made: list[int] = field(default_factory=list)
     by_hint_ms: list[float] = field(default_factory=list)
+    caught_again_ms: list[float] = field(default_factory=list)
     by_lease_ms: list[float] = field(default_factory=list)
     kills: int = 0
     freezes: int = 0
@@ -200,7 +202,10 @@ async def _blow(world: Field, freeze: bool) -> None:
         world.kills += 1
     successor = asyncio.create_task(world.patiently(lambda: plant.worker(SLOTS)))
     took = [await _again(world, task, n, fence, at) for task, n, fence in held]
-    (world.by_lease_ms if freeze else world.by_hint_ms).extend(ms for ms in took if ms is not None)
+    for (_, _, fence), ms in zip(held, took, strict=True):
+        if ms is not None:
+            of_kills = world.by_hint_ms if fence == 1 else world.caught_again_ms
+            (world.by_lease_ms if freeze else of_kills).append(ms)
     await successor
     if freeze:
         victim.process.kill()
@@ -275,6 +280,9 @@ async def _counted(world: Field) -> dict[str, float]:
         "hint_most_ms": max(world.by_hint_ms),
         "hint_p99_ms": quantile(world.by_hint_ms, 0.99),
     }
+    if world.caught_again_ms:
+        again = world.caught_again_ms
+        figures |= {"caught_again_p50_ms": quantile(again, 0.5), "caught_again_most_ms": max(again)}
     if world.by_lease_ms:
         figures |= {"lease_p50_ms": quantile(world.by_lease_ms, 0.5), "lease_most_ms": max(world.by_lease_ms)}
     return figures
