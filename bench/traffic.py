@@ -46,7 +46,8 @@ Costs = Mapping[str, Callable[[], float]]
 @dataclass(frozen=True, slots=True)
 class Told:
     """`ack_*_ms`: from when a delivery was due until its answer; `late_p99_ms`: of that, until it was sent; `behind_s`: from the
-    last event until nothing was left to do; `cpu_ms`: processor time of each party until then, an event."""
+    last event until nothing was left to do; `cpu_ms`: processor time of each party until then, an event. Before the clock runs
+    everybody has said one thing, one after the other, to a bot that has just started: `first_p50_ms`."""
 
     events: int
     deliveries: int
@@ -58,6 +59,7 @@ class Told:
     lost: int
     doubled: int
     done: int
+    first_p50_ms: float
     behind_s: float
     late_p99_ms: float
     cpu_ms: dict[str, float]
@@ -67,6 +69,7 @@ class Told:
         return (
             f"{self.events} events ({self.deliveries} deliveries) in {self.seconds:.0f} s,"
             f" load {self.load[0]:.1f} at the end\n"
+            f"everybody's first words, one by one: ack p50 {self.first_p50_ms:.1f} ms\n"
             f"ack p50 {self.ack_p50_ms:.1f} ms, p99 {self.ack_p99_ms:.1f} ms, most {self.ack_most_ms:.0f} ms"
             f" (sent late: p99 {self.late_p99_ms:.1f} ms); not acknowledged {self.not_acked}\n"
             f"lost {self.lost}, doubled {self.doubled}; tasks done {self.done},"
@@ -124,7 +127,8 @@ def events(count: int) -> list[bytes]:
 
 
 async def _run(plant: Plant, answers: str, rate: int, seconds: float, costs: Costs) -> Told:
-    bodies = events(round(rate * seconds))
+    every = events(PEOPLE + round(rate * seconds))
+    greetings, bodies = every[:PEOPLE], every[PEOPLE:]
     took: list[float] = []
     late: list[float] = []
     missed = 0
@@ -146,13 +150,20 @@ async def _run(plant: Plant, answers: str, rate: int, seconds: float, costs: Cos
         took.append((time.monotonic() - due) * 1000)
 
     timeout, connector = aiohttp.ClientTimeout(total=ACK_MOST_S), aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as client, asyncio.TaskGroup() as group:
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as client:
+        for body in greetings:
+            await deliver(client, body, time.monotonic())
+        await _caught_up(plant)
+        first_ms = sorted(took)
+        took.clear()
+        late.clear()
         used, began = {name: cpu_s() for name, cpu_s in costs.items()}, time.monotonic()
-        for n, body in enumerate(bodies):
-            due = began + n / rate
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            for _ in range(2 if n % TWICE_EVERY == 0 else 1):
-                group.create_task(deliver(client, body, due))
+        async with asyncio.TaskGroup() as group:
+            for n, body in enumerate(bodies):
+                due = began + n / rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                for _ in range(2 if n % TWICE_EVERY == 0 else 1):
+                    group.create_task(deliver(client, body, due))
     ended = time.monotonic()
     done = await _caught_up(plant)
     behind_s = time.monotonic() - ended
@@ -164,8 +175,9 @@ async def _run(plant: Plant, answers: str, rate: int, seconds: float, costs: Cos
     late.sort()
     return Told(
         len(bodies), len(took), ended - began, _at(took, 0.5), _at(took, 0.99), took[-1], missed,
-        lost=max(0, len(bodies) - tasks), doubled=max(0, tasks - len(bodies)) + posted["doubled"], done=done,
-        behind_s=behind_s, late_p99_ms=_at(late, 0.99), cpu_ms=cpu_ms, load=os.getloadavg(),
+        lost=max(0, len(every) - tasks), doubled=max(0, tasks - len(every)) + posted["doubled"],
+        done=done - len(greetings), first_p50_ms=_at(first_ms, 0.5), behind_s=behind_s, late_p99_ms=_at(late, 0.99),
+        cpu_ms=cpu_ms, load=os.getloadavg(),
     )  # fmt: skip
 
 
