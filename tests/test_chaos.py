@@ -16,7 +16,7 @@ import pytest
 from core.embedded import RunningServers, start_servers
 from tests import chaos
 
-SECONDS = float(os.environ.get("SAYSO_CHAOS_S", "8"))
+SECONDS = float(os.environ.get("SAYSO_CHAOS_S", "30"))
 
 
 @pytest.fixture
