@@ -7,11 +7,11 @@ before what its own steps came to.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from core.db import Db
+from core.digest import plain_json
 from core.display import visible_lines
 from core.store import steps, tasks
 from worker.attached import Seen
@@ -48,11 +48,7 @@ def _told(task: Mapping[str, Any], past: Sequence[Mapping[str, Any]]) -> str:
     for step in past:
         if step["result"] is None and not step["error"]:
             continue
-        what = f"{step['skill']} {_json(step['args'])[:ARGS_CHARS]}" if step["kind"] == "act" else step["kind"]
-        came = _json(step["result"]) if step["result"] is not None else step["error"]
+        what = f"{step['skill']} {plain_json(step['args'])[:ARGS_CHARS]}" if step["kind"] == "act" else step["kind"]
+        came = plain_json(step["result"]) if step["result"] is not None else step["error"]
         lines.append(f"- {what} ({step['status']}): {came[:RESULT_CHARS]}")
     return "\n".join(lines)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

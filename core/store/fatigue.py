@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from core.db import Db
+from core.fatigue import LEAST
 
 QUICK_S = 2
-REPEATED_LEAST = 5
 
 
 async def figures(db: Db, days: int) -> dict[str, Any]:
@@ -15,7 +15,7 @@ async def figures(db: Db, days: int) -> dict[str, Any]:
     return {
         "skills": await by_skill(db, days),
         "people": await by_person(db, days),
-        "repeated": await always_approved(db, days, REPEATED_LEAST),
+        "repeated": await always_approved(db, days, LEAST),
     }
 
 
