@@ -94,7 +94,8 @@ async def test_a_voice_is_heard_a_question_is_answered_and_the_home_tab_stops_a_
     await say(page, "telegram", "still needed")
     await expect(telegram.locator("button:disabled")).to_have_text(re.compile("Denied by Ann"), timeout=15_000)
     await slack.locator("nav button", has_text="Home").click()
-    await slack.locator(".log").get_by_role("button", name="Stop").click(timeout=15_000)
+    await expect(slack.get_by_role("heading", name="Your open tasks")).to_be_visible(timeout=15_000)
+    await slack.locator(".log").get_by_role("button", name="Stop", exact=True).click()
     await expect(slack.get_by_text("Nothing waits for your decision")).to_be_visible(timeout=15_000)
     assert (stage.workspace / "a.log").exists() and (stage.workspace / "b.log").exists()
 

@@ -228,6 +228,7 @@ for (const button of document.querySelectorAll("#slack nav button"))
     tab = button.dataset.tab;
     document.querySelector("#slack form.say").hidden = tab === "home";
     shown.slack = undefined;
+    document.querySelector("#slack .log").replaceChildren(); // what the other tab showed can no longer be pressed
     await (tab === "home" ? ask("home", { who }) : look());
   });
 for (const button of document.querySelectorAll("#clock button"))
