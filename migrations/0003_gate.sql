@@ -490,11 +490,13 @@ begin
     return settle(p_task);
 end $$;
 
--- A recorded retry: failed steps get a new generation (and new approvals), what was skipped for their sake waits again.
+-- A recorded retry: failed steps get a new generation (and new approvals), what was left out for their sake waits again. What
+-- a turn has read (`handled`), or a rollback has put aside, it leaves alone: the plan has gone round it since.
 create function retry_v1(p_task bigint, p_actor text) returns text language plpgsql as $$
 declare
-    t   tasks;
-    s   steps;
+    t       tasks;
+    s       steps;
+    again   integer[] := '{}';
 begin
     perform act_as(p_actor, 'retry');
     select * into t from tasks where id = p_task for update;
@@ -502,22 +504,20 @@ begin
     -- What was given up may have happened; nobody said that it did not, so it is not run again.
     if exists (select from steps where task_id = p_task and outcome = 'given_up') then return t.status; end if;
     update tasks set status = 'running', finished_at = null, error = null, ends_by = null where id = p_task;
-    for s in select * from steps where task_id = p_task and status in ('failed', 'skipped', 'cancelled') order by n for update loop
-        if s.status = 'failed' then
-            update steps set status = 'ready', outcome = null, gen = gen + 1, attempt = 0, error = null, finished_at = null,
-                   effect_state = null, approval_id = null, ready_at = sayso_now(), cancel_asked = false,
-                   ends_by = null, waits_until = null, woken = false
-             where task_id = p_task and n = s.n;
-        else
-            update steps set status = 'blocked', outcome = null, error = null, finished_at = null, approval_id = null,
-                   cancel_asked = false, ends_by = null, waits_until = null, woken = false where task_id = p_task and n = s.n;
-        end if;
-    end loop;
-    for s in select * from steps where task_id = p_task and status = 'blocked' order by n loop
-        update steps set unmet = (select count(*) from steps x where x.task_id = p_task and x.n = any (s.needs) and x.outcome is null)
+    for s in select * from steps where task_id = p_task and status in ('failed', 'skipped', 'cancelled') and not handled
+              order by n for update loop
+        -- A step needs only lower numbers, so it is known already which of its needs come again.
+        continue when s.run_after = 'success' and exists (
+            select from steps x where x.task_id = p_task and x.n = any (s.needs) and x.outcome <> 'ok');
+        again := again || s.n;
+        update steps set status = case when s.status = 'failed' and not s.needs && again then 'ready' else 'blocked' end,
+               outcome = null, gen = gen + case when s.status = 'failed' then 1 else 0 end, attempt = 0, error = null,
+               finished_at = null, effect_state = null, approval_id = null, cancel_asked = false, ends_by = null, waits_until = null,
+               waits_key = null, woken = false, lane = t.lane, priority = t.priority, ready_at = sayso_now(),
+               unmet = (select count(*) from steps x where x.task_id = p_task and x.n = any (s.needs) and x.outcome is null)
          where task_id = p_task and n = s.n;
     end loop;
-    update steps set status = 'ready', ready_at = sayso_now() where task_id = p_task and status = 'blocked' and unmet = 0;
+    update steps set status = 'ready' where task_id = p_task and status = 'blocked' and unmet = 0;
     insert into audit (kind, actor, task_id) values ('retry', p_actor, p_task);
     return settle(p_task);
 end $$;

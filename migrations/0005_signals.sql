@@ -363,8 +363,6 @@ end $$;
 
 create function end_late(p_task bigint, s steps, p_error text) returns void language plpgsql as $$
 begin
-    update approvals set status = 'cancelled', reason = p_error
-     where task_id = p_task and n = s.n and status in ('pending', 'approved') and kind <> 'unknown';
     update steps set status = case when s.status in ('blocked', 'ready') then 'skipped' else 'failed' end, outcome = 'expired',
            error = p_error, waits_for = null, finished_at = sayso_now()
      where task_id = p_task and n = s.n;
@@ -385,6 +383,7 @@ begin
         return false;
     end if;
     if s.ends_by > sayso_now() or s.status not in ('ready', 'waiting', 'awaiting_approval') then return false; end if;
+    perform withdraw_asks(p_task, array[p_n], 'It was not done by its deadline.');
     perform end_late(p_task, s, 'It was not done by its deadline.');
     perform free_dependents(p_task, p_n, s.dependents, false, false);
     perform settle(p_task);
@@ -406,16 +405,20 @@ create function end_overdue_v1(p_task bigint) returns boolean language plpgsql a
 declare
     t   tasks;
     s   steps;
-    did boolean := false;
+    v_late  constant text := 'The deadline of the task passed before it was done.';
+    did     boolean := false;
 begin
     perform act_as('sweeper', 'the deadline of the task passed');
     select * into t from tasks where id = p_task for update;
     if t.ends_by is null or t.ends_by > sayso_now() or t.finished_at is not null or t.status in ('paused', 'cancelling') then
         return false;
     end if;
+    perform 1 from steps where task_id = p_task and outcome is null order by n for update;
+    perform withdraw_asks(p_task, array(select x.n from steps x where x.task_id = p_task
+                                           and x.status in ('blocked', 'ready', 'waiting', 'awaiting_approval')), v_late);
     for s in select * from steps where task_id = p_task and status in ('blocked', 'ready', 'waiting', 'awaiting_approval')
-              order by n for update loop
-        perform end_late(p_task, s, 'The deadline of the task passed before it was done.');
+              order by n loop
+        perform end_late(p_task, s, v_late);
         did := true;
     end loop;
     if did then

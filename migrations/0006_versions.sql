@@ -140,13 +140,13 @@ begin
     if t.status = 'failed' then
         update tasks set status = 'running', finished_at = null, error = null, ends_by = null where id = p_task;
     end if;
-    for s in select * from steps where task_id = p_task and n = any (p_drop || p_again) order by n for update loop
+    perform 1 from steps where task_id = p_task and n = any (p_drop || p_again) order by n for update;
+    perform withdraw_asks(p_task, p_drop || p_again, p_why);
+    for s in select * from steps where task_id = p_task and n = any (p_drop || p_again) order by n loop
         if s.status = 'unknown' or s.status = 'running' and s.effect_state is not distinct from 'intent' then continue; end if;
         if s.outcome is null then
             update steps set status = 'cancelled', outcome = 'cancelled', error = p_why, finished_at = sayso_now(), waits_for = null,
                    worker_id = null, deadline_at = null where task_id = p_task and n = s.n;
-            update approvals set status = 'cancelled', reason = p_why
-             where task_id = p_task and n = s.n and status in ('pending', 'approved');
         end if;
         if s.n = any (p_again) then
             update steps set status = 'blocked', outcome = null, gen = gen + 1, attempt = 0, result = null, error = null,

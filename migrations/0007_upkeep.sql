@@ -228,13 +228,14 @@ begin
         and case when jsonb_typeof(p -> 'needed') = 'number' then (p ->> 'needed')::numeric >= 1 end, false);
 end $$;
 
--- Pending approvals that nobody could read or decide: the step ends unapproved with the reason, and is said; a question about
+-- Pending approvals that nobody could read or decide: the steps end unapproved with the reason, and is said; a question about
 -- an unknown effect is asked anew instead, since only a probe or a person may end that. Answers the tasks.
 create function quarantine_approvals_v1(p_limit integer) returns setof bigint language plpgsql as $$
 declare
     found_  record;
     t       tasks;
     a       approvals;
+    v_n     integer;
     why     constant text := 'Quarantined: the row of its approval cannot be read. Nothing was run; ask for it again.';
 begin
     for found_ in select x.id, x.task_id, x.n from approvals x
@@ -243,7 +244,7 @@ begin
                    order by x.task_id limit p_limit loop
         perform act_as('upkeep', why);
         select * into t from tasks where id = found_.task_id for update;
-        perform 1 from steps where task_id = found_.task_id and n = found_.n for update;
+        perform 1 from steps where task_id = found_.task_id and (n = found_.n or approval_id = found_.id) order by n for update;
         select * into a from approvals where id = found_.id for update;
         if a.status is distinct from 'pending' then continue; end if;
         insert into audit (kind, actor, task_id, approval_id, data)
@@ -253,7 +254,11 @@ begin
             perform ask_unknown(a.task_id, a.n, 'The question that was asked before could not be read any more.');
         else
             update approvals set status = 'undeliverable', reason = why where id = a.id;
-            perform end_parked_step(a.task_id, a.n, 'failed', 'undeliverable', why, t.status = 'paused');
+            -- All that wait for it: of a plan that is the step that asks, and what was planned is left out with it.
+            for v_n in select n from steps where task_id = a.task_id and approval_id = a.id and status = 'awaiting_approval'
+                        order by n desc loop
+                perform end_parked_step(a.task_id, v_n, 'failed', 'undeliverable', why, t.status = 'paused');
+            end loop;
         end if;
         perform settle(a.task_id);
         return next a.task_id;

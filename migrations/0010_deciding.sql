@@ -273,6 +273,35 @@ begin
     return made;
 end $$;
 
+-- These steps want no answer any more. What is asked about others of the task on the same card goes on, on a card of theirs;
+-- a yes that others still need stays. A question about an unknown effect is not withdrawn. The caller holds the locks.
+create function withdraw_asks(p_task bigint, p_ns integer[], p_why text) returns void language plpgsql as $$
+declare
+    a       approvals;
+    rest    jsonb;
+begin
+    for a in select x.* from approvals x
+              where x.task_id = p_task and x.status in ('pending', 'approved') and x.kind <> 'unknown'
+                and exists (select from steps s where s.task_id = p_task and s.n = any (p_ns) and s.outcome is null and s.approval_id = x.id)
+              order by x.n for update loop
+        select jsonb_agg(e order by i) into rest
+          from jsonb_array_elements(case when jsonb_typeof(a.items) = 'array' then whole_items(a) else '[]' end) with ordinality x (e, i)
+         where e ->> 'task' = p_task::text
+           and exists (select from steps s where s.task_id = p_task and s.n::text = e ->> 'step' and not s.n = any (p_ns)
+                          and s.outcome is null and s.approval_id = a.id);
+        if a.status = 'approved' then
+            if rest is null then
+                update approvals set status = 'cancelled', reason = p_why where id = a.id;
+            end if;
+            continue;
+        end if;
+        update approvals set status = case when rest is null then 'cancelled' else 'superseded' end, reason = p_why where id = a.id;
+        if rest is not null then
+            perform retarget_cards(a.id, reissue(a, rest, a.kind));
+        end if;
+    end loop;
+end $$;
+
 -- The same ask of two tasks on one card: `p_follower` is decided where `p_leader` is. Each keeps its own consumption. The
 -- card that names both is a new one. Answers it, or null when the two no longer fit.
 create function merge_v1(p_leader uuid, p_follower uuid) returns uuid language plpgsql as $$

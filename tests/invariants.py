@@ -65,6 +65,10 @@ QUERIES: Final = {
         select a.id::text from approvals a join steps s on s.task_id = a.task_id and s.n = a.n
          where a.status = 'pending' and ($1::bigint[] is null or a.task_id = any ($1))
            and (s.approval_id is distinct from a.id or s.status not in ('awaiting_approval', 'unknown'))""",
+    "I6 a step that waits for people has them asked": """
+        select s.task_id || '.' || s.n from steps s left join approvals a on a.id = s.approval_id
+         where s.status = 'awaiting_approval' and a.status is distinct from 'pending'
+           and ($1::bigint[] is null or s.task_id = any ($1))""",
     "I8 no version of a subject occurs twice": """
         select machine || ' ' || coalesce(nullif(subject, ''), task_id || '.' || coalesce(n, 0)) from events
          where ($1::bigint[] is null or task_id = any ($1))

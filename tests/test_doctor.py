@@ -98,6 +98,8 @@ async def test_it_names_unknown_dead_quarantined_and_unmoved(house: House, setti
     await steps.fail(db, house.worker, step, "Quarantined: its row cannot be read", "error", None)
     unmoved = await house.task(ann)
     await db.execute(f"update steps set status = 'cancelled', outcome = 'cancelled' where task_id = {unmoved}")
+    unasked, approval = await house.ask(ann)
+    await db.execute("update approvals set status = 'cancelled' where id = $1::text::uuid", approval)
     await db.execute("update outbox set status = 'sending' where id = 1")
     await db.execute("update outbox set status = 'dead', error = 'channel_not_found' where id = 1")
     found = await not_well(settings)
@@ -105,7 +107,7 @@ async def test_it_names_unknown_dead_quarantined_and_unmoved(house: House, setti
     assert found == {
         "unknown effects": f"not known whether it happened: step 1 of task {unknown}",
         "quarantine": f"rows that cannot be read ended step 1 of task {broken}",
-        "tasks": f"open without an open step: {unmoved}",
+        "tasks": f"open, and nothing moves them: {unmoved}, {unasked}",
     }
 
 

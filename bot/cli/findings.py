@@ -112,7 +112,9 @@ def _leases(seen: Seen) -> Iterator[Finding]:
         yield well("leases", "nothing is held by what is gone")
     if seen.unmoved_tasks:
         numbers = ", ".join(map(str, seen.unmoved_tasks))
-        yield Finding("tasks", False, f"open without an open step: {numbers}", "stop them: ./sayso ask 'stop NUMBER'")
+        yield Finding(
+            "tasks", False, f"open, and nothing moves them: {numbers}", "stop them: ./sayso ask 'stop NUMBER'"
+        )
     if seen.late_jobs:
         jobs = ", ".join(r["job"] for r in seen.late_jobs)
         yield Finding("upkeep", False, f"not done in time: {jobs}", "see the log of a worker for 'upkeep of'")

@@ -95,10 +95,15 @@ _OLDEST_TRANSACTION: Final = (
     " where datname = current_database() and (backend_xid is not null or backend_xmin is not null)"
     " and backend_type = 'client backend' and pid <> pg_backend_pid() order by xact_start limit 1"
 )
-# Open, not paused by a person, and no step that is open: nothing would ever move it.
+# Open, not paused by a person, and nothing would ever move it: no open step, or a step that waits for an answer that nobody
+# is asked for any more.
 _UNMOVED: Final = (
     "select t.id from tasks t where t.finished_at is null and t.status <> 'paused'"
-    " and not exists (select from steps s where s.task_id = t.id and s.outcome is null) order by t.id limit $1"
+    " and (not exists (select from steps s where s.task_id = t.id and s.outcome is null)"
+    "   or exists (select from steps s left join approvals a on a.id = s.approval_id"
+    "     where s.task_id = t.id and a.status is distinct from 'pending' and (s.status = 'awaiting_approval'"
+    "       or s.status = 'unknown' and s.waits_for is distinct from 'probe')))"
+    " order by t.id limit $1"
 )
 
 

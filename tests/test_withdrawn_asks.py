@@ -1,0 +1,181 @@
+"""One card asks about several steps; one of them wants no answer any more: the others go on being asked about."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from core.branches import Rollback
+from core.db import transaction
+from core.models import EffectClass, PlannedStep
+from core.store import approvals, children, clock, people, steps, tasks, upkeep, versions
+from tests.invariants import broken
+from tests.test_children import claimed, status, sweep
+
+
+def act(n: int, *needs: int, **how: Any) -> PlannedStep:
+    return PlannedStep(n=n, kind="act", needs=needs, effect_class=EffectClass.UNSAFE, **how)
+
+
+async def asked(db: Any, *planned: PlannedStep) -> int:
+    """A task whose first steps are asked about on one card."""
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, held = await claimed(db, worker, *planned)
+    for step in held:
+        card = {"title": f"Do {step.n}", "reasons": ["r"]}
+        item = {
+            "task": str(task),
+            "step": step.n,
+            "digest": f"d{step.n}",
+            "action": {"a": step.n},
+            "card": card,
+            "action_hash": "",
+        }
+        ask = {
+            "kind": "action", "items": [item], "digest": f"d{step.n}", "action_hash": "", "card": card, "ladder": "default",
+            "expires_in_s": 1800, "approvers": {"roles": ["owner"], "needed": 1},
+        }  # fmt: skip
+        await steps.park(db, worker, step, ask, [], "risky")
+    return task
+
+
+async def cards(db: Any, task: int) -> list[tuple[str, list[int]]]:
+    """The approvals of the task that did not make way for another: their status and the steps they name."""
+    rows = await db.fetch("select status, items from approvals where task_id = $1 and status <> 'superseded'", task)
+    return [(r["status"], [i["step"] for i in r["items"]]) for r in rows]
+
+
+async def decide(db: Any, task: int, verdict: str) -> dict[str, Any]:
+    owner = await people.ensure_owner(db)
+    approval = await db.fetchval("select id from approvals where task_id = $1 and status = 'pending'", task)
+    return await approvals.decide(
+        db,
+        principal=owner.id,
+        approval=str(approval),
+        verdict=verdict,
+        digest=None,
+        reason="",
+        channel="web",
+        delivery_id="1",
+    )
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+async def test_a_step_that_is_late_leaves_the_card_and_the_others_are_decided(db: Any, late: int) -> None:
+    task = await asked(db, *(act(n, within_s=60 if n == late else None) for n in (1, 2, 3)))
+    await sweep(db)
+    await clock.move(db, timedelta(seconds=61))
+    await sweep(db)
+    rest = [n for n in (1, 2, 3) if n != late]
+    assert await cards(db, task) == [("pending", rest)]
+    assert await broken(db) == []
+    assert (await decide(db, task, "approve"))["kind"] == "accepted"
+    assert [n for n, (at, _) in enumerate((await status(db, task))[1], start=1) if at == "ready"] == rest
+
+
+async def test_a_yes_that_another_step_still_needs_outlives_the_step_that_is_late(db: Any) -> None:
+    task = await asked(db, act(1, within_s=60), act(2))
+    await sweep(db)
+    await decide(db, task, "approve")
+    await clock.move(db, timedelta(seconds=61))
+    await sweep(db)
+    assert await cards(db, task) == [("approved", [1, 2])]
+    worker = await db.fetchval("select max(id) from workers")
+    (step,) = await steps.claim(db, worker, "default", 5)
+    begun = await steps.begin(
+        db, worker, step, key="k", digest="d2", action={"a": 2}, approval=step.approval_id, grant=None
+    )
+    assert (step.n, begun) == (2, "go")
+
+
+async def test_the_deadline_of_the_task_ends_the_card_once(db: Any) -> None:
+    task = await asked(db, act(1), act(2), act(3))
+    await children.set_deadline(db, task, 60)
+    await clock.move(db, timedelta(seconds=61))
+    await sweep(db)
+    assert await cards(db, task) == [("cancelled", [1, 2, 3])]
+    assert (await status(db, task))[0] == "abandoned"
+    assert await broken(db) == []
+
+
+async def test_a_step_that_a_rollback_drops_leaves_the_card(db: Any) -> None:
+    task = await asked(db, act(1), act(2), act(3))
+    plan = Rollback(later=(1,), drop=(1,), again=(), remains=(), busy=())
+    async with transaction(db) as tx:
+        await versions.write_rollback(tx, task, plan, "person:owner", "rolled back")
+    assert await cards(db, task) == [("pending", [2, 3])]
+    assert await broken(db) == []
+
+
+async def test_a_card_that_cannot_be_read_ends_every_step_that_waits_for_it(db: Any) -> None:
+    task = await asked(db, act(1), act(2))
+    await db.execute("update approvals set card = '7' where status = 'pending'")
+    assert await upkeep.quarantine(db) == [task]
+    assert await status(db, task) == ("abandoned", [("failed", "undeliverable")] * 2)
+    assert await broken(db) == []
+
+
+async def test_a_plan_that_cannot_be_read_is_not_run(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (step,) = await claimed(db, worker, PlannedStep(n=1, kind="ask"), act(2, 1), act(3, 2))
+    item = {"task": str(task), "digest": "d", "action": {}, "card": {}, "action_hash": ""}
+    ask = {
+        "kind": "plan", "items": [item | {"step": 2}, item | {"step": 3}], "digest": "d", "action_hash": "", "ladder": "default",
+        "card": {"title": "A plan", "reasons": []}, "expires_in_s": 1800, "approvers": {"roles": ["owner"], "needed": 1},
+    }  # fmt: skip
+    await steps.park(db, worker, step, ask, [], "plan first")
+    await db.execute("update approvals set approvers = '[]' where status = 'pending'")
+    fine = await asked(db, act(1))
+    assert await upkeep.quarantine(db) == [task]
+    assert await status(db, task) == (
+        "abandoned",
+        [("failed", "undeliverable"), ("skipped", "upstream"), ("skipped", "upstream")],
+    )
+    assert await cards(db, fine) == [("pending", [1])]
+
+
+# ---------------------------------------------------------------- a retry
+
+
+def turn(n: int, *needs: int) -> PlannedStep:
+    return PlannedStep(n=n, kind="think", needs=needs, after="settled")
+
+
+async def fail(db: Any, worker: int, error: str = "no") -> int:
+    (step,) = await steps.claim(db, worker, "default", 5)
+    await steps.fail(db, worker, step, error, "error", None)
+    return step.n
+
+
+async def test_a_retry_leaves_alone_what_the_model_has_gone_round(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (step,) = await claimed(db, worker, act(1), act(2, 1), turn(3, 1, 2))
+    await steps.fail(db, worker, step, "no such address", "error", None)
+    assert await fail(db, worker, "the model is away") == 3
+    assert await status(db, task) == ("failed", [("failed", "error"), ("skipped", "upstream"), ("failed", "error")])
+    assert await tasks.retry(db, task, "person:owner") == "running"
+    assert await status(db, task) == ("running", [("failed", "error"), ("skipped", "upstream"), ("ready", None)])
+
+
+async def test_a_retried_step_waits_for_those_before_it_that_run_again(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, held = await claimed(db, worker, act(1), act(2), act(3, 1, 2), act(4, 3))
+    await steps.complete(db, worker, held[0], {}, claim_next=False)
+    await steps.fail(db, worker, held[1], "no", "error", None)
+    await tasks.retry(db, task, "person:owner")
+    assert [s for s, _ in (await status(db, task))[1]] == ["succeeded", "ready", "blocked", "blocked"]
+    for n in (2, 3, 4):
+        (step,) = await steps.claim(db, worker, "default", 5)
+        assert step.n == n
+        await steps.complete(db, worker, step, {}, claim_next=False)
+    assert (await status(db, task))[0] == "succeeded"
+
+
+async def test_a_retry_runs_at_the_priority_that_the_task_has(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, held = await claimed(db, worker, act(1), act(2))
+    await steps.fail(db, worker, held[0], "no", "error", None)
+    await children.set_priority(db, task, 0, "person:owner")
+    await steps.complete(db, worker, held[1], {})
+    await tasks.retry(db, task, "person:owner")
+    assert [(s.task_id, s.n) for s in await steps.claim(db, worker, "urgent", 5)] == [(task, 1)]
