@@ -26,7 +26,7 @@ from core.deps import Deps
 from core.following import IS_HERE, NOT_HERE, Following, following
 from core.models import PlanFirst, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, note_scopes, sees_all, sees_conversation
-from core.store import approvals, children, conversations, grants, memories, people, signals, skills, tasks
+from core.store import approvals, children, conversations, families, grants, memories, people, signals, skills, tasks
 from core.store.people import Principal
 
 NO_MODEL = (
@@ -129,19 +129,17 @@ async def lay_hand(
     """Stop, pause, resume, retry or undo a task that the person may see: (what to say, a task that was started)."""
     if verb == "undo":
         return await _undo(tx, person, task, inbound)
-    moves = {"stop": _stop, "pause": tasks.pause, "resume": tasks.resume, "retry": tasks.retry}
+    if verb == "stop":
+        status = await tasks.cancel(tx, task, person.actor, "stopped by " + person.actor.removeprefix("person:"))
+        return cards.stopped_text(task, status, await children.not_stopped(tx, task)), None
+    moves = {"pause": families.pause, "resume": families.resume, "retry": families.retry}
     if verb not in moves:
         return f"A task can't be {verb!r}; say stop, pause, resume, retry or undo.", None
-    status = await moves[verb](tx, task, person.actor)
-    if verb == "stop":
-        return cards.stopped_text(task, status, await children.not_stopped(tx, task)), None
+    hand = await moves[verb](tx, task, person.actor)
     if verb in ("resume", "retry"):
-        await signals.note_history(tx, task, verb, person.id)
-    return f"Task {task} is {status}.", None
-
-
-async def _stop(tx: Connection, task: int, actor: str) -> str:
-    return await tasks.cancel(tx, task, actor, "stopped by " + actor.removeprefix("person:"))
+        for moved in (task, *hand.also):
+            await signals.note_history(tx, moved, verb, person.id)
+    return cards.moved_text(task, hand.status, hand.also), None
 
 
 async def _undo(tx: Connection, person: Principal, task: int, inbound: int | None) -> tuple[str, int | None]:
@@ -321,7 +319,7 @@ class _Turn:
             return await self.say(cards.NO_TASK)
         if shown["requester"] != self.person.key and not sees_all(self.deps.organisation, self.person.roles):
             return await self.say(cards.NOT_YOURS)
-        status = await children.set_priority(self.tx, task, config.PRIORITIES.index(level), self.person.actor)
+        status = await families.set_priority(self.tx, task, config.PRIORITIES.index(level), self.person.actor)
         await conversations.say(self.tx, self.conversation, cards.prioritised_text(task, level, status))
         await self.bring_along(task)
         return Received(self.inbound, task, "steered")

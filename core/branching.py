@@ -17,7 +17,7 @@ from core import cards
 from core.branches import Branch, CannotBranch, Change, continued, forked, rolled_back
 from core.db import Connection
 from core.models import SkillManifest
-from core.store import skills, tasks, versions
+from core.store import families, skills, tasks, versions
 from core.store.people import Principal
 from core.versions import Facts, NoSuchVersion, history, task_at
 
@@ -117,7 +117,7 @@ def _written(value: Any) -> str:
 
 async def _known(tx: Connection, task: int) -> Facts:
     """All of a live task, held until the transaction ends."""
-    if await tasks.lock(tx, task) is None:
+    if await families.hold(tx, task) is None:
         raise CannotBranch(cards.ARCHIVED)
     await versions.lock_steps(tx, task)
     known = await versions.facts(tx, task)

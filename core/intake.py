@@ -31,7 +31,7 @@ from core.models import (
     TooLate,
 )
 from core.organisation import sees_all
-from core.store import approvals, children, conversations, people, signals, tasks
+from core.store import approvals, conversations, families, people, signals, tasks
 from core.store.people import Principal
 from core.store.signals import Priority, Sent
 
@@ -279,7 +279,7 @@ async def roll_back(
 
 async def _refuse_stale(tx: Connection, task: int, named: int) -> None:
     """Lock the task, so that nobody changes it between this look and what follows. Raises `Stale`."""
-    current = await tasks.lock(tx, task)
+    current = await families.hold(tx, task)
     if current is not None and current != named:
         raise Stale(task, current, named)
 
@@ -329,6 +329,6 @@ async def signal(
 async def prioritise(deps: Deps, person: Principal, task: int, level: Level) -> str:
     """Answers the sentence to show."""
     async with transaction(deps.db) as tx:
-        status = await children.set_priority(tx, task, config.PRIORITIES.index(level), person.actor)
+        status = await families.set_priority(tx, task, config.PRIORITIES.index(level), person.actor)
     deps.ring.task(task)
     return cards.prioritised_text(task, level, status)

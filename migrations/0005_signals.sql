@@ -3,8 +3,8 @@
 -- An event is a row of `signals` and stays until it is read; `signal_reads` is written in the commit of the turn (or the
 -- waiting step) that read it, so a crash neither loses nor doubles it. Turns and waiting steps read independently.
 -- An event for one task is sent under that task's lock; a global one is found by its name by whoever waits for it.
--- A child's end appends an event to its parent, which advances in a commit of its own; no commit here locks two tasks
--- that exist already.
+-- A child's end appends an event to its parent, which advances in a commit of its own. Who holds two tasks took the child
+-- first, as that event does.
 
 alter table tasks add column ends_by timestamptz, add column steered_by bigint[] not null default '{}';
 alter table steps add column within_s real, add column ends_by timestamptz, add column waits_until timestamptz,
@@ -320,6 +320,9 @@ begin
     if p_words <> '' then
         insert into signals (stream, scope, task_id, priority, name, body, origin)
         values ('task_input', 'task/' || v_child, v_child, 'normal', 'goal', jsonb_build_object('text', p_words), p_origin);
+    end if;
+    if t.status = 'paused' then
+        perform pause_v1(v_child, 'task:' || p_task);
     end if;
     return jsonb_build_object('kind', 'spawned', 'task', v_child::text);
 end $$;

@@ -1,5 +1,6 @@
 """Child tasks: started once, waited for, told, stopped with their parent, and never freer than it; on real parts."""
 
+import asyncio
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from core.cards import stopped_text
+from core.db import transaction
 from core.models import Claimed, PlannedStep
-from core.store import children, clock, people, signals, steps, tasks
+from core.store import children, clock, families, people, signals, steps, tasks
 from tests.sim.llm_script import Asked, Call, Calls, Reply, Script
 from tests.test_llm_whole_way import plan
 from tests.test_steering import heard, talking
@@ -96,6 +99,38 @@ async def test_a_stop_reaches_the_children(database_url: str, redis_url: str, tm
             "select why from events where task_id = $1 and to_state = 'cancelling'", child
         )
     assert [e["why"] for e in events] == ["its parent task was stopped"]
+
+
+async def test_a_pause_a_word_on_urgency_and_a_retry_reach_the_children(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with running(database_url, redis_url, tmp_path, FAMILY) as sayso:
+        number = await sayso.say("run long")
+        await step_waits(sayso, number, 2)
+        child = await child_of(sayso, number)
+        await step_waits(sayso, child)
+        for said, wanted in {"pause": "paused", "resume": "waiting"}.items():
+            await sayso.say(f"{said} {number}")
+            assert [(await sayso.task(n))["status"] for n in (number, child)] == [wanted] * 2
+        await sayso.say(f"priority {number} urgent")
+        assert [(await sayso.task(n))["priority"] for n in (number, child)] == ["urgent"] * 2
+        await sayso.say(f"stop {number}")
+        failed = await sayso.say("run breaks")
+        await sayso.until(failed, "failed")
+        grandchild = await child_of(sayso, failed)
+        for name in ("a.txt", "b.txt"):
+            (sayso.workspace / name).write_text(name, encoding="utf-8")
+        # What the child counted is recorded; its first step is what a retry of the failed one does not do again.
+        await sayso.deps.db.execute(
+            "update steps set result = '{\"paths\": [1, 2]}' where task_id = $1 and n = 1", grandchild
+        )
+        await sayso.say(f"retry {failed}")
+        await sayso.until(failed, "succeeded")
+        said_it = [
+            f"Task {number} is paused, and task {child} with it.",
+            f"Task {failed} is running, and task {grandchild} with it.",
+        ]
+        await eventually(lambda: set(said_it) <= set(sayso.chat.texts))
 
 
 async def test_a_mind_starts_a_child_awaits_it_and_reads_its_result(
@@ -257,6 +292,49 @@ async def test_a_wait_that_begins_after_its_event_or_childs_end_is_not_asleep(db
     await tasks.cancel(db, child, "test", "enough")
     await signals.wait(db, worker, step, "child", seconds=None, within_s=60, key=f"child:{child}")
     assert await steps.due_timers(db) == [(task, 1)]
+
+
+async def test_what_a_paused_task_starts_is_paused_and_goes_on_with_it(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (step,) = await claimed(db, worker, waiting())
+    assert await tasks.pause(db, task, "person:owner") == "paused"
+    child = int((await spawn(db, worker, step))["task"])
+    assert (await status(db, child))[0] == "paused"
+    assert await steps.claim(db, worker, "default", 5) == []
+    async with transaction(db) as tx:
+        assert (await families.resume(tx, task, "person:owner")).also == (child,)
+    assert [s.task_id for s in await steps.claim(db, worker, "default", 5)] == [child]
+
+
+async def test_a_stop_says_what_it_could_not_stop_in_the_children(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (step,) = await claimed(db, worker, waiting())
+    child = int((await spawn(db, worker, step))["task"])
+    (turn,) = await steps.claim(db, worker, "default", 5)
+    assert turn.task_id == child
+    await tasks.cancel(db, task, "person:owner", "enough")
+    left = await children.not_stopped(db, task)
+    assert stopped_text(task, "cancelling", left).splitlines()[1:] == [
+        "Step 1 (wait) is being stopped.",
+        f"Step 1 (plan) of task {child} is being stopped.",
+    ]
+
+
+async def test_a_hand_on_a_family_and_the_ends_of_its_children_do_not_wait_for_each_other(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, held = await claimed(db, worker, *(waiting(n) for n in range(1, 13)))
+    for step in held:
+        await spawn(db, worker, step)
+    turns = await steps.claim(db, worker, "default", 100)
+
+    async def lay(hand: Any) -> None:
+        async with transaction(db) as tx:
+            await hand(tx, task, "person:owner")
+
+    hands = [lay(hand) for hand in (families.pause, families.resume) * 6]
+    ends = [steps.fail(db, worker, turn, "no", "error", None) for turn in turns]
+    await asyncio.gather(*(one for pair in zip(hands, ends, strict=True) for one in pair))
+    assert {(await status(db, turn.task_id))[1][0] for turn in turns} == {("failed", "error")}
 
 
 # ---------------------------------------------------------------- deadlines

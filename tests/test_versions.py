@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from core.models import EffectClass, PlannedStep
-from core.store import steps, tasks, versions
+from core.store import families, steps, tasks, versions
 from core.versions import NoSuchVersion
 from tests.web_house import House
 
@@ -196,7 +196,7 @@ async def test_of_two_hands_that_saw_the_same_version_one_acts(house: House) -> 
     async with house.db.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await tasks.lock(connection, task)
+        await families.hold(connection, task)
         second = api.build_request("POST", f"/api/tasks/{task}/cancel", json={"version": 1})
         waiting = asyncio.create_task(api.send(second))
         await tasks.pause(connection, task, "person:ann")

@@ -164,11 +164,20 @@ def prioritised_text(task: int, level: str, status: str | None) -> str:
     return f"Task {task} has priority {level} now."
 
 
+def moved_text(task: int, status: str, also: Sequence[int]) -> str:
+    """What a hand made of a task, and which of the tasks that it started the hand moved as well."""
+    if not also:
+        return f"Task {task} is {status}."
+    return f"Task {task} is {status}, and {'task' if len(also) == 1 else 'tasks'} {', '.join(map(str, also))} with it."
+
+
 def stopped_text(task: int, status: str, left: Sequence[Mapping[str, Any]]) -> str:
-    """What a stop did, and what it could not stop."""
+    """What a stop did, and what it could not stop, in the task and in those that it started."""
     lines = [f"Task {task} is {status}."]
     for step in left:
-        title = f"step {step['n']} ({visible(step['title'])})"
+        title = f"step {step['n']} ({visible(step['title'])})" + (
+            f" of task {step['task_id']}" if step["task_id"] != task else ""
+        )
         if step["status"] == "unknown":
             lines.append(f"It is not known whether {title} happened: the question on its card still wants an answer.")
         elif step["begun"]:

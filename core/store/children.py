@@ -84,11 +84,14 @@ async def set_priority(db: Db, task: int, priority: int, actor: str) -> str | No
 
 
 async def not_stopped(db: Db, task: int) -> list[dict[str, Any]]:
-    """What a stop could not stop: steps that run or whose outcome is unknown: {n, title, status, begun}."""
+    """What a stop could not stop, in the task and in those that it started: steps that run or whose outcome is unknown:
+    {task_id, n, title, status, begun}."""
     rows = await db.fetch(
-        "select n, coalesce(nullif(title, ''), nullif(skill, ''), kind) as title, status,"
+        "with recursive family (id) as (select $1::bigint"
+        " union all select t.id from family f join tasks t on t.parent_id = f.id and t.kind <> 'aside' and t.finished_at is null)"
+        " select task_id, n, coalesce(nullif(title, ''), nullif(skill, ''), kind) as title, status,"
         " effect_state is not distinct from 'intent' as begun from steps"
-        " where task_id = $1 and status in ('running', 'unknown') order by n",
+        " where task_id in (select id from family) and status in ('running', 'unknown') order by task_id, n",
         task,
     )
     return [dict(r) for r in rows]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from core import config
-from core.db import Connection, Db, transaction
+from core.db import Db, transaction
 from core.models import PlannedStep
 from core.store import archive
 from core.store.steps import planned
@@ -311,12 +311,6 @@ async def undoable_steps(db: Db, task: int) -> set[int]:
 async def status_of(db: Db, task: int) -> str:
     status: str = await db.fetchval("select status from tasks where id = $1", task)
     return status
-
-
-async def lock(db: Connection, task: int) -> int | None:
-    """Hold the task until the transaction ends; answers its version."""
-    version: int | None = await db.fetchval("select version from tasks where id = $1 for update", task)
-    return version
 
 
 async def cancel(db: Db, task: int, actor: str, why: str) -> str:
