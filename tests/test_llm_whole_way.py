@@ -1,6 +1,6 @@
 """Plain words on real parts: a model behind its vendor's wire format plans, a person decides, the model answers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,38 @@ async def test_plain_words_become_a_plan_a_card_an_action_and_an_answer(
         ("act", number, 4, "answered"),
     ]
     assert all(row["usd"] > 0 and row["input_tokens"] > 0 for row in calls)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_what_a_model_writes_for_people_is_asked_for_in_their_language_and_shown_as_it_is(
+    vendor: str, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    def in_german(reply: Reply | str) -> Callable[[Asked], Reply | str]:
+        def answer(asked: Asked) -> Reply | str:
+            assert "everything that people read in the language of the request" in asked.last("system")
+            return reply
+
+        return answer
+
+    def aside(asked: Asked) -> str:
+        assert "in the language of the question" in asked.last("system")
+        return "Sie ist vom Mai."
+
+    steps = ({**FIND, "why": "um zu sehen, was da ist"}, {**REMOVE, "why": "weil du es willst"})
+    script = Script(in_german(plan(*steps, say="Ich suche die alten Logs.")), aside, in_german("Weg ist old.log."))
+    async with talking(vendor, script, database_url, redis_url, tmp_path) as (sayso, _):
+        (sayso.workspace / "old.log").write_text("old", encoding="utf-8")
+        number = await sayso.say("räum bitte die Logs weg")
+        approval = await sayso.approval_of(number)
+        await sayso.press(approval["id"], "ask", text="Wie alt ist sie?")
+        await eventually(lambda: [c for c in sayso.chat.now("approval") if "Sie ist vom Mai." in "\n".join(c.lines)])
+        [run] = sayso.chat.now("task")
+        assert (run.headline, run.lines) == ("räum bitte die Logs weg", ("Ich suche die alten Logs.",))
+        await sayso.press(approval["id"], "approve")
+        await eventually(lambda: "Weg ist old.log." in sayso.chat.texts)
+        await sayso.say(f"why {number}")
+        why = await eventually(lambda: next((text for text in sayso.chat.texts if "Moves:" in text), None))
+    assert "Delete old.log from the workspace, succeeded: weil du es willst" in why
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
