@@ -51,17 +51,19 @@ class Courier:
         return time.monotonic() - self._came_round_at > config.COURIER_STUCK_S
 
     async def run(self) -> None:
-        """Deliver for ever."""
+        """Deliver for ever. After a bell it looks again before long: a receipt may have been left for a quick task's end."""
         rang = True
         async with Bell(self._redis_url, OUTBOX_BELL) as bell:
             while True:
                 self._came_round_at = time.monotonic()
                 try:
-                    while (rang or await conversations.any_to_deliver(self._db)) and await self.deliver():
+                    while (rang or await conversations.any_to_deliver(self._db)) and await self.deliver(
+                        config.RECEIPT_HOLD_S
+                    ):
                         continue
                 except DATABASE_AWAY as error:
                     log.warning("cannot deliver: %s", type(error).__name__)
-                rang = await bell.wait(config.COURIER_POLL_S)
+                rang = await bell.wait(config.RECEIPT_HOLD_S if rang else config.COURIER_POLL_S)
 
     async def _give_way(self) -> int:
         """What comes in goes first: while this process is kept busy, nothing goes out, for a second at most, and then little
@@ -74,14 +76,14 @@ class Courier:
             await asyncio.sleep(config.GIVE_WAY_S)
         return config.MESSAGES_BATCH_BUSY
 
-    async def deliver(self) -> int:
+    async def deliver(self, hold_s: float = 0.0) -> int:
         """One round over all conversations; answers how many messages were claimed."""
         most = await self._give_way()
         self._came_round_at = time.monotonic()
         channels = list(self._senders)
         for message in await conversations.unknown_messages(self._db, channels):
             await self._look_up(message)
-        claimed = await conversations.claim_messages(self._db, channels, most, config.MESSAGE_LEASE_S)
+        claimed = await conversations.claim_messages(self._db, channels, most, config.MESSAGE_LEASE_S, hold_s)
         await asyncio.gather(*(self._send(message) for message in claimed))
         return len(claimed)
 

@@ -136,6 +136,8 @@ CARD_TICK_S: Final = 60.0
 CARDS_TICKED_MOST: Final = 200
 CARDS_REMEMBERED: Final = 10_000
 COURIER_POLL_S: Final = 1.0
+# So long the first post of a task's card waits for the end of a quick task: well within a receipt's second.
+RECEIPT_HOLD_S: Final = 0.1
 CARD_AFTER_PRESS_S: Final = 0.03
 LOOP_BUSY_S: Final = 0.01
 GIVE_WAY_S: Final = 0.05

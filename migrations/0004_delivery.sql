@@ -4,8 +4,11 @@
 -- answer was lost. Only the oldest open message of a conversation may be claimed: order is kept, other places go on. The edit
 -- of a card that waits for its time holds nothing up: it changes its own place, and a question must not wait for progress. Nor
 -- does a file that waits: its words are there.
+--
+-- The first post of a task's card is left for `p_hold_s` while the task works: one that is over by then costs one message, not
+-- a post and an edit. Nothing is written for it, so a courier that dies holds nothing.
 
-create function claim_messages_v1(p_channels text[], p_limit integer, p_lease_s real)
+create function claim_messages_v1(p_channels text[], p_limit integer, p_lease_s real, p_hold_s real default 0)
 returns table (id bigint, kind text, body jsonb, attempts integer, status text, conversation_id bigint, channel text, external_id text,
                thread text, is_private boolean, card_id bigint, subject text, task_id bigint, approval_id uuid, card_ref text, wanted integer,
                shown_hash text)
@@ -23,6 +26,10 @@ begin
     pick as materialized (
         select o.id from outbox o join heads h on h.id = o.id join conversations c on c.id = o.conversation_id
          where h.status = 'pending' and h.next_at <= now() and c.channel = any (p_channels) and o.status = 'pending'
+           and not (o.card_id is not null and o.created_at > now() - make_interval(secs => p_hold_s)
+                    and exists (select from cards k join tasks t on t.id = k.task_id
+                                 where k.id = o.card_id and k.subject = 'task' and k.provider_ref is null
+                                   and t.status in ('queued', 'planning', 'running')))
          order by o.id limit p_limit for update of o skip locked),
     mine as (
         update outbox o set status = 'sending', attempts = o.attempts + 1, lease_until = now() + make_interval(secs => p_lease_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,10 @@ from core.cards import Card, task_card
 from core.cards.task import elapsed
 from core.store import conversations, looks
 from core.store.conversations import Conversation
+from tests.processes import until
 from tests.web_house import House
 
+LONG_S = 3600.0
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
 
@@ -97,12 +100,12 @@ class Shown:
     chat: Chat
     task: int
 
-    async def deliver(self, *, touched: bool = True) -> None:
+    async def deliver(self, *, touched: bool = True, hold_s: float = 0.0) -> None:
         """Twice, each time by a courier of its own, as after a restart: so none waits for the gap between two edits."""
         if touched:
             await self.house.db.execute("select touch_cards($1)", self.task)
         for _ in range(2):
-            await self.courier().deliver()
+            await self.courier().deliver(hold_s)
 
     def courier(self) -> Courier:
         return Courier(self.house.db, self.house.deps.settings.redis_address(), [self.chat], str)
@@ -112,14 +115,50 @@ class Shown:
 
 
 @pytest.fixture
-async def shown(house: House) -> Shown:
+async def begun(house: House) -> Shown:
+    """Nothing of it is shown yet."""
     ann = await house.person("ann", "owner")
     task = await house.task(ann)
     await house.db.execute("update conversations set channel = 'telegram'")
-    made = Shown(house, Chat(), task)
-    await made.deliver(touched=False)
-    assert made.chat.posts == 1
-    return made
+    return Shown(house, Chat(), task)
+
+
+@pytest.fixture
+async def shown(begun: Shown) -> Shown:
+    await begun.deliver(touched=False)
+    assert begun.chat.posts == 1
+    return begun
+
+
+async def test_a_task_that_is_over_at_once_is_one_message_and_no_edit(begun: Shown) -> None:
+    await begun.deliver(touched=False, hold_s=LONG_S)
+    assert begun.chat.posts == 0
+    await begun.house.db.execute("update tasks set status = 'succeeded', finished_at = now() where id = $1", begun.task)
+    await begun.deliver(hold_s=LONG_S)
+    assert (begun.chat.posts, begun.chat.edits) == (1, [])
+    assert await begun.house.db.fetchval("select wanted = shown from cards"), "it shows the end"
+    await begun.deliver()
+    assert (begun.chat.posts, begun.chat.edits) == (1, [])
+
+
+async def test_the_receipt_of_work_that_goes_on_comes_though_nothing_rings(begun: Shown) -> None:
+    async def is_posted() -> bool:
+        return begun.chat.posts == 1
+
+    running = asyncio.create_task(begun.courier().run())
+    await until(is_posted, "the card is posted")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert begun.chat.edits == []
+
+
+async def test_a_question_and_the_card_of_what_waits_for_it_are_not_held(house: House) -> None:
+    await house.ask(await house.person("ann", "owner"))
+    await house.db.execute("update conversations set channel = 'telegram'")
+    chat = Chat()
+    for _ in range(2):
+        await Courier(house.db, house.deps.settings.redis_address(), [chat], str).deliver(LONG_S)
+    assert chat.posts == await house.db.fetchval("select count(*) from cards") == 2
 
 
 async def test_an_edit_that_would_change_nothing_is_not_sent(shown: Shown) -> None:

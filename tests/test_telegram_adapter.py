@@ -120,6 +120,24 @@ async def test_the_second_press_reports_who_decided(town: Town) -> None:
     assert (answer.show_alert, answer.text.startswith("Too late: already denied by Ann")) == (True, True)
 
 
+async def test_a_stray_copy_of_a_card_closes_when_it_is_pressed(town: Town) -> None:
+    """The answer to the first post was lost, so Telegram alone knows of that copy."""
+    await town.say(DELETE)
+    await town.inbound(1)
+    await town.delivered_until(lambda: town.sim.messages(1001))
+    await town.ask()
+    town.sim.faults.add("sendMessage", 1, DONE_BUT_ANSWER_LOST)
+    stray, card = await town.delivered_until(
+        lambda: found if len(found := [one for one in town.sim.messages(1001) if "Deny" in one.buttons()]) > 1 else []
+    )
+    await town.press(card, "Deny")
+    await town.delivered_until(lambda: "Deny" not in card.buttons())
+    assert "Deny" in stray.buttons()
+    await town.press(stray, "Approve")
+    assert (await town.answer(2)).text.startswith("Too late: already denied by Ann")
+    await eventually(lambda: [label for label in stray.buttons() if label.startswith("Denied by Ann, ")])
+
+
 async def test_a_question_shown_for_a_card_that_was_decided_meanwhile_does_not_stay(town: Town) -> None:
     await town.say(DELETE)
     await town.inbound(1)

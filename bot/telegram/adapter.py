@@ -44,7 +44,20 @@ from bot.telegram.translate import (
 from bot.telegram.webhook import PATH, secret_of, webhook_router
 from core import cards, intake
 from core.deps import Deps
-from core.models import Accepted, Channel, Decided, Duplicate, Inbound, NotAllowed, Press, Received, Verdict
+from core.models import (
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    Channel,
+    Decided,
+    Duplicate,
+    Inbound,
+    NotAllowed,
+    Press,
+    Received,
+    TooLate,
+    Verdict,
+)
 from core.state import backoff_s
 from core.store import approvals, linking, people, tasks
 from core.store.people import Principal
@@ -79,11 +92,13 @@ class Intake(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the tapper is told; an alert has to be closed, the other passes by. `shows` makes the card's next keyboard."""
+    """What the tapper is told; an alert has to be closed, the other passes by. `shows` makes the card's next keyboard, where
+    the tap `turns` it."""
 
     text: str
     alert: bool
     shows: Callable[[cards.Card], InlineKeyboardMarkup | None] = render.keyboard
+    turns: bool = True
 
 
 class NotIntroduced(Exception):
@@ -173,7 +188,7 @@ class TelegramAdapter:
         if answer is None:
             return
         self._soon(self._tell(tapped, answer))
-        if tapped.tap is not None and tapped.tap.kind != "act":
+        if tapped.tap is not None and answer.turns:
             self._soon(self._turn_keyboard(tapped, tapped.tap, answer.shows))
 
     async def _decide(self, tapped: Tapped) -> Answer | None:
@@ -220,8 +235,8 @@ class TelegramAdapter:
             delivery = (Channel.TELEGRAM, query_id)
             said = await self._intake.control(self._deps, person, int(tap.subject_id), tap.verb, delivery=delivery)
         except intake.NotVisible:
-            return Answer(cards.NO_TASK, alert=True)
-        return Answer(said, alert=False)
+            return Answer(cards.NO_TASK, alert=True, turns=False)
+        return Answer(said, alert=False, turns=False)
 
     async def _stop(self, halted: Halted) -> None:
         """The run card tells what came of it; of a stranger's or a foreign task nothing is said."""
@@ -352,5 +367,7 @@ def _press(tapped: Tapped, tap: Tap) -> Press:
 
 
 def _told(decided: Decided) -> Answer:
-    """An accepted press passes by; anything else has to be read and closed."""
-    return Answer(cards.press_answer(decided), alert=not isinstance(decided, Accepted))
+    """An accepted press passes by; anything else has to be read and closed. What comes too late turns the buttons that were
+    pressed: they may be on a copy of the card that only Telegram knows of, since the answer to its post was lost."""
+    is_late = isinstance(decided, AlreadyDecided | TooLate | Changed)
+    return Answer(cards.press_answer(decided), alert=not isinstance(decided, Accepted), turns=is_late)

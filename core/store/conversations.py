@@ -229,9 +229,12 @@ async def any_to_deliver(db: Db) -> bool:
     return found
 
 
-async def claim_messages(db: Db, channels: Sequence[str], limit: int, lease_s: float) -> list[Outgoing]:
-    """The oldest waiting message of each conversation on these channels."""
-    rows = await db.fetch("select * from claim_messages_v1($1, $2, $3)", list(channels), limit, lease_s)
+async def claim_messages(
+    db: Db, channels: Sequence[str], limit: int, lease_s: float, hold_s: float = 0.0
+) -> list[Outgoing]:
+    """The oldest waiting message of each conversation on these channels. The first post of the card of a task that works is
+    left for `hold_s`: if the task is over by then, it is its only one."""
+    rows = await db.fetch("select * from claim_messages_v1($1, $2, $3, $4)", list(channels), limit, lease_s, hold_s)
     return [_outgoing(r) for r in rows]
 
 

@@ -41,7 +41,9 @@ from tests.scenarios.mishaps import Mishap, plan
 from tests.scenarios.stage import Place, Stage
 from tests.sim.faults import DISCONNECT, DONE_BUT_ANSWER_LOST, REORDER
 from tests.sim.llm_script import Call, Calls, Reply
+from tests.sim.people import Seen
 from tests.sim.slack_world import texts
+from tests.sim.telegram_world import TgMessage
 
 HERE = Path(__file__).parent
 # A question that was decided before it could leave is rightly not sent.
@@ -221,26 +223,43 @@ class Player:
         db = self.stage.deps.db
         made = await db.fetchval("select count(*) from tasks")
         found = [f"{made} tasks of {self.hands.orders} orders"] if made > self.hands.orders else []
-        known = {row[0] for row in await db.fetch("select distinct provider_ref from outbox where status = 'sent'")}
+        known = await self._known()
         for who in self.stage.world.people:
             for place in PLACES:
                 mine = [one for one in await self.stage.sees(who, place) if not one.is_private]
-                heads = {one.text.partition("\n")[0] for one in mine if one.ref in known}
-                strays = [one.text for one in mine if one.ref not in known and one.text.partition("\n")[0] in heads]
-                allowed = 1 if place == "telegram" and self.mishap is not None and self.mishap.may_double else 0
-                found += [f"{who} in {place}: {text}" for text in strays[allowed:]]
+                heads = {one.text.partition("\n")[0] for one in mine if _where(one) in known}
+                strays = [one.text for one in mine if _where(one) not in known and one.text.partition("\n")[0] in heads]
+                found += [f"{who} in {place}: {text}" for text in strays[self._strays(place) :]]
         return found
 
+    def _strays(self, place: str) -> int:
+        return 1 if place == "telegram" and self.mishap is not None and self.mishap.may_double else 0
+
+    async def _known(self) -> set[tuple[str, str]]:
+        """The messages that we know of, as `_where` tells one."""
+        rows = await self.stage.deps.db.fetch(
+            "select distinct case when c.channel = 'telegram' then c.external_id else '' end, o.provider_ref"
+            " from outbox o join conversations c on c.id = o.conversation_id where o.status = 'sent'"
+        )
+        return {(row[0], row[1]) for row in rows}
+
     async def left_open(self) -> list[str]:
-        """Buttons for what is decided already, and messages of ours that never arrived."""
-        db, found = self.stage.deps.db, []
+        """Buttons for what is decided already, but on a stray copy, which closes when it is pressed; and messages of ours that
+        never arrived."""
+        db, found, known = self.stage.deps.db, [], await self._known()
         if not await db.fetchval("select exists (select from approvals where status = 'pending')"):
             for who in self.stage.world.people:
                 for place in PLACES:
                     seen = [one for one in await self.stage.sees(who, place) if "Approve" in one.buttons]
-                    found += [f"{who} in {place}: {one.text}" for one in seen]
+                    strays = [one for one in seen if _where(one) not in known][: self._strays(place)]
+                    found += [f"{who} in {place}: {one.text}" for one in seen if one not in strays]
         rows = await db.fetch("select status, error from outbox where status <> 'sent' and error <> $1", OVERTAKEN)
         return [*found, *(f"{row['status']}: {row['error']}" for row in rows)]
+
+
+def _where(seen: Seen) -> tuple[str, str]:
+    """Telegram counts the messages of each chat by itself."""
+    return (str(seen.raw.chat.id) if isinstance(seen.raw, TgMessage) else "", seen.ref)
 
 
 def _lines(script: Sequence[Mapping[str, Any]], chat: str) -> Iterator[str]:
