@@ -1,7 +1,8 @@
 """Real parts for tests: one embedded Postgres and Valkey for the whole run, a database of its own for each test.
 
-The servers are the ones that `./sayso up` uses, in a home of their own inside the checkout, joined by every test
-process. Each test has a clean database for itself alone (`tests.databases`), with a clock that may be moved.
+The servers are the ones that `./sayso up` uses, in a home of their own inside the checkout. Every test process joins the
+Postgres and has a Valkey of its own: what is published there is heard in all of its numbered databases. Each test has a clean
+database for itself alone (`tests.databases`), with a clock that may be moved.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from redis import Redis
 
+from core import config
 from core.db import Pool, open_pool
 from core.embedded import RunningServers, start_servers
 from tests.databases import Databases, open_databases
@@ -23,6 +26,8 @@ from tests.patience import PATIENCE_S
 from tests.web_house import House, open_house
 
 HOME = Path(__file__).resolve().parent.parent / ".sayso" / "test"
+# The name that xdist gave this process.
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "only")
 NUMBERS = itertools.count()
 # A busy machine is no failure.
 hypothesis.settings.register_profile("sayso", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -54,9 +59,24 @@ def only_loopback() -> Iterator[None]:
     socket.socket.connect = connect  # type: ignore[method-assign]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def rings_arrive() -> Iterator[None]:
+    """A ring that a busy machine is slow with is lost only where a test means it to be."""
+    patched = pytest.MonkeyPatch()
+    patched.setattr(config, "RING_CAP_S", PATIENCE_S)
+    yield
+    patched.undo()
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[RunningServers]:
-    with start_servers(HOME, fast=True) as running:
+    with start_servers(HOME, redis=False, fast=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RunningServers]:
+    with start_servers(HOME / PROCESS, postgres=False) as running:
         yield running
 
 
@@ -80,10 +100,12 @@ def database_url(databases: tuple[Databases, asyncio.AbstractEventLoop]) -> Iter
 
 
 @pytest.fixture
-def redis_url(servers: RunningServers) -> str:
-    """A numbered database of its own, emptied by nobody: keys of rings expire by themselves."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    return servers.valkey.url(1 + (worker * 100 + next(NUMBERS)) % 255)
+def redis_url(valkey: RunningServers) -> str:
+    """An empty, numbered database of its own."""
+    url = valkey.valkey.url(1 + next(NUMBERS) % 255)
+    with Redis.from_url(url) as redis:
+        redis.flushdb()
+    return url
 
 
 @pytest.fixture

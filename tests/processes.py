@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -33,6 +32,7 @@ from core.settings import Settings
 from core.store import people
 from tests import nursery, sink
 from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -60,12 +60,6 @@ async def until(look: Callable[[], Awaitable[T | None]], what: str, within_s: fl
             return seen
     except TimeoutError:
         raise AssertionError(f"did not happen within {within_s:g} s: {what}") from None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(eq=False)

@@ -144,6 +144,7 @@ async def open_slack_house(
     **settings: Any,
 ) -> AsyncIterator[SlackHouse]:
     async with SlackSim(mode, enterprise=enterprise, ack_deadline_s=PATIENCE_S) as sim:
+        sim.world.trigger_life_s = PATIENCE_S
         given = {
             "slack_bot_token": sim.bot_token,
             "slack_api_url": sim.api_url,

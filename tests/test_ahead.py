@@ -24,6 +24,7 @@ from worker.executor import Executor, Hold, Shareable
 from worker.lease import Lease
 
 QUICK = 30
+LEASE_S = 3600.0  # nobody renews it
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Crowd:
 
 @pytest.fixture
 async def crowd(db: Pool, database_url: str, redis_url: str) -> AsyncIterator[Crowd]:
-    ring, lease = Ring.open(redis_url), Lease(db, database_url)
+    ring, lease = Ring.open(redis_url), Lease(db, database_url, lasts_s=LEASE_S)
     await lease.take("test")
     made = Crowd(db, ring, lease, (await people.ensure_owner(db)).id)
     yield made

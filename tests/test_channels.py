@@ -15,7 +15,8 @@ import pytest
 
 from core.models import Channel, Identity
 from tests.patience import PATIENCE_S
-from tests.processes import Plant, free_port, plant_fixture, until
+from tests.ports import free_port
+from tests.processes import Plant, plant_fixture, until
 from tests.sim.slack import SlackSim
 from tests.sim.telegram import TelegramSim
 
@@ -95,9 +96,9 @@ async def slack(plant: Plant, mode: Literal["http", "socket"]) -> AsyncIterator[
         if mode == "socket":
 
             async def connected() -> bool:
-                return any(e.method == "apps.connections.open" for e in sim.journal.of("slack"))
+                return bool(sim.socket.connections)
 
-            await until(connected, "the bot opens its socket")
+            await until(connected, "the bot has opened its socket")
         yield Slack(sim)
 
 

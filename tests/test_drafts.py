@@ -22,13 +22,15 @@ from core.display import Masks
 from core.ring import Ring
 from core.store import drafts, people
 from core.store.conversations import Conversation
+from tests.browser import needs_chromium
 from tests.llm_house import HELLO, WEATHER, opened, stand_in
+from tests.patience import PATIENCE_S
 from tests.sim.anthropic import AnthropicSim
 from tests.sim.llm_script import Call, Calls, Reply, Say, Script
 from tests.sim.llm_server import KEY, ModelServer
 from tests.sim.openai import OpenAISim
 from tests.test_api_events import frames
-from tests.test_web_browser import CHROMIUM, visiting
+from tests.test_web_browser import visiting
 from tests.test_whole_way import RecordingChat, Sayso, eventually, running
 from tests.web_house import House, open_house, served, unique
 from worker.writing import readable
@@ -366,11 +368,13 @@ async def test_an_open_page_shows_nothing_more_to_who_may_not_see_it_any_longer(
 async def _page(house: House, person: people.Principal, address: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     cookies = {"sayso": await house.session(person)}
     async with (
-        httpx.AsyncClient(base_url=address, cookies=cookies, timeout=15) as client,
+        httpx.AsyncClient(base_url=address, cookies=cookies, timeout=PATIENCE_S) as client,
         client.stream("GET", "/live", params={"page": "/"}) as answer,
     ):
         assert answer.status_code == 200
-        yield frames(answer)
+        heard = frames(answer)
+        assert await anext(heard) == {"comment": "hello"}, "it listens from now on"
+        yield heard
 
 
 async def _draft(page: AsyncIterator[dict[str, Any]]) -> Any:
@@ -378,14 +382,14 @@ async def _draft(page: AsyncIterator[dict[str, Any]]) -> Any:
 
 
 async def _event(page: AsyncIterator[dict[str, Any]], name: str) -> Any:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         async for frame in page:
             if frame.get("event") == name:
                 return frame["data"]
     raise AssertionError("the stream ended")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium")
+@needs_chromium
 async def test_a_draft_stands_in_its_card_until_it_is_taken_back(db: Any, redis_url: str, tmp_path: Path) -> None:
     async with open_house(db, tmp_path, redis_url=redis_url) as house, visiting(house) as visit:
         task = await house.task(visit.ann, goal="how big are the logs?")

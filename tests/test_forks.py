@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import pytest
 from bot.app import create_app
 from core.models import Accepted
 from core.store import people, tasks, versions
-from tests.sim.faults import delay
 from tests.sim.llm_script import Asked, Reply, Script
 from tests.test_llm_whole_way import FIND, REMOVE, plan, talking
 from tests.test_whole_way import Sayso, eventually, running, sayso
@@ -293,12 +294,11 @@ async def test_a_running_turn_of_a_plan_that_was_put_back_writes_nothing(
 
     def answer(asked: Asked) -> Reply:
         meddling = plan(REMOVE | {"needs": [], "args": {"paths": ["old.log"]}})
-        return meddling if "<result step" in asked.last() else plan(FIND, then="answer")
+        return replace(meddling, held=held) if "<result step" in asked.last() else plan(FIND, then="answer")
 
+    held = asyncio.Event()
     script = Script(plan(FIND), answer, answer)
-    async with talking("openai", script, database_url, redis_url, tmp_path) as (sayso, sim):
-        sim.faults.add("chat.completions", 1, delay(0))
-        sim.faults.add("chat.completions", 1, delay(1.0))
+    async with talking("openai", script, database_url, redis_url, tmp_path) as (sayso, _):
         write(sayso, "old.log")
         task = await sayso.say("please tidy the logs")
 
@@ -307,8 +307,9 @@ async def test_a_running_turn_of_a_plan_that_was_put_back_writes_nothing(
             return any(s["kind"] == "think" and s["status"] == "running" for s in steps)
 
         await eventually(thinking)
-        await eventually(lambda: not sim.faults.unmet())  # the question has come to the model
+        await eventually(lambda: len(script.asked) == 2)
         assert await sayso.say(f"rollback {task} 1.0") == task
+        held.set()
         done = await sayso.until(task, "succeeded")
         await eventually(lambda: len(script.asked) == 3)
         await eventually(

@@ -24,6 +24,7 @@ from core.db import Pool
 from core.settings import Settings
 from core.store import approvals, clock
 from tests.patience import PATIENCE_S
+from tests.ports import free_port
 from tests.sim.slack import SlackSim
 from tests.sim.telegram import TelegramSim
 from tests.sim.twilio import TwilioSim
@@ -108,9 +109,7 @@ class Town:
 
 @pytest.fixture
 async def town(db: Pool, database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Town]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     public = f"http://127.0.0.1:{port}"
     (tmp_path / "sayso.yaml").write_text(ACME)
     (tmp_path / "workspace").mkdir()

@@ -13,6 +13,7 @@ import pytest
 from core.organisation import ModelsPart
 from core.settings import Settings
 from tests.llm_house import HELLO, ROUTES, WEATHER, Opened, environment, opened, stand_in
+from tests.patience import PATIENCE_S
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, DROP_BEFORE, Kind, delay, status
 from tests.sim.llm_script import Say, Script
 from tests.sim.llm_server import KEY, ModelServer
@@ -134,7 +135,7 @@ async def test_a_route_that_hangs_leaves_time_for_the_next(streamed: bool) -> No
     async with pair() as (one, two, house):
         one.script.push(Say("too late", pause_s=30.0))
         two.script.push("in time")
-        answer = await house.ask(deadline_s=2.0, on_delta=(lambda _: None) if streamed else None)
+        answer = await house.ask(deadline_s=4.0, on_delta=(lambda _: None) if streamed else None)
     assert answer.text == "in time"
     assert house.outcomes()[0] == ("openai", "failed", "timed_out")
 
@@ -152,10 +153,8 @@ async def test_a_server_that_drips_does_not_outlast_the_deadline() -> None:
     sim = stand_in("openai")
     sim.converse = lambda request, method: drip(request)  # type: ignore[method-assign, assignment]
     async with sim, opened(sim) as house:
-        began = asyncio.get_running_loop().time()
         with pytest.raises(ModelUnavailable, match="timed_out"):
-            await asyncio.wait_for(house.ask(deadline_s=0.4, on_delta=lambda _: None), 10)
-    assert asyncio.get_running_loop().time() - began < 5
+            await asyncio.wait_for(house.ask(deadline_s=0.4, on_delta=lambda _: None), PATIENCE_S)
 
 
 async def test_a_slow_answer_within_the_deadline_is_taken() -> None:
@@ -230,11 +229,13 @@ async def test_a_provider_that_keeps_failing_is_left_alone_then_looked_at_once()
             assert (await house.ask()).text == "second"
         assert len(one.journal) == FAILURES_MOST, "the circuit is open"
         house.clock.at += REST_FIRST_S + 1
-        one.script.push(Say("first again", pause_s=0.2))
+        held = asyncio.Event()
+        one.script.push(Say("first again", held=held))
         two.script.push("meanwhile")
-        looking = asyncio.create_task(house.ask())
+        looking = asyncio.create_task(house.ask(on_delta=lambda _: None))
         await one.journal.wait_for(lambda entry: entry.status == 200)
         assert (await house.ask()).text == "meanwhile", "only one may look"
+        held.set()
         assert (await looking).text == "first again"
         one.script.push("and closed")
         assert (await house.ask()).text == "and closed"

@@ -286,7 +286,7 @@ async def test_a_decision_whose_bot_was_killed_before_the_answer_stands_and_is_t
     first.kill()
     headers, body = await token(plant), {"verdict": "approve", "digest": await digest_of(plant, approval)}
     bot, base = await plant.bot()
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S) as client:
         async with plant.locked(task):
             pressing = asyncio.create_task(client.post(f"/api/approvals/{approval}/decisions", json=body))
             await plant.waits_in("decide_v1")
@@ -294,7 +294,7 @@ async def test_a_decision_whose_bot_was_killed_before_the_answer_stands_and_is_t
         with pytest.raises(httpx.TransportError):
             await pressing
     _, base = await plant.bot()
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S) as client:
         again = await client.post(f"/api/approvals/{approval}/decisions", json=body)
     assert again.status_code == 409
     assert again.json()["by"] == "Ann"
@@ -309,7 +309,7 @@ async def test_a_message_whose_bot_was_killed_before_the_commit_starts_one_task_
     await plant.worker()
     said = {"text": "do files.list", "idempotency_key": "once"}
     bot, base = await plant.bot()
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S) as client:
         await conversations.ensure(plant.db, HERE)
         async with plant.db.acquire() as holding, holding.transaction():
             await holding.execute("select from conversations for update")
@@ -319,7 +319,7 @@ async def test_a_message_whose_bot_was_killed_before_the_commit_starts_one_task_
         with pytest.raises(httpx.TransportError):
             await asking
     _, base = await plant.bot()
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S) as client:
         answers = [(await client.post("/api/intents", json=said)).json()["task_id"] for _ in range(2)]
     assert len(set(answers)) == 1
     assert await plant.db.fetchval("select count(*) from tasks") == 1

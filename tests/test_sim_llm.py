@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from tests import contracts
+from tests.patience import PATIENCE_S
 from tests.sim.anthropic import SPEC, AnthropicSim, validator
 from tests.sim.faults import status
 from tests.sim.llm_script import Call, Calls, CutOff, Refuse, Reply, Say, Script
@@ -332,7 +333,7 @@ async def test_started_by_hand_it_prints_its_address_and_talks(vendor: str) -> N
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        lines = [(await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip() for _ in range(2)]
+        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode().strip() for _ in range(2)]
         named = dict(line.split("=", 1) for line in lines)
         url, key = named[f"{vendor.upper()}_BASE_URL"], named[f"{vendor.upper()}_API_KEY"]
         if vendor == "openai":
@@ -345,7 +346,7 @@ async def test_started_by_hand_it_prints_its_address_and_talks(vendor: str) -> N
             said = getattr(came_too.content[0], "text", None)
     finally:
         process.send_signal(signal.SIGINT)
-        ended = await asyncio.wait_for(process.wait(), 20)
+        ended = await asyncio.wait_for(process.wait(), PATIENCE_S)
     assert said == "You said: hi"
     assert ended == 0
     assert url.startswith("http://127.0.0.1:")

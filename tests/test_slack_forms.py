@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.db import Pool
-from tests.sim.faults import delay, status
+from tests.holding import hold
+from tests.patience import PATIENCE_S
+from tests.sim.faults import status
 from tests.slack_house import SlackHouse, open_slack_house
 
 DELETE = "do files.delete paths=old.log"
@@ -85,7 +87,7 @@ async def test_a_trigger_that_is_spent_or_too_old_is_said(slack: SlackHouse, but
     await slack.ann.press(card, button)
     await slack.told(slack.ann, "Please press again; or go without it")
     assert slack.ann.views() == []
-    slack.sim.world.trigger_life_s = 60.0
+    slack.sim.world.trigger_life_s = PATIENCE_S
     first = await slack.ann.press(card, button)
     await slack.until(slack.ann.views)
     await slack.sim.deliver("interactive", first.payload)
@@ -96,10 +98,11 @@ async def test_a_trigger_that_is_spent_or_too_old_is_said(slack: SlackHouse, but
 async def test_a_form_closed_before_it_is_filled_in_is_no_error(slack: SlackHouse) -> None:
     await slack.ann.mention(DELETE, "C0OPS")
     approval, card = await slack.ask()
-    slack.sim.faults.add("views.update", 1, delay(0.3))
+    let_go = hold(slack.sim.line, "views.update")
     await slack.ann.press(card, "Edit…")
     await slack.until(slack.ann.views)
     await slack.ann.close(slack.ann.views()[0])
+    let_go.set()
     await slack.until(lambda: any(one.note == "not_found" for one in slack.sim.journal.of("slack", "views.update")))
     assert slack.sim.ephemeral("U01ALICE") == []
     assert await slack.status_of(approval) == "pending"

@@ -12,6 +12,7 @@ from core.db import Pool
 from core.organisation import parse
 from core.ring import Ring
 from core.store import grants, people
+from tests.patience import PATIENCE_S
 from tests.sim.slack_people import Person
 from tests.sim.slack_world import View, interactive, texts
 from tests.slack_house import SlackHouse, open_slack_house
@@ -108,7 +109,7 @@ async def test_a_bell_refreshes_the_tabs_that_are_open(db: Pool, tmp_path: Path,
         ring = Ring.open(redis_url)
         try:
             await slack.ann.say("do files.list")
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while "do files.list" not in said(slack.sim.home("U01ALICE")):
                     ring.outbox()
                     await asyncio.sleep(0.1)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bot.slack.signature import Refused, judged, parsed, signed
 from core import config
 from core.db import Pool
+from tests.patience import PATIENCE_S
 from tests.slack_house import SlackHouse, open_slack_house
 
 SECRET = "sim-signing-secret"
@@ -141,7 +142,7 @@ async def test_doubled_and_raw_headers_are_refused(slack: SlackHouse) -> None:
         head = [b"POST /slack/events HTTP/1.1", b"Host: x", b"Content-Type: application/json",
                 b"Content-Length: %d" % len(EVENT), b"Connection: close", *lines]  # fmt: skip
         writer.write(b"\r\n".join(head) + b"\r\n\r\n" + EVENT)
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
         writer.close()
         assert answer.split(b" ")[1] == b"401"
     assert await nothing_changed(slack)

@@ -1,5 +1,6 @@
 """Words and events for tasks that run: who may say them, when they are read, and what they interrupt, on real parts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,11 +84,13 @@ async def test_a_message_in_the_thread_of_a_running_task_is_read_by_its_next_tur
 async def test_a_word_that_comes_during_the_last_turn_gets_a_turn_of_its_own(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    script = Script(Say("All done.", pause_s=1.0), "Done, and in English.")
+    held = asyncio.Event()
+    script = Script(Say("All done.", held=held), "Done, and in English.")
     async with talking(script, database_url, redis_url, tmp_path) as sayso:
         number = await sayso.say("do nothing")
         await asked(script, 1)
         await sayso.say(f"steer {number} answer in English")
+        held.set()
         done = await sayso.until(number, "succeeded")
     assert [s["kind"] for s in done["steps"]] == ["plan", "think"]
     assert done["result"]["text"] == "Done, and in English."
@@ -97,7 +100,8 @@ async def test_a_word_that_comes_during_the_last_turn_gets_a_turn_of_its_own(
 async def test_an_interrupt_ends_the_running_turn_uncharged_and_the_new_one_knows_why(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    script = Script(Say("Too late.", pause_s=15.0), "Yes, the other one.")
+    held = asyncio.Event()
+    script = Script(Say("Too late.", held=held), "Yes, the other one.")
     async with talking(script, database_url, redis_url, tmp_path) as sayso:
         number = await sayso.say("think long")
         await asked(script, 1)
@@ -111,6 +115,7 @@ async def test_an_interrupt_ends_the_running_turn_uncharged_and_the_new_one_know
             return sorted(r["outcome"] for r in rows) == ["answered", "cancelled"]
 
         await eventually(cancelled)
+        held.set()
     assert done["result"]["text"] == "Yes, the other one."
     assert "take the other one" in heard(script.asked[1])
     assert attempt == 1
@@ -152,7 +157,8 @@ async def work(ctx: SkillContext, what: Annotated[str, Control]) -> dict[str, An
 async def test_an_event_is_read_once_however_often_its_turn_runs(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    script = Script(plan(NAP), Say("first", pause_s=15.0), "second")
+    held = asyncio.Event()
+    script = Script(plan(NAP), Say("first", held=held), "second")
     async with talking(script, database_url, redis_url, tmp_path) as sayso:
         db = sayso.deps.db
         number = await sayso.say("wait a bit") or 0
@@ -169,6 +175,7 @@ async def test_an_event_is_read_once_however_often_its_turn_runs(
         await asked(script, 2)
         await sayso.say(f"interrupt {number} and now?")
         done = await sayso.until(number, "succeeded")
+        held.set()
         reads = await db.fetch("select signal_id, n from signal_reads where by_turn order by signal_id")
     assert done["steps"][1]["result"]["woken"] is True
     assert [heard(turn).count('name="level"') for turn in script.asked] == [0, 1, 1]

@@ -11,6 +11,7 @@ from bot.courier import Courier
 from core.cards import Card
 from core.store import conversations
 from core.store.conversations import Conversation
+from tests.patience import PATIENCE_S
 from tests.test_whole_way import eventually
 from tests.web_house import House
 
@@ -126,7 +127,7 @@ async def _die_in_the_middle(house: House, chat: Chat) -> None:
             await courier.deliver()
 
     dying = asyncio.create_task(send())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await chat.reached.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 from bench.children import die_with_parent
 from core import config
 from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
 HOUSE = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"^\s+(http://\S+/login\?code=\S+)$", re.MULTILINE)
@@ -31,13 +31,6 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"{what} has not come true in {PATIENCE_S:g} s"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Place:

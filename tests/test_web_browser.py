@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from core.models import PlannedStep
 from core.store import approvals, conversations, people, steps, tasks
 from core.store.people import Principal
+from tests.browser import PATIENCE_MS, needs_chromium, open_browser
 from tests.web_house import DIGEST, House, served
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium")
+pytestmark = needs_chromium
 
 
 @dataclass
@@ -39,6 +33,7 @@ class Visit:
         made = await self.browser.new_context(base_url=self.address, **context)
         session = await self.house.session(self.ann)
         await made.add_cookies([{"name": "sayso", "value": session, "url": self.address, "sameSite": "Strict"}])
+        made.set_default_timeout(PATIENCE_MS)
         page = await made.new_page()
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("console", lambda m: self.troubles.append(m.text) if "Content Security" in m.text else None)
@@ -52,13 +47,9 @@ class Visit:
 @asynccontextmanager
 async def visiting(house: House) -> AsyncIterator[Visit]:
     ann = await house.person("ann", "owner", name="Ann Lee")
-    async with served(house.app) as address, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    async with served(house.app) as address, open_browser() as browser:
         visit = Visit(house, ann, address, browser, [])
-        try:
-            yield visit
-        finally:
-            await browser.close()
+        yield visit
         assert visit.troubles == []
 
 
@@ -75,6 +66,7 @@ async def test_a_link_signs_in_by_its_button_and_signing_out_ends_it(visit: Visi
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", name="Tell Sayso what to do")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/login")
     await page.goto("/inbox")
     await expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
 
@@ -222,7 +214,7 @@ async def test_a_page_that_lost_its_server_catches_up(visit: Visit) -> None:
     await page.context.set_offline(True)
     await visit.house.ask(visit.ann, title="Delete late.log")
     await page.context.set_offline(False)
-    await expect(page.get_by_role("heading", name="Delete late.log")).to_be_visible(timeout=15_000)
+    await expect(page.get_by_role("heading", name="Delete late.log")).to_be_visible()
 
 
 async def test_keys_go_from_card_to_card_and_to_a_yes_but_never_say_it(visit: Visit) -> None:
