@@ -16,6 +16,7 @@ from typing import Any, Final
 from core import templates
 from core.cards.title import action_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
+from core.waits import FAMILY
 
 Row = Mapping[str, Any]
 MODEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}/[^\s/][^\s]{0,120}", re.ASCII)
@@ -66,8 +67,17 @@ class Rollback:
 # ---------------------------------------------------------------- fork
 
 
-def forked(steps: Sequence[Row], start: int, change: Change, manifests: Mapping[str, SkillManifest]) -> Branch:
-    """The steps of a task that goes on from step `start` of these. Raises `CannotBranch`."""
+def forked(
+    steps: Sequence[Row],
+    start: int,
+    change: Change,
+    manifests: Mapping[str, SkillManifest],
+    open_children: Collection[str] = (),
+) -> Branch:
+    """The steps of a task that goes on from step `start` of these. Raises `CannotBranch`.
+
+    `open_children` are the tasks that this one had started and that have not ended.
+    """
     by_n = {s["n"]: s for s in steps}
     if start not in by_n:
         raise CannotBranch(f"there is no step {start}; there are {_listed(by_n)}")
@@ -76,7 +86,7 @@ def forked(steps: Sequence[Row], start: int, change: Change, manifests: Mapping[
     fresh -= (planned | _below(by_n, planned)) - {start}  # a turn that runs anew plans anew
     rest = set(by_n) - fresh - planned - _below(by_n, planned)
     kept = _with_needs(by_n, {n for n in rest if by_n[n]["status"] == "succeeded"} | _needs(by_n, fresh) - fresh)
-    _refuse_unfit(by_n, fresh, kept)
+    _refuse_unfit(by_n, fresh, kept, open_children)
     changed = dict(by_n) | {start: _changed(by_n[start], change, manifests, kept)}
     if change.model is not None:
         _check_model(change.model, [by_n[n] for n in fresh])
@@ -92,14 +102,24 @@ def _planned_by(turn: Row) -> Iterable[int]:
     return [n for n in listed if isinstance(n, int)] if isinstance(listed, list) else []
 
 
-def _refuse_unfit(by_n: Mapping[int, Row], fresh: Collection[int], kept: Collection[int]) -> None:
-    """A fresh step needs steps that have ended, and ended well where it wants that."""
+def _refuse_unfit(
+    by_n: Mapping[int, Row], fresh: Collection[int], kept: Collection[int], open_children: Collection[str]
+) -> None:
+    """A fresh step needs steps that have ended, and ended well where it wants that. What was started for the other task is that
+    task's: a fresh step reads what it came to, and can neither wait for it nor tell or stop it."""
     for n in sorted(fresh):
         for need in sorted(set(by_n[n]["needs"]) & set(kept)):
             if by_n[need]["outcome"] is None:
                 raise CannotBranch(f"step {need}, which step {n} needs, has not ended yet; wait for it or fork from it")
             if by_n[need]["outcome"] != "ok" and by_n[n]["run_after"] == "success":
                 raise CannotBranch(f"step {need}, which step {n} needs, did not succeed; fork from step {need}")
+            child = str((by_n[need]["result"] or {}).get("task")) if _is_family(by_n[need]) else None
+            if child in open_children and by_n[n]["args"].get("for") == "child":
+                raise CannotBranch(
+                    f"step {n} waits for task {child}, which has not ended; fork from step {need}, or wait"
+                )
+            if child is not None and _is_family(by_n[n]):
+                raise CannotBranch(f"step {n} is for task {child}, which the other task started; fork from step {need}")
 
 
 def _changed(row: Row, change: Change, manifests: Mapping[str, SkillManifest], kept: Collection[int]) -> Row:
@@ -200,10 +220,18 @@ def rolled_back(then: Sequence[Row], now: Sequence[Row]) -> Rollback:
 
 
 def _is_busy(step: Row) -> bool:
-    return bool(step["status"] == "unknown" or (step["status"] == "running" and step["effect_state"] == "intent"))
+    begun = step["effect_state"] == "intent" or _is_family(step)
+    return bool(step["status"] == "unknown" or (step["status"] == "running" and begun))
 
 
-def continued(then: Sequence[Row], now: Sequence[Row], manifests: Mapping[str, SkillManifest], *, own: bool) -> Branch:
+def continued(
+    then: Sequence[Row],
+    now: Sequence[Row],
+    manifests: Mapping[str, SkillManifest],
+    *,
+    own: bool,
+    open_children: Collection[str] = (),
+) -> Branch:
     """The steps of a task that goes on where an ended one was at `then`. Raises `CannotBranch`."""
     by_n = {s["n"]: s for s in now}
     lost = [n for s in then if s["outcome"] is None and by_n[n := s["n"]]["outcome"] == GIVEN_UP]
@@ -214,7 +242,7 @@ def continued(then: Sequence[Row], now: Sequence[Row], manifests: Mapping[str, S
     fresh = set(rows) - kept
     if not fresh:
         raise CannotBranch("every step had ended at that version; fork from one of them")
-    _refuse_unfit(rows, fresh, kept)
+    _refuse_unfit(rows, fresh, kept, open_children)
     return Branch(_copies(rows, kept), tuple(_anew(rows[n], Change({}, None, own), manifests) for n in sorted(fresh)))
 
 
@@ -222,7 +250,12 @@ def continued(then: Sequence[Row], now: Sequence[Row], manifests: Mapping[str, S
 
 
 def _left_effect(step: Row) -> bool:
-    return bool(step["status"] == "succeeded" and step["effect_state"] == "done")
+    return bool(step["status"] == "succeeded" and (step["effect_state"] == "done" or _is_family(step)))
+
+
+def _is_family(step: Row) -> bool:
+    """It starts a child task, tells it something, or stops it."""
+    return bool(step["kind"] == "wait" and step["args"].get("for") in FAMILY)
 
 
 def _copies(by_n: Mapping[int, Row], kept: Collection[int]) -> tuple[dict[str, Any], ...]:

@@ -17,7 +17,8 @@ from core import cards
 from core.branches import Branch, CannotBranch, Change, continued, forked, rolled_back
 from core.db import Connection
 from core.models import SkillManifest
-from core.store import families, skills, tasks, versions
+from core.state import TERMINAL
+from core.store import children, families, skills, tasks, versions
 from core.store.people import Principal
 from core.versions import Facts, NoSuchVersion, history, task_at
 
@@ -63,7 +64,7 @@ async def fork(
     else:
         _, rows, _ = task_at(known, at)
     own = known.task["requester_id"] == asked.person.id
-    branch = forked(rows, step, Change(args, model, own), await skills.manifests(tx))
+    branch = forked(rows, step, Change(args, model, own), await skills.manifests(tx), await _open_children(tx, task))
     made = await _write(tx, asked, known, branch, step, key, f"forked from step {step} of task {task}")
     titles = {s["n"]: s["title"] or s["skill"] for s in rows}
     return Branched(*made, cards.forked_text(task, step, made[0], [(n, titles[n]) for n in branch.repeats]))
@@ -93,7 +94,7 @@ async def roll_back(
         made = None
     else:
         own = known.task["requester_id"] == asked.person.id
-        branch = continued(then, known.steps, manifests, own=own)
+        branch = continued(then, known.steps, manifests, own=own, open_children=await _open_children(tx, task))
         made, status = await _write(tx, asked, known, branch, None, key, reason)
     said = cards.rolled_back_text(
         task, label, made=made, again=plan.again if made is None else (), dropped=plan.drop if made is None else (),
@@ -144,14 +145,22 @@ async def _write(
     return made, status
 
 
+async def _open_children(tx: Connection, task: int) -> set[str]:
+    return {c["id"] for c in await children.of(tx, task) if c["status"] not in TERMINAL["task"]}
+
+
 async def _remaining(
     tx: Connection, known: Facts, numbers: tuple[int, ...], manifests: Mapping[str, SkillManifest]
 ) -> list[tuple[int, str, str | None]]:
     """What has happened and stays: (step, title, the command that takes it back)."""
     can_undo = await tasks.undoable_steps(tx, known.task["id"])
-    found = []
+    going_on = await _open_children(tx, known.task["id"])
+    found: list[tuple[int, str, str | None]] = []
     for s in known.steps:
-        if s["n"] in numbers:
+        if s["n"] in numbers and s["kind"] == "wait":
+            child = str(s["result"].get("task"))
+            found.append((s["n"], s["title"], f"stop {child}" if child in going_on else None))
+        elif s["n"] in numbers:
             undo = f"do {s['skill']}.undo task={known.task['id']} step={s['n']}"
             offered = s["n"] in can_undo and f"{s['skill']}.undo" in manifests
             found.append((s["n"], s["title"] or s["skill"], undo if offered else None))

@@ -20,6 +20,8 @@ from core.expressions import BadExpression, Expression
 from core.state import TERMINAL
 
 REPLY: Final = "reply"
+# What a step of this kind does to a child task, where it waits for nothing.
+FAMILY: Final = frozenset({"spawn", "send", "kill"})
 EVENT_NAME: Final = r"[A-Za-z0-9_][\w.:@/-]{0,119}"
 _CLOCK: Final = re.compile(r"(?:(\d{4}-\d{2}-\d{2})[T ])?(\d{1,2}:\d{2}(?::\d{2})?)(Z|[+-]\d{2}:\d{2})?", re.ASCII)
 

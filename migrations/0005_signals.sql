@@ -310,7 +310,7 @@ begin
     if v_depth >= p_depth_most then
         return jsonb_build_object('kind', 'refused', 'why', 'tasks may be nested ' || p_depth_most || ' deep, not deeper');
     end if;
-    if (select count(*) from tasks where parent_id = p_task) >= p_children_most then
+    if (select count(*) from tasks where parent_id = p_task and kind <> 'aside') >= p_children_most then
         return jsonb_build_object('kind', 'refused', 'why', 'a task may have ' || p_children_most || ' children, not more');
     end if;
     -- Without a card of its own: the parent's card shows the step.

@@ -141,6 +141,39 @@ def test_what_another_asked_for_is_no_word_of_who_forks() -> None:
         assert {o.origin for o in second.origins.values()} == (set() if change.own else {Origin.UNTRUSTED})
 
 
+def family(n: int, *needs: int, verb: str = "spawn", **more: Any) -> dict[str, Any]:
+    """A step that starts a child task (or tells or stops it), or waits for one."""
+    result = {"task": "7"} if more.get("status", "succeeded") == "succeeded" else None
+    return step(
+        n,
+        *needs,
+        **{"kind": "wait", "skill": "", "args": {"for": verb, "task": "{{ 1.task }}"}, "result": result, **more},
+    )
+
+
+def test_a_fork_reads_what_a_child_came_to_and_starts_one_only_where_that_runs_anew() -> None:
+    steps = [family(1), family(2, 1, verb="child"), step(3, 2)]
+    assert numbers(forked(steps, 2, SAME, MANIFESTS).copies) == [1]
+    again = forked(steps, 1, SAME, MANIFESTS, {"7"})
+    assert (numbers(again.fresh), again.repeats) == ([1, 2, 3], (1,))
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("child", "step 2 waits for task 7, which has not ended"), ("kill", "step 2 is for task 7, which the other")],
+)
+def test_a_fork_has_no_hand_on_the_children_of_the_other_task(verb: str, said: str) -> None:
+    with pytest.raises(CannotBranch, match=said):
+        forked([family(1), family(2, 1, verb=verb)], 2, SAME, MANIFESTS, {"7"})
+
+
+def test_a_child_that_was_started_stays_when_its_plan_is_put_back() -> None:
+    now = [family(1), family(2, 1, verb="child", status="waiting"), family(3, 1, verb="send", status="running")]
+    then = [{**s, "status": "ready", "outcome": None, "result": None} for s in now]
+    plan = rolled_back(then, now)
+    assert (plan.remains, plan.again, plan.busy) == ((1,), (), (3,))
+
+
 # ---------------------------------------------------------------- rollback
 
 

@@ -39,6 +39,11 @@ FAMILY = (
     steps:
       - {id: sub, spawn: {run: endless}}
       - {id: done, wait: {task: sub}}
+  both:
+    steps:
+      - {id: sub, spawn: {run: slow}}
+      - {id: done, wait: {task: sub}}
+      - {id: look, skill: files.list}
   long:
     steps:
       - {id: sub, spawn: {run: slow}}
@@ -131,6 +136,30 @@ async def test_a_pause_a_word_on_urgency_and_a_retry_reach_the_children(
             f"Task {failed} is running, and task {grandchild} with it.",
         ]
         await eventually(lambda: set(said_it) <= set(sayso.chat.texts))
+
+
+async def test_a_plan_is_put_back_and_forked_without_starting_its_child_twice(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with running(database_url, redis_url, tmp_path, FAMILY) as sayso:
+        number = await sayso.say("run both")
+        await step_waits(sayso, number, 2)
+        child = await child_of(sayso, number)
+        await eventually(lambda: sayso.deps.db.fetchval("select status = 'succeeded' from steps where n = 3"))
+        await sayso.say(f"rollback {number} 1.0")
+        assert await sayso.say(f"fork {number} 2") is None
+        await sayso.say(f"stop {number}")
+        texts = await eventually(lambda: sayso.chat.texts if len(sayso.chat.texts) > 2 else None)
+        assert "Step 3 runs again." in texts[0]
+        assert texts[0].endswith(f"step 1: Start a child task (to take it back: stop {child})")
+        assert texts[1].startswith(f"Step 2 waits for task {child}, which has not ended")
+        assert len(await children.of(sayso.deps.db, number or 0)) == 1
+        (sayso.workspace / "a.txt").write_text("a", encoding="utf-8")
+        source = await sayso.say("run twice pattern=*.txt")
+        await sayso.until(source, "succeeded")
+        fork = await sayso.until(await sayso.say(f"fork {source} 2"), "succeeded")
+        assert fork["steps"][2]["result"]["paths"] == ["a.txt"]
+        assert await children.of(sayso.deps.db, int(fork["id"])) == [], "it read what the child had come to"
 
 
 async def test_a_mind_starts_a_child_awaits_it_and_reads_its_result(

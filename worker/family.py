@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from core import config, plans
 from core.models import ArgumentOrigin, Claimed, Dropped, Failed, Origin, PlannedStep, Succeeded
@@ -22,8 +22,6 @@ from worker.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    VERBS: ClassVar[frozenset[str]] = frozenset({"spawn", "send", "kill"})
-
     actor: Actor
 
     async def act(self, step: Claimed, args: Mapping[str, Any], tainted: bool) -> Outcome:

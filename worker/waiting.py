@@ -15,7 +15,7 @@ from core import templates
 from core.models import ArgumentOrigin, Claimed, EffectClass, Failed, Parked, Succeeded, Waiting
 from core.models import Outcome as Why
 from core.store import signals, steps, tasks
-from core.waits import Child, Event, Goes, InVain, Over, Seen, event_name, judge
+from core.waits import FAMILY, Child, Event, Goes, InVain, Over, Seen, event_name, judge
 from worker.act import Actor, brought_by
 from worker.executor import Hold
 from worker.family import Family, is_tainted
@@ -31,7 +31,7 @@ class Waiter:
         step = hold.step
         try:
             args, origins = await self._filled(step)
-            if args["for"] in Family.VERBS:
+            if args["for"] in FAMILY:
                 return await Family(self.actor).act(step, args, is_tainted(step, origins))
             if args["for"] == "poll":
                 return await self._poll(hold, args)
@@ -66,7 +66,7 @@ class Waiter:
         if args["for"] == "event":
             events = await signals.events_named(db, step.task_id, event_name(str(args["event"])))
         elif args["for"] == "child" and (number := tasks.parse_id(str(args["task"]))) is not None:
-            child = await signals.child(db, step.task_id, number)
+            child = await signals.awaited(db, step.task_id, number)
         seen = Seen(at.now, at.until, at.woken, events, child, *results)
         match judge(args, seen, ZoneInfo(self.actor.deps.organisation.timezone)):
             case Over(result=result, read=read):

@@ -38,9 +38,9 @@ async def spawn(
 
 
 async def of(db: Db, task: int) -> list[dict[str, Any]]:
-    """The children of a task, oldest first."""
+    """The children of a task, oldest first. A question about one of its cards is none."""
     rows = await db.fetch(
-        "select id, goal, status, result, error from tasks where parent_id = $1 order by id limit $2",
+        "select id, goal, status, result, error from tasks where parent_id = $1 and kind <> 'aside' order by id limit $2",
         task, config.CHILDREN_MOST,
     )  # fmt: skip
     return [dict(r) | {"id": str(r["id"])} for r in rows]

@@ -147,6 +147,17 @@ async def child(db: Db, parent: int, task: int) -> Child | None:
     return Child(str(row["id"]), row["status"], row["result"], row["error"]) if row else None
 
 
+async def awaited(db: Db, waiting: int, task: int) -> Child | None:
+    """A child of this task, or of the one that it was forked from: the fork reads what that had come to."""
+    row = await db.fetchrow(
+        "with recursive line (id) as (select $1::bigint union all"
+        "   select t.forked_from from line l join tasks t on t.id = l.id where t.forked_from is not null)"
+        " select id, status, result, error from tasks where id = $2 and parent_id in (select id from line)",
+        waiting, task,
+    )  # fmt: skip
+    return Child(str(row["id"]), row["status"], row["result"], row["error"]) if row else None
+
+
 async def outcomes(db: Db, task: int, numbers: Sequence[int]) -> tuple[dict[int, Any], bool]:
     """The results of those of the steps that have succeeded, and whether any has still to end."""
     rows = await db.fetch(
