@@ -438,6 +438,12 @@ end $$;
 
 -- ---------------------------------------------------------------- complete
 
+-- Whether urgent work waits for a slot: a chain of another lane then gives its own up at the step's end.
+create function urgent_waits(p_now timestamptz) returns boolean language plpgsql stable as $$
+begin
+    return exists (select from steps where status = 'ready' and lane = 'urgent' and ready_at <= p_now);
+end $$;
+
 -- The dependents of a step that has just ended: ready, skipped with it, or one need fewer.
 create function free_dependents(p_task bigint, p_n integer, p_dependents integer[], p_ok boolean, p_paused boolean) returns integer
 language plpgsql as $$
@@ -517,7 +523,8 @@ begin
             update steps set unmet = d.unmet - 1 where task_id = p_task and n = d.n;
         elsif p_claim and next is null and t.status in ('planning', 'running') and d.lane = me.lane and is_alive(p_worker)
               and not exists (select from steps u where u.status = 'ready' and u.lane = me.lane
-                                 and u.priority < d.priority and u.ready_at <= sayso_now()) then
+                                 and u.priority < d.priority and u.ready_at <= sayso_now())
+              and (me.lane = 'urgent' or not urgent_waits(sayso_now())) then
             update steps s set unmet = 0, status = 'running', worker_id = p_worker, fence = s.fence + 1,
                    attempt = s.attempt + 1, deadline_at = now() + make_interval(secs => s.timeout_s)
              where s.task_id = p_task and s.n = d.n;
@@ -546,6 +553,7 @@ create function complete_many_v1(
 declare
     v_now       timestamptz := sayso_now();
     v_alive     boolean := is_alive(p_worker);
+    v_urgent    boolean := urgent_waits(v_now);
     v_locked    bigint[];
     v_done      bigint[];       -- tasks of which a step is done now
     v_dep_tasks bigint[];       -- what waited for these steps, as pairs
@@ -578,7 +586,8 @@ begin
                    and row_number() over (order by b.unmet > f.by, b.priority, b.task_id, b.n)
                        <= p_rooms[array_position(p_lanes, b.lane)]
                    and not exists (select from steps u where u.status = 'ready' and u.lane = b.lane
-                                      and u.priority < b.priority and u.ready_at <= v_now) as mine
+                                      and u.priority < b.priority and u.ready_at <= v_now)
+                   and (b.lane = 'urgent' or not v_urgent) as mine
               from fewer f join steps b on b.task_id = f.task_id and b.n = f.n and b.status = 'blocked'
               join tasks t on t.id = b.task_id),
         moved as (

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from core import config
 from core.cards import stopped_text
 from core.db import transaction
-from core.models import Claimed, PlannedStep
+from core.models import Claimed, EffectClass, PlannedStep
 from core.store import children, clock, families, people, signals, steps, tasks
 from tests.sim.llm_script import Asked, Call, Calls, Reply, Script
 from tests.test_llm_whole_way import plan
@@ -291,8 +292,6 @@ async def test_a_step_that_runs_again_starts_its_child_once_and_a_lost_one_none(
 
 
 async def test_children_are_bounded_in_number(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core import config
-
     monkeypatch.setattr(config, "CHILDREN_MOST", 2)
     worker = await steps.enrol(db, "host", 1, "test", 3600)
     _, held = await claimed(db, worker, *(waiting(n) for n in (1, 2, 3)))
@@ -467,6 +466,27 @@ async def test_more_urgent_work_goes_first_at_the_next_step_boundary(db: Any) ->
     assert [(s.task_id, s.n) for s in await steps.claim(db, worker, "urgent", 1)] == [(slow, 2)]
     audited = await db.fetch("select task_id, data from audit where kind = 'priority' order by id")
     assert [(r["task_id"], r["data"]["to"]) for r in audited] == [(fast, 1), (slow, 0)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_chain_gives_its_only_slot_to_urgent_work_at_the_next_step_boundary(db: Any, together: bool) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    chain = [
+        PlannedStep(n=n, kind="act", needs=(n - 1,) if n > 1 else (), effect_class=EffectClass.PURE) for n in (1, 2)
+    ]
+    slow, (step,) = await claimed(db, worker, *chain)
+    owner = await people.ensure_owner(db)
+    urgent = await tasks.create(
+        db, requester=owner.id, goal="u", kind="do", steps=chain[:1], actor="test", lane="urgent", priority=0
+    )
+    if together:
+        done = await steps.complete_many(db, worker, [(step, {})], config.LANES, [1, 1], more=True)
+        taken = done.claimed
+    else:
+        assert (await steps.complete(db, worker, step, {})).next is None
+        taken = await steps.claim_lanes(db, worker, config.LANES, [1, 1])
+    assert [s.task_id for s in taken] == [urgent]
+    assert (await status(db, slow))[1][1] == ("ready", None)
 
 
 async def test_people_set_priorities_in_the_chat(database_url: str, redis_url: str, tmp_path: Path) -> None:
