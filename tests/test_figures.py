@@ -24,10 +24,11 @@ from core.organisation import Organisation
 from core.organisation.reading import parse
 from core.organisation.schema import Alert
 from core.state import STEP
-from core.store import gauges, measures, steps
+from core.store import approvals, clock, gauges, measures, steps, tasks
 from tests.test_whole_way import running
 from tests.web_house import House, open_house
 from worker.audit import Chainer
+from worker.chronicle import Chronicle
 from worker.ladder import Climber
 from worker.sweeper import Sweeper
 from worker.telling import told
@@ -266,6 +267,38 @@ async def test_what_the_sweeper_moves_is_told_too(
     assert (told_["task"], told_["step"], told_["principal"], told_["from"], told_["to"], told_["why"]) == (
         str(task), 1, "sweeper", "running", "ready", "its worker is gone",
     )  # fmt: skip
+
+
+async def test_the_life_of_a_task_is_told_from_its_history(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    ann = await house.person("ann", "owner")
+    chronicle = Chronicle(house.db)
+    await chronicle.begin()
+    task, approval = await house.ask(ann)
+    stopped = await house.task(ann)
+    await tasks.cancel(house.db, stopped, ann.actor, "her words")
+    await clock.move(house.db, timedelta(days=1))
+    await approvals.expire(house.db, approval)
+    with caplog.at_level(logging.INFO, "worker.chronicle"):
+        assert await chronicle.tell() == len(caplog.records)
+        assert await chronicle.tell() == 0
+    lines = [
+        (r.getMessage().split()[0], d["task"], d.get("step"), d["principal"], d["from"], d["to"], d["why"])
+        for r in caplog.records
+        for d in [vars(r)]
+    ]
+    assert lines == [
+        ("task", str(task), None, "ann", "", "running", "person"),
+        ("approval", str(task), 1, "ann", "", "pending", "worker"),
+        ("task", str(task), None, "ann", "running", "waiting", "worker"),
+        ("task", str(stopped), None, "ann", "", "running", "person"),
+        ("task", str(stopped), None, "ann", "running", "cancelling", "person"),
+        ("step", str(stopped), 1, "ann", "ready", "cancelled", "person"),
+        ("task", str(stopped), None, "ann", "cancelling", "cancelled", "person"),
+        ("approval", str(task), 1, "ann", "pending", "expired", "sweeper"),
+        ("step", str(task), 1, "ann", "awaiting_approval", "skipped", "sweeper"),
+        ("task", str(task), None, "ann", "waiting", "abandoned", "sweeper"),
+    ]
+    assert "her words" not in caplog.text
 
 
 def test_what_is_told_of_an_outcome_is_a_legal_move_in_our_own_words() -> None:

@@ -21,6 +21,7 @@ from core.ring import Ring
 from core.store import approvals, children, conversations, locks, looks, signals, steps, tasks
 from core.store.steps import Probing
 from worker.audit import Chainer
+from worker.chronicle import Chronicle
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Sweeper:
     ) -> None:
         self._db, self._dsn, self._ring, self._probe, self._chainer = db, dsn, ring, probe, chainer
         self._tell = tell
+        self._chronicle = Chronicle(db)
         # What each part does is named by the looks that find something for it (core/store/looks.py), in this order.
         self._parts: dict[tuple[str, ...], Callable[[], Awaitable[int]]] = {
             ("lost", "silent"): self._recover,
@@ -68,8 +70,10 @@ class Sweeper:
                 connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "sayso sweeper"})
                 try:
                     await self._stand_by(connection)
+                    await self._chronicle.begin()
                     while not connection.is_closed():
                         await self.sweep()
+                        await self._chronicle.tell()
                         await asyncio.sleep(config.SWEEP_EVERY_S)
                 finally:
                     connection.terminate()

@@ -72,6 +72,23 @@ async def newest(db: Db) -> Cursor:
     return Cursor(row["xid"], row["id"]) if row else Cursor()
 
 
+async def untold(db: Db, after: Cursor, until: Cursor, limit: int) -> list[dict[str, Any]]:
+    """Moves after the one cursor up to the other that neither a worker, its sweeper nor a bot tells of: those of tasks, approvals
+    that nobody decided, and steps that something else than their own outcome moved."""
+    rows = await db.fetch(
+        "select e.xid::text::bigint as xid, e.id, e.machine, e.task_id, e.n, e.subject, e.actor,"
+        "   e.from_state, e.to_state, coalesce(p.key, '') as requester"
+        " from events e left join tasks t on t.id = e.task_id left join principals p on p.id = t.requester_id"
+        " where (e.xid, e.id) > ($1::text::xid8, $2) and (e.xid, e.id) <= ($3::text::xid8, $4)"
+        "   and case e.machine when 'task' then true when 'approval' then e.to_state not in ('approved', 'denied')"
+        "     when 'step' then e.actor not like 'worker:%'"
+        "       and (e.actor <> 'sweeper' or e.to_state <> 'ready' and e.from_state <> 'running') else false end"
+        " order by e.xid, e.id limit $5",
+        str(after.xid), after.id, str(until.xid), until.id, limit,
+    )  # fmt: skip
+    return [dict(r) for r in rows]
+
+
 async def is_known(db: Db, cursor: Cursor) -> bool:
     """Whether the event of the cursor is still here: if not, what followed it may be gone too."""
     found: bool = await db.fetchval(
