@@ -18,24 +18,27 @@ from core.db import Pool, open_pool
 from core.models import Claimed, Failed, PlannedStep
 from core.ring import Ring
 from core.store import people, steps, tasks
+from tests.patience import PATIENCE_S
 from tests.processes import until
 from worker import outcome
 from worker.executor import Executor, Hold, Shareable
 from worker.lease import Lease
 
-QUICK = 30
-LEASE_S = 3600.0  # nobody renews it
+TASKS = 150
+FOREVER_S = 3600.0
 
 
 @dataclass
 class Crowd:
-    """One executor with one slot whose steps do nothing, but for those of `held` tasks, which wait to be let go."""
+    """One executor with one slot whose steps do nothing; once it `is_to_hold`, the next one behind which others are claimed
+    ahead is `held` until it is let go."""
 
     db: Pool
     ring: Ring
     lease: Lease
     owner: int
-    held: set[int] = field(default_factory=set)
+    is_to_hold: bool = False
+    held: int = 0
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     began: list[int] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
@@ -53,7 +56,8 @@ class Crowd:
         self.began.append(step.task_id)
         self.at_once += 1
         assert self.at_once == 1, "two bodies in one slot"
-        if step.task_id in self.held:
+        if self.is_to_hold and not self.held and await self.behind():
+            self.held = step.task_id
             await self.let_go.wait()
         self.at_once -= 1
         return Shareable({"by": step.task_id}, self.alone, lambda: self.written.append(step.task_id))
@@ -69,13 +73,18 @@ class Crowd:
         )  # fmt: skip
         return int(made)
 
+    async def behind(self) -> list[int]:
+        """Tasks whose step is claimed and has not begun."""
+        rows = await self.db.fetch("select task_id from steps where status = 'running' order by task_id")
+        return [row["task_id"] for row in rows if row["task_id"] not in self.began]
+
     async def count(self, status: str) -> int:
         return int(await self.db.fetchval("select count(*) from steps where status = $1", status))
 
 
 @pytest.fixture
 async def crowd(db: Pool, database_url: str, redis_url: str) -> AsyncIterator[Crowd]:
-    ring, lease = Ring.open(redis_url), Lease(db, database_url, lasts_s=LEASE_S)
+    ring, lease = Ring.open(redis_url), Lease(db, database_url, lasts_s=FOREVER_S)
     await lease.take("test")
     made = Crowd(db, ring, lease, (await people.ensure_owner(db)).id)
     yield made
@@ -95,75 +104,76 @@ async def at_work(crowd: Crowd) -> AsyncIterator[asyncio.Task[None]]:
         await running
 
 
+@pytest.fixture
+def without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no reason to take a step for a slow one, or to give back what waits behind it."""
+    monkeypatch.setattr(config, "QUICK_STEP_S", FOREVER_S)
+    monkeypatch.setattr(config, "AHEAD_S", FOREVER_S)
+
+
 @asynccontextmanager
-async def queueing(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Quick steps are done, a slow one runs, and some of the hundred behind it are claimed ahead and stay so."""
-    monkeypatch.setattr(config, "AHEAD_S", 3600.0)
-    for _ in range(QUICK):
+async def queueing(crowd: Crowd) -> AsyncIterator[None]:
+    """Of many steps one takes its time, and some of those behind it are claimed ahead and stay so."""
+    for _ in range(TASKS):
         await crowd.task()
-    crowd.held = {await crowd.task()}
-    for _ in range(100):
-        await crowd.task()
+    crowd.is_to_hold = True
     async with at_work(crowd):
-        await until(lambda: _is(crowd, "succeeded", QUICK), "those before the slow one are done")
-        await until(lambda: _more(crowd, "running", 1), "some are claimed ahead")
+        await until(lambda: _holds(crowd), "one is held while others are claimed ahead")
         yield
 
 
+@pytest.mark.usefixtures("without_haste")
 async def test_quick_steps_of_one_slot_share_commits_and_each_runs_once(crowd: Crowd) -> None:
-    made = [await crowd.task() for _ in range(150)]
+    made = [await crowd.task() for _ in range(TASKS)]
     async with at_work(crowd):
-        await until(lambda: _is(crowd, "succeeded", 150), "all are done")
+        await until(lambda: _is(crowd, "succeeded", TASKS), "all are done")
     commits = await crowd.db.fetchval(
         "select count(distinct at) from events where machine = 'step' and to_state = 'succeeded'"
     )
     assert sorted(crowd.began) == sorted(crowd.written) == made
-    assert commits < 75
+    assert commits < TASKS
 
 
-async def test_what_waits_behind_a_step_that_takes_its_time_is_given_back_with_its_attempt(crowd: Crowd) -> None:
-    quick = [await crowd.task() for _ in range(30)]
-    slow = await crowd.task()
-    behind = [await crowd.task() for _ in range(200)]
-    crowd.held = {slow}
-    async with at_work(crowd):
-        await until(lambda: _is(crowd, "succeeded", len(quick)), "those before it are done")
+@pytest.mark.usefixtures("without_haste")
+async def test_what_waits_behind_a_step_that_takes_its_time_is_given_back_with_its_attempt(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with queueing(crowd):
+        monkeypatch.setattr(config, "AHEAD_S", 0.1)
+        crowd.executor.poke()
         await until(lambda: _is(crowd, "running", 1), "only the slow one is held")
-        given_back = await crowd.db.fetch(
-            "select attempt, fence from steps where task_id = any ($1) and fence > 0", behind
-        )
+        given_back = await crowd.db.fetch("select attempt from steps where status = 'ready' and fence > 0")
         assert given_back
         assert {row["attempt"] for row in given_back} == {0}
-        assert await crowd.count("ready") == len(behind)
+        monkeypatch.setattr(config, "AHEAD_S", FOREVER_S)
         crowd.let_go.set()
-        await until(lambda: _is(crowd, "succeeded", len(quick) + 1 + len(behind)), "all are done")
+        await until(lambda: _is(crowd, "succeeded", TASKS), "all are done")
     assert len(crowd.began) == len(set(crowd.began))
 
 
+@pytest.mark.usefixtures("without_haste")
 async def test_a_worker_that_stops_gives_back_what_it_claimed_ahead_at_once(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with queueing(crowd, monkeypatch):
-        stopping = asyncio.create_task(crowd.executor.stop(grace_s=30))
+    monkeypatch.setattr(config, "HAND_BACK_AFTER_S", FOREVER_S)
+    async with queueing(crowd):
+        stopping = asyncio.create_task(crowd.executor.stop(grace_s=PATIENCE_S))
         await until(lambda: _is(crowd, "running", 1), "only what runs is held")
         crowd.let_go.set()
         await stopping
-    assert await crowd.count("ready") == 100
+    assert await crowd.count("ready") == TASKS - len(crowd.began) > 0
     assert await crowd.db.fetchval("select max(attempt) from steps where status = 'ready'") == 0
 
 
-async def test_a_task_stopped_while_its_step_is_claimed_ahead_never_runs(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with queueing(crowd, monkeypatch):
-        ahead = await crowd.db.fetchval(
-            "select min(task_id) from steps where status = 'running' and not task_id = any ($1)", list(crowd.held)
-        )
+@pytest.mark.usefixtures("without_haste")
+async def test_a_task_stopped_while_its_step_is_claimed_ahead_never_runs(crowd: Crowd) -> None:
+    async with queueing(crowd):
+        ahead, *_ = await crowd.behind()
         await tasks.cancel(crowd.db, ahead, "test", "enough")
         await crowd.executor.check_cancels()
         crowd.let_go.set()
         await until(lambda: _is(crowd, "cancelled", 1), "it has ended")
-        await until(lambda: _is(crowd, "succeeded", QUICK + 100), "the others are done")
+        await until(lambda: _is(crowd, "succeeded", TASKS - 1), "the others are done")
     assert ahead not in crowd.began
 
 
@@ -203,5 +213,5 @@ async def _is(crowd: Crowd, status: str, wanted: int) -> bool:
     return await crowd.count(status) == wanted
 
 
-async def _more(crowd: Crowd, status: str, than: int) -> bool:
-    return await crowd.count(status) > than
+async def _holds(crowd: Crowd) -> bool:
+    return bool(crowd.held)

@@ -23,6 +23,7 @@ people:
   ann: {name: Ann, roles: [owner], identities: {slack: T0ACME/U01ALICE}}
   bob: {name: Bob, roles: [%(bob)s], identities: {slack: T0ACME/U02BOB}}
   carl: {name: Carl, roles: [%(carl)s], identities: {slack: T0ACME/U03CARL}}
+  dora: {name: Dora, roles: [owner], identities: {slack: T0ACME/U04DORA}}  # so that a fresh card always finds somebody
 roles:
   engineer: {may: ["skill:files.*"]}
 approvers:

@@ -1,6 +1,7 @@
 """Every change and every undo dies at every line, and is run again with the same key, as the executor would.
 
-A process of its own forks once per crash point and ends itself there without a word, as kill -9 does. After each
+A process of its own forks once per crash point and ends itself there without a word, as kill -9 does. Lines at which the disk
+is as it was at the one before are one point, since nothing else outlives a crash; SAYSO_SWEEP=all takes them all. After each
 crash no content is lost or doubled, what was approved is still the same, the probe says nothing that is untrue;
 the second run reaches the state and the result of an undisturbed one, and so does undoing it.
 """
@@ -15,7 +16,8 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -32,6 +34,7 @@ from worker.skills.workspace import Workspace
 KEY = "sayso:7:3:0"
 TRACED = {f"{name}.py" for name in ("changes", "undoing", "trash", "renames", "beneath", "mailer")}
 CRASHED = 99
+IS_WHOLE = os.environ.get("SAYSO_SWEEP") == "all"
 # The sweeps flush thousands of files; on a disk that takes minutes.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
@@ -65,7 +68,8 @@ def test_a_change_survives_a_crash_at_every_line(verb: str, way: str) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-4000:]
     seen = json.loads(done.stdout)
-    assert seen["points"] > 80 and seen["undo_points"] > 30, seen
+    assert seen["lines"] > 80 and seen["undo_lines"] > 30, seen
+    assert seen["points"] > 10 and seen["undo_points"] > 5, seen
     assert seen["probes"]["not_happened"] and seen["probes"]["happened"], seen
     # With the kernel's renames only a delete of several files can be found half done.
     assert verb == "delete" or way == "by hand" or "unsure" not in seen["probes"], seen
@@ -77,26 +81,29 @@ def test_a_message_for_the_mailbox_is_there_once_after_a_crash_at_any_line() -> 
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-4000:]
     seen = json.loads(done.stdout)
-    assert seen["points"] > 20 and seen["probes"]["not_happened"] and seen["probes"]["happened"], seen
+    assert seen["lines"] > 20 and seen["probes"]["not_happened"] and seen["probes"]["happened"], seen
 
 
 def sweep_mail() -> dict[str, Any]:
     probes: Counter[str] = Counter()
-    points = 0
-    while True:
-        mail = Mailer(Path(tempfile.mkdtemp(dir=SCRATCH)) / "mail", "bot@acme.example")
-        crashed = dies_at(points, partial(send, mail))
+    mail = mailer()
+    lines, points = crash_points(mail.mailbox.parent, partial(send, mail))
+    for point in points:
+        mail = mailer()
+        assert dies_at(point, partial(send, mail)) == (point < lines)
         found = asyncio.run(mail.outcome(KEY)).state
         messages = list(mail.mailbox.glob("*.eml"))
-        assert (found == "happened") == (len(messages) == 1) and found != "unsure", points
+        assert (found == "happened") == (len(messages) == 1) and found != "unsure", point
         probes[found] += 1
         before = [message.read_bytes() for message in messages]
         send(mail)
         (message,) = mail.mailbox.glob("*.eml")
-        assert message.read_bytes().endswith(b"b\r\n") and before in ([], [message.read_bytes()]), points
-        if not crashed:
-            return {"points": points, "probes": probes}
-        points += 1
+        assert message.read_bytes().endswith(b"b\r\n") and before in ([], [message.read_bytes()]), point
+    return {"lines": lines, "points": len(points), "probes": probes}
+
+
+def mailer() -> Mailer:
+    return Mailer(Path(tempfile.mkdtemp(dir=SCRATCH)) / "mail", "bot@acme.example")
 
 
 def send(mail: Mailer) -> None:
@@ -105,36 +112,37 @@ def send(mail: Mailer) -> None:
 
 def sweep(verb: str) -> dict[str, Any]:
     change = CHANGES[verb]
-    reference = change(fresh())
+    undisturbed = fresh()
+    reference = change(undisturbed)
+    undisturbed.undo(KEY)
     approved = fresh().hashes(KEY, NAMED[verb])
     probes: Counter[str] = Counter()
-    points = undo_points = 0
-    while True:
+    files = fresh()
+    lines, points = crash_points(files.root.parent, partial(change, files))
+    undo_lines, undo_points = crash_points(files.root.parent, partial(files.undo, KEY))
+    for point in points:
         files = fresh()
-        crashed = dies_at(points, lambda files=files: change(files))  # type: ignore[misc]  # bound per turn
+        assert dies_at(point, partial(change, files)) == (point < lines)
         contents_are_whole(files, verb)
-        assert files.hashes(KEY, NAMED[verb]) == approved, points
+        assert files.hashes(KEY, NAMED[verb]) == approved, point
         probes[checked_probe(files, verb, files.outcome(KEY), reference)] += 1
-        assert change(files) == reference and state(files) == AFTER[verb], points
+        assert change(files) == reference and state(files) == AFTER[verb], point
         assert files.outcome(KEY) == Probe.happened(f"recorded as complete: {reference['summary']}", reference)
-        assert change(files) == reference and state(files) == AFTER[verb], points
+        assert change(files) == reference and state(files) == AFTER[verb], point
         files.undo(KEY)
-        assert state(files) == BEFORE, points
-        if not crashed:
-            break
-        points += 1
+        assert state(files) == BEFORE, point
     undone = None
-    while True:
+    for point in undo_points:
         files = fresh()
         change(files)
-        crashed = dies_at(undo_points, lambda files=files: files.undo(KEY))  # type: ignore[misc]  # bound per turn
+        assert dies_at(point, partial(files.undo, KEY)) == (point < undo_lines)
         contents_are_whole(files, verb)
         result = files.undo(KEY)
-        assert state(files) == BEFORE and result == (undone or result), undo_points
+        assert state(files) == BEFORE and result == (undone or result), point
         undone = result
-        if not crashed:
-            return {"points": points, "undo_points": undo_points, "probes": probes}
-        undo_points += 1
+    return {
+        "lines": lines, "undo_lines": undo_lines, "points": len(points), "undo_points": len(undo_points), "probes": probes,
+    }  # fmt: skip
 
 
 def fresh() -> Workspace:
@@ -146,28 +154,63 @@ def fresh() -> Workspace:
     return Workspace.under(home)
 
 
+def crash_points(home: Path, change: Callable[[], object]) -> tuple[int, list[int]]:
+    """Run it; how many lines it has, and before which of them the disk is another than before the one above. And its end."""
+    lines, points, seen = 0, [], None
+
+    def look() -> None:
+        nonlocal lines, seen
+        if IS_WHOLE or seen != (now := on_disk(home)):
+            points.append(lines)
+            seen = None if IS_WHOLE else now
+        lines += 1
+
+    with each_line(look):
+        change()
+    return lines, [*points, lines]
+
+
+def on_disk(home: Path) -> list[tuple[str, int, bytes]]:
+    """Everything there: its name, which of those with several it is, and what is in it."""
+    return sorted((str(p), p.lstat().st_ino, p.read_bytes() if p.is_file() else b"") for p in home.rglob("*"))
+
+
+@contextmanager
+def each_line(look: Callable[[], None]) -> Iterator[None]:
+    """Before each line of the traced files, in whatever thread."""
+
+    def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        if os.path.basename(frame.f_code.co_filename) not in TRACED:
+            return None
+        if event == "line":
+            look()
+        return trace
+
+    sys.settrace(trace)
+    threading.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]  # the standard library's own way to end it
+
+
 def dies_at(point: int, change: Callable[[], object]) -> bool:
-    """Run it in a child that ends at the given line of the traced files; whether it got that far."""
+    """Run it in a child that ends before the given line; whether it got that far."""
     child = os.fork()
     if child == 0:
         left = point
 
-        def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        def look() -> None:
             nonlocal left
-            if os.path.basename(frame.f_code.co_filename) not in TRACED:
-                return None
-            if event == "line":
-                if left == 0:
-                    os._exit(CRASHED)
-                left -= 1
-            return trace
+            if left == 0:
+                os._exit(CRASHED)
+            left -= 1
 
-        sys.settrace(trace)
-        threading.settrace(trace)
         try:
-            change()
+            with each_line(look):
+                change()
         except BaseException as error:
-            sys.settrace(None)
             print(repr(error), file=sys.stderr)
             os._exit(1)
         os._exit(0)
