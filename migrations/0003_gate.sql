@@ -81,6 +81,12 @@ begin
         select x.* into a from approvals x where x.id = s.approval_id and x.status = 'pending' and x.approvers - 'editors' = asks
            and x.items @> jsonb_build_array(jsonb_build_object('task', p_task::text, 'step', p_n, 'digest', mine ->> 'digest'));
     end if;
+    -- What runs at once runs out of a budget at once: that is one question.
+    if a.id is null and p_ask ->> 'kind' = 'budget' then
+        select x.* into a from approvals x where x.task_id = p_task and x.kind = 'budget' and x.status = 'pending'
+           and x.expires_at > sayso_now() and x.approvers - 'editors' = asks
+           and x.items -> 0 -> 'action' -> 'args' -> 'budget' = v_items -> 0 -> 'action' -> 'args' -> 'budget' limit 1 for update;
+    end if;
     if a.id is not null then
         update steps set status = case when a.status = 'pending' then 'awaiting_approval' else 'ready' end, worker_id = null,
                deadline_at = null, approval_id = a.id, attempt = greatest(attempt - 1, 0),

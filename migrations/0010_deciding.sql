@@ -289,6 +289,8 @@ begin
          where e ->> 'task' = p_task::text
            and exists (select from steps s where s.task_id = p_task and s.n::text = e ->> 'step' and not s.n = any (p_ns)
                           and s.outcome is null and s.approval_id = a.id);
+        continue when a.kind = 'budget' and exists (select from steps s where s.task_id = p_task and s.approval_id = a.id
+                                                       and s.outcome is null and not s.n = any (p_ns));
         if a.status = 'approved' then
             if rest is null then
                 update approvals set status = 'cancelled', reason = p_why where id = a.id;

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from core.budgets import Over, Used, day_began, tokens_left, used_up
-from core.models import Accepted
+from core.db import Pool
+from core.models import Accepted, PlannedStep
 from core.organisation import Budget, OrganisationError, parse
+from core.store import spending, steps
 from tests.sim.llm_script import Asked, Reply, Script
 from tests.sim.llm_server import KEY
 from tests.sim.openai import OpenAISim
+from tests.test_children import claimed, spawn
 from tests.test_llm_whole_way import plan
 from tests.test_whole_way import ACME, running
 
@@ -97,6 +100,51 @@ async def test_a_runbook_asks_after_each_allowance_of_steps_and_goes_on_with_a_y
         await sayso.press(second["id"], "deny", reason="enough")
         ended = await sayso.until(number, "abandoned")
     assert "enough" in ended["error"]
+
+
+async def test_steps_that_run_out_at_once_ask_once(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    looks = "".join(f"      - {{id: s{n}, skill: files.list}}\n" for n in range(5))
+    file = RUNBOOK.partition("runbooks:")[0] + f"runbooks:\n  wide:\n    steps:\n{looks}"
+    async with running(database_url, redis_url, tmp_path, file) as sayso:
+        number = await sayso.say("run wide")
+        for done in (2, 4):
+            await sayso.until(number, "waiting")
+            approval = await sayso.approval_of(number)
+            task = await sayso.task(number)
+            assert [s["status"] for s in task["steps"]].count("succeeded") == done
+            assert {s["approval_id"] for s in task["steps"] if s["status"] == "awaiting_approval"} == {approval["id"]}
+            await sayso.press(approval["id"], "approve")
+        await sayso.until(number, "succeeded")
+        kinds = await sayso.deps.db.fetch("select kind, status from approvals")
+    assert [tuple(k) for k in kinds] == [("budget", "consumed")] * 2
+
+
+async def test_a_child_uses_the_budget_of_who_started_it(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    file = (
+        RUNBOOK
+        + "  over:\n    steps:\n      - {id: sub, spawn: {run: look}}\n      - {id: end, wait: {task: sub}}\n"
+        + ("      - {id: look, skill: files.list, needs: [end]}\n")
+    )
+    async with running(database_url, redis_url, tmp_path, file.replace("steps: 2", "steps: 5")) as sayso:
+        number = await sayso.say("run over")
+        approval = await sayso.approval_of(number)
+    assert approval["card"]["reasons"] == ["This task has used 5 steps; the budget is 5 steps."]
+
+
+async def test_rules_see_what_the_whole_piece_of_work_has_spent(db: Pool) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    top, (step,) = await claimed(db, worker, PlannedStep(n=1, kind="wait", args={"for": "spawn", "goal": "g"}))
+    spawned = await spawn(db, worker, step)
+    for task in (top, int(spawned["task"])):
+        await db.execute(
+            "insert into llm_calls (task_id, purpose, provider, model, prompt_sha256, usd, outcome) values ($1, '', '', '', '', 2, 'ok')",
+            task,
+        )
+    (turn,) = await steps.claim(db, worker, "default", 5)
+    for one in (step, turn):
+        assert await spending.past(db, {"spent", "new_target", "rate"}, one, "x") == {
+            "spent": 4.0, "new_target": True, "rate": 0,
+        }  # fmt: skip
 
 
 async def test_a_model_that_never_ends_is_stopped_at_the_budget_and_asked_nothing_after(
