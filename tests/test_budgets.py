@@ -137,7 +137,8 @@ async def test_rules_see_what_the_whole_piece_of_work_has_spent(db: Pool) -> Non
     spawned = await spawn(db, worker, step)
     for task in (top, int(spawned["task"])):
         await db.execute(
-            "insert into llm_calls (task_id, purpose, provider, model, prompt_sha256, usd, outcome) values ($1, '', '', '', '', 2, 'ok')",
+            "insert into llm_calls (task_id, purpose, provider, model, prompt_sha256, usd, outcome)"
+            " values ($1, '', '', '', '', 2, 'ok')",
             task,
         )
     (turn,) = await steps.claim(db, worker, "default", 5)
