@@ -176,7 +176,10 @@ def _only_one(home: Path) -> int:
         mine = lock(home / "up.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = (home / "up.lock").read_text(encoding="ascii").strip() or "unknown"
-        end(f"Sayso is running in {home} already (process {pid}). Stop it with ./sayso down, or set SAYSO_HOME.")
+        end(
+            f"Sayso is running in {home} already (process {pid}). ./sayso people link makes a link to log in; stop it with"
+            " ./sayso down, or set SAYSO_HOME."
+        )
     os.ftruncate(mine, 0)
     os.write(mine, str(os.getpid()).encode())
     return mine
