@@ -72,11 +72,7 @@ def resolve(
     room = RESOLVED_CHARS_MOST
 
     def look_up(_: str, name: str, path: tuple[str, ...]) -> Any:
-        if not name.isdigit() or int(name) not in results:
-            raise BadReference(f"there is no result of step {name!r} to take {'.'.join(path) or 'it'} from")
-        found: Any = results[int(name)]
-        for part in path:
-            found = _field(found, part, name, path)
+        found = of_result(results, name, path)
         nonlocal room
         room -= len(_as_text(found))
         if room < 0:
@@ -93,6 +89,16 @@ def resolve(
             own = [labels[name]] if name in labels else []
             labels[name] = least_trusted([*own, *(sources.get(n, _unknown(n)) for n in sorted(named))])
     return made, labels
+
+
+def of_result(results: Mapping[int, Mapping[str, Any]], name: str, path: tuple[str, ...]) -> Any:
+    """What a reference means. Raises `BadReference`."""
+    if not name.isdigit() or int(name) not in results:
+        raise BadReference(f"there is no result of step {name!r} to take {'.'.join(path) or 'it'} from")
+    found: Any = results[int(name)]
+    for part in path:
+        found = _field(found, part, name, path)
+    return found
 
 
 def least_trusted(origins: list[ArgumentOrigin]) -> ArgumentOrigin:

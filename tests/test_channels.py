@@ -171,7 +171,7 @@ async def test_a_task_of_one_chat_is_approved_in_another_and_both_show_it(plant:
         task = int(await plant.db.fetchval("select id from tasks"))
         # Ann's Telegram account is the same person.
         await plant.press(await plant.asked(task), "approve", TELEGRAM_ANN)
-        await see(in_slack, "Approved by Ann in telegram", "Deleted 1 file: old.log")
+        await see(in_slack, "Approved by Ann in Telegram", "Deleted 1 file: old.log")
         assert not old.exists()
         in_slack.check()
 

@@ -221,6 +221,20 @@ async def test_an_edited_call_is_asked_about_again_and_runs_as_edited(sayso: Say
     assert (sayso.workspace / "a.txt").exists() and not (sayso.workspace / "b.txt").exists()
 
 
+async def test_an_edit_of_which_nothing_is_asked_tells_on_its_card_what_came_of_it(sayso: Sayso) -> None:
+    (sayso.workspace / "a.log").write_text("a", encoding="utf-8")
+    number = await sayso.say("do files.delete paths=a.log")
+    approval = await sayso.approval_of(number)
+    await sayso.press(approval["id"], "edit", args={"paths": ["c.log"]})
+    await sayso.until(number, "failed")
+    card = await eventually(lambda: next((c for c in sayso.chat.now("approval") if "Not done" in c.lines[-2]), None))
+    assert card.status == "edited" and card.decided == "Edited"
+    assert card.lines[-2:] == (
+        "Not done: It would not work: there is no file 'c.log'",
+        'Ann edited it: paths: ["a.log"] → ["c.log"]',
+    )
+
+
 async def test_an_edit_into_what_is_forbidden_is_refused_before_anything_changes(sayso: Sayso) -> None:
     (sayso.workspace / "a.txt").write_text("a", encoding="utf-8")
     number = await sayso.say("do files.delete paths=a.txt")
@@ -321,7 +335,7 @@ async def test_the_page_of_an_approval_offers_every_answer_as_a_form(house: Hous
     assert "Handed on." in await post("delegate", to="fay")
     assert "nothing is changed" in await post("edit", **{"arg-paths": "a.log\r\nb.log\r\n"})
     said = await post("edit", **{"arg-paths": "a.log\r\nc.log"})
-    assert "Edited." in said and "replaced by a newer card" in said
+    assert "Edited." in said and "It goes through the rules again." in said
     assert await house.db.fetchval("select args from steps") == {"paths": ["a.log", "c.log"]}
 
 

@@ -171,10 +171,10 @@ async def test_from_a_slack_card_that_nobody_answers_to_an_sms_that_approves_ove
         done = await town.until(lambda: _done(town))
         assert [(v["key"], v["verdict"], v["channel"]) for v in done["votes"]] == [("ann", "approve", "sms")]
         asked = [one for one in town.slack_cards() if one.ts in asking]
-        await town.until(lambda: all("by Ann in sms" in one.everything() for one in asked))
+        await town.until(lambda: all("by Ann by SMS" in one.everything() for one in asked))
         assert len(asked) == 2 and not any("Approve" in one.buttons() for one in asked)
         [card] = [one for one in town.telegram.messages(1001) if "Delete old.log" in one.text]
-        await town.until(lambda: "by Ann in sms" in card.text and "Approve" not in card.buttons())
+        await town.until(lambda: "by Ann by SMS" in card.text and "Approve" not in card.buttons())
     assert len(town.twilio.sent) == 1
     assert len(await town.db.fetch("select from rungs where climbed_at is not null")) == 3
 

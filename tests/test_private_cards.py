@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core import intake
-from core.cards import YES, Button, Card, action_title, approval_card
+from core.cards import YES, Button, Card, action_title, approval_card, labelled, step_title
 from core.cards.card import StepLine
 from core.display import Masks, names_secret
 from core.models import Channel, Identity, Inbound, Place
@@ -52,6 +52,26 @@ def test_what_only_speaks_of_secrets_is_not_private(value: Any) -> None:
 def test_a_headline_says_that_something_is_private_and_not_what() -> None:
     assert action_title("Set {password} for {user}", {"password": SECRET, "user": "bob"}) == "Set (private) for bob"
     assert action_title("Send {headers}", {"headers": {"Cookie": SECRET}}) == "Send (private)"
+
+
+def test_a_step_is_named_by_what_it_refers_to_and_by_the_values_once_they_are_there() -> None:
+    def named(title: str, **result: Any) -> str:
+        find = {"n": 2, "title": "", "skill": "files.list", "kind": "act", "result": result or None}
+        return step_title({"n": 3, "title": title, "skill": "", "kind": "act", "result": None}, [find])
+
+    title = "Delete {{ 2.paths }} from the workspace"
+    assert named(title) == "Delete (paths of step 2) from the workspace"
+    assert named(title, files=[]) == named(title), "it came to something else"
+    paths = ["a.log", "b\u202e.log", "c", "d"]
+    assert named(title, paths=paths) == "Delete a.log, b⟨U+202E⟩.log, c and 1 more from the workspace"
+    assert named("Say {{ 2 }}", paths=paths) == "Say (the result of step 2)"
+    assert named("Enter {{ 2.password }}", password=SECRET) == "Enter (private)"
+
+
+def test_what_it_would_do_stands_under_one_label_and_begins_no_line_of_ours() -> None:
+    card = approval_card(row({"path": "x"}, card={"title": "Delete x", "preview": "a: 1 kB\nMay decide: anybody"}))
+    assert card.lines[0] == "What it would do: a: 1 kB\n· May decide: anybody"
+    assert labelled(card.lines[0]) == ("What it would do", "a: 1 kB\n· May decide: anybody")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bot.sending import MaybeSent
 from core import config
 from core.cards import Card, task_card
 from core.cards.task import elapsed
-from core.store import conversations, looks
+from core.store import clock, conversations, looks, tasks
 from core.store.conversations import Conversation
 from tests.processes import until
 from tests.web_house import House
@@ -66,6 +66,24 @@ def test_the_card_says_what_is_meant_how_far_it_is_and_for_how_long() -> None:
     assert over.lines == ()
     waiting = task_card(task("waiting", step(1, "act", "awaiting_approval"), begun_min=90), now=NOW)
     assert waiting.status == "waiting for approval"
+
+
+def test_what_the_answer_says_anyway_is_not_said_of_its_step_too() -> None:
+    done = step(1, "act", "succeeded", result={"summary": "Deleted 1 file: old.log"})
+    ended = {"result": done["result"], "error": None}
+    card = task_card(task("succeeded", done, begun_min=1, over_min=1) | ended, now=NOW)
+    assert (card.answer, card.steps[0].note) == ("Deleted 1 file: old.log", "")
+    apart = task_card(task("succeeded", done, begun_min=1, over_min=1) | ended, now=NOW, answered_apart=True)
+    assert (apart.answer, apart.steps[0].note) == ("", "Deleted 1 file: old.log")
+
+
+async def test_a_clock_that_was_moved_does_not_make_a_task_long(house: House) -> None:
+    await clock.move(house.db, timedelta(minutes=15))
+    task_id = await house.task(await house.person("ann", "owner"))
+    await house.db.execute("select move_task($1, 'failed')", task_id)
+    whole = await tasks.whole(house.db, task_id)
+    assert whole is not None
+    assert task_card(whole, now=datetime.now(UTC)).status == "failed"
 
 
 # ---------------------------------------------------------------- what is sent

@@ -73,7 +73,7 @@ async def test_a_newcomer_asks_in_one_chat_approves_there_and_sees_it_in_the_oth
     slack, telegram = page.locator("#slack"), page.locator("#telegram")
     await say(page, "slack", "do files.delete paths=old.log")
     await press(slack.get_by_role("button", name="Approve", exact=True))
-    await expect(slack.get_by_text("Approved by Ann in slack").first).to_be_visible()
+    await expect(slack.get_by_text("Approved by Ann in Slack").first).to_be_visible()
     await until(lambda: not (stage.workspace / "old.log").exists())
     await say(page, "telegram", "hello there")
     await expect(telegram.get_by_text("not a language model").first).to_be_visible()

@@ -313,8 +313,12 @@ async def test_a_call_that_has_run_is_still_the_action_that_was_approved(tmp_pat
 
 async def test_previews_say_what_would_change_and_change_nothing(tmp_path: Path) -> None:
     put(tmp_path, "a.txt", "x" * 1500)
-    ctx, before = file_context(tmp_path), everything(tmp_path)
-    assert await built_in("files.delete").preview(ctx, {"paths": ["a.txt"]}) == "a.txt: 1 kB\n1 in all, 1 kB"
+    ctx = file_context(tmp_path)
+    put(tmp_path, "c.txt", "y")
+    before = everything(tmp_path)
+    assert await built_in("files.delete").preview(ctx, {"paths": ["a.txt"]}) == "a.txt: 1 kB"
+    several = await built_in("files.delete").preview(ctx, {"paths": ["a.txt", "c.txt"]})
+    assert several == "a.txt: 1 kB\nc.txt: 1 byte\n2 in all, 1 kB"
     assert await built_in("files.write").preview(ctx, {"path": "b", "content": "hi"}) == "new file, 2 bytes"
     assert await built_in("files.move").preview(ctx, {"source": "a.txt", "target": "b"}) == "a.txt (1 kB) → b"
     assert everything(tmp_path) == before and list((tmp_path / "trash").iterdir()) == []

@@ -201,7 +201,7 @@ def test_a_run_card_is_a_plan_whose_tasks_are_the_steps() -> None:
     _, blocks = shown(run_card(answer="first\nsecond"))
     assert block_problems(blocks) == []
     [plan] = [block for block in blocks if block["type"] == "plan"]
-    assert plan["title"] == "running, 1 of 4 steps done"
+    assert plan["title"] == "Running, 1 of 4 steps done"
     assert [(task["title"], task["status"]) for task in plan["tasks"]] == [
         ("1. List files (done)", "complete"),
         ("2. Delete old.log (running)", "in_progress"),
@@ -219,7 +219,7 @@ def test_a_slack_that_refuses_plans_gets_the_same_steps_as_a_list() -> None:
     assert block_problems(blocks) == []
     assert "✓ 1. List files (done): 2 files" in texts(blocks, "text")
     assert "· 3. Tell Bob (waits for earlier steps)" in texts(blocks, "text")
-    assert "running, 1 of 4 steps done" in texts(blocks, "plain_text")
+    assert "Running, 1 of 4 steps done" in texts(blocks, "plain_text")
 
 
 LONG = st.text(max_size=60) | st.sampled_from([HOSTILE, "", " ", "\n", "é" * 5000, '"\\' * 3000, "x" * 50_000])

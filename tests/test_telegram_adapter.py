@@ -48,7 +48,7 @@ async def test_a_message_becomes_a_task_and_a_press_decides_it(town: Town) -> No
     answer = await town.answer()
     assert (answer.text, answer.show_alert) == ("Approved.", False)
     assert await town.status(approval) == "approved"
-    await town.delivered_until(lambda: "Approved by Ann in telegram" in card.text)
+    await town.delivered_until(lambda: "Approved by Ann in Telegram" in card.text)
     [label] = card.buttons()
     assert re.fullmatch(r"Approved by Ann, \d\d:\d\d UTC", label)
     with pytest.raises(AssertionError, match="tells the bot nothing"):
@@ -158,7 +158,7 @@ async def test_a_server_that_knows_no_disabled_button_has_the_keyboard_removed(t
     await town.ask()
     card = await town.card("Deny")
     await town.press(card, "Deny")
-    await town.delivered_until(lambda: "Denied by Ann in telegram" in card.text)
+    await town.delivered_until(lambda: "Denied by Ann in Telegram" in card.text)
     assert card.buttons() == []
 
 
@@ -287,7 +287,7 @@ async def test_a_group_that_becomes_a_supergroup_takes_its_open_cards_along(town
     await town.press(card, "Approve")
     await town.answer()
     assert await town.status(approval) == "approved"
-    await town.delivered_until(lambda: "Approved by Ann in telegram" in card.text)
+    await town.delivered_until(lambda: "Approved by Ann in Telegram" in card.text)
     await town.say("/tasks", chat=-1001999)
     await town.inbound(2)
     assert await town.db.fetchval("select count(*) from conversations") == 1

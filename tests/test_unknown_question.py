@@ -90,7 +90,7 @@ async def test_slack_asks_and_follows_each_answer(slack: SlackHouse, label: str)
     verdict, status, effects = ANSWERS[label]
     assert await became(slack.db) == (status, effects)
     await slack.delivered(lambda: "It happened" not in card.buttons())
-    assert f"Answered by Ann in slack at {card.everything().partition(' at ')[2][:9]}" in card.everything()
+    assert f"Answered by Ann in Slack at {card.everything().partition(' at ')[2][:9]}" in card.everything()
     assert verdict.replace("_", " ") in card.everything()
 
 
@@ -109,7 +109,7 @@ async def test_telegram_asks_and_follows_each_answer(town: Town, label: str) -> 
         await eventually(lambda: "Back" in card.buttons())
         assert (await became(town.db))[0] == "unknown", "running again is asked twice"
         await town.press(card, card.buttons()[0])
-        await town.delivered_until(lambda: "Answered by Ann in telegram" in card.text)
+        await town.delivered_until(lambda: "Answered by Ann in Telegram" in card.text)
         assert "(not happened)" in card.text
     _, status, effects = ANSWERS[label]
 

@@ -125,7 +125,7 @@ async def test_someone_elses_decision_is_shown_on_an_open_card(visit: Visit) -> 
         visit.house.db, principal=bob.id, approval=approval, verdict="deny", digest=DIGEST, reason="no",
         channel="slack", delivery_id="1",
     )  # fmt: skip
-    await expect(page.get_by_text("Denied by Bob in slack")).to_be_visible()
+    await expect(page.get_by_text("Denied by Bob in Slack")).to_be_visible()
     await expect(page.get_by_role("button", name="Approve")).to_have_count(0)
 
 

@@ -205,7 +205,7 @@ async def test_a_risky_action_waits_for_a_yes_and_then_runs_exactly_as_shown(say
     assert not old.exists()
     assert done["steps"][0]["effect_state"] == "done"
     final = await eventually(lambda: next((c for c in sayso.chat.now("approval") if c.tone == "good"), None))
-    assert any("Approved by Ann in slack" in line for line in final.lines)
+    assert any("Approved by Ann in Slack" in line for line in final.lines)
     assert any(line.startswith("Done. Deleted 1 file: old.log") for line in final.lines)
     assert final.buttons == ()
     run = await eventually(lambda: next((c for c in sayso.chat.now("task") if c.tone == "good"), None))

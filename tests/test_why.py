@@ -46,7 +46,7 @@ async def test_why_tells_the_turn_the_ways_it_weighed_the_rule_and_the_evidence(
         "3. Delete old.log from the workspace, succeeded",
         "evidence: paths comes from a list of files read in step 2",
         "after: steps 1, 2",
-        "approve by Ann in slack: fine",
+        "approve by Ann in Slack: fine",
     ):
         assert told in lines, said
     assert any(line.startswith("the rules now: allow, rule") for line in lines), said

@@ -152,7 +152,7 @@ def _drawn(card: Card, base_url: str) -> Rendered:
 
 def _lines(card: Card) -> Iterable[_Line]:
     yield _Line(card.headline, "headline")
-    yield _Line(card.status[:1].upper() + card.status[1:])
+    yield _Line(card.stated)
     yield from (_Line(line) for line in card.lines)
     if card.quote:
         yield _Line(f"Asked for: “{card.quote}”")

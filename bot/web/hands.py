@@ -19,7 +19,7 @@ from bot.web.masking import masked
 from bot.web.pages import frame, html
 from bot.web.seeing import own_task, seen_task
 from bot.web.views import waiting_for
-from core import branching, config, editing, intake
+from core import branching, cards, config, editing, intake
 from core.commands import Level
 from core.display import visible
 from core.models import Channel, Inbound
@@ -83,7 +83,7 @@ async def fork_form(
     manifest = (await skills.manifests(deps.db)).get(chosen["skill"])
     fields = editing.form(chosen["args"], manifest) if manifest else ()
     waiting = await waiting_for(deps, session.viewer)
-    shown = {"task": task, "step": chosen, "what": visible(chosen["title"] or chosen["skill"]), "fields": fields}
+    shown = {"task": task, "step": chosen, "what": cards.step_title(chosen, task["steps"]), "fields": fields}
     context = frame(deps, session, f"From step {step} of task {task['id']}", "", waiting)
     return html("fork.html", context | masked(shown, request.app.state.mask))
 

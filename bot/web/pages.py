@@ -30,7 +30,6 @@ HERE: Final = Path(__file__).resolve().parent
 STATIC: Final = HERE / "static"
 LIVE_POLL_S: Final = 5.0
 PATH_CHARS: Final = 200
-PREVIEW: Final = "What it would do: "
 
 
 def clock(at: datetime) -> str:
@@ -54,22 +53,15 @@ class Lines:
 def weighed(card: Card) -> Lines:
     """Before a decision: why it is asked, and what to beware of, first. After it: what became of it, the rest folded."""
     before = [line for line in card.lines if line.startswith(("Why", "Beware"))]
-    details = [line for line in card.lines if line.startswith((PREVIEW, "Can be undone"))]
+    details = [line for line in card.lines if line.startswith(("What it would do", "Can be undone"))]
     others = [line for line in card.lines if line not in before and line not in details]
     if is_settled(card):
-        return Lines(others, [], [*before, *_together(details)])
-    return Lines(before, [*_together(details), *others], [])
+        return Lines(others, [], [*before, *details])
+    return Lines(before, [*details, *others], [])
 
 
 def is_settled(card: Card) -> bool:
     return card.subject == "approval" and card.tone != "ask"
-
-
-def _together(lines: list[str]) -> list[str]:
-    """A preview of several lines under one label."""
-    preview = [line.removeprefix(PREVIEW) for line in lines if line.startswith(PREVIEW)]
-    rest = [line for line in lines if not line.startswith(PREVIEW)]
-    return [PREVIEW + "\n".join(preview), *rest] if preview else rest
 
 
 def _environment() -> Environment:

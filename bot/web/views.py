@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,7 +17,16 @@ from bot.web import graph, shapes
 from bot.web.auth import Viewer, may_steer, web_place
 from bot.web.seeing import approval_for, task_for
 from core import config, fatigue, linking, returning
-from core.cards import UNSHOWABLE, Card, approval_card, damaged_card, missed_text, task_card, timeline_lines
+from core.cards import (
+    UNSHOWABLE,
+    Card,
+    approval_card,
+    damaged_card,
+    missed_text,
+    step_title,
+    task_card,
+    timeline_lines,
+)
 from core.deps import Deps
 from core.display import visible, visible_lines
 from core.editing import Field, form
@@ -174,7 +183,7 @@ async def _task(deps: Deps, viewer: Viewer, rest: str) -> View | None:
     if found is None or number is None:
         return None
     history = await events.of_task(deps.db, number)
-    steps = [_step(step) for step in found["steps"]]
+    steps = [_step(step, found["steps"]) for step in found["steps"]]
     data = {
         "task": found,
         "shown": await _shown_task(deps, viewer, found),
@@ -264,10 +273,10 @@ def _approval_shown(viewer: Viewer, row: Mapping[str, Any], *, may_decide: bool,
 # ---------------------------------------------------------------- text
 
 
-def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+def _step(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "n": step["n"],
-        "title": visible(step["title"] or step["skill"] or step["kind"]),
+        "title": step_title(step, steps),
         "skill": step["skill"],
         "kind": step["kind"],
         "status": step["status"],

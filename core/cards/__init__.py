@@ -31,7 +31,7 @@ from core.cards.replies import (
 )
 from core.cards.task import answer_text, task_card
 from core.cards.timeline import timeline_lines
-from core.cards.title import action_title
+from core.cards.title import action_title, step_title
 from core.cards.why import why_text
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "rolled_back_text",
     "sentence",
     "status_text",
+    "step_title",
     "stopped_text",
     "task_card",
     "tasks_text",

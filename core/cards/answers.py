@@ -47,6 +47,15 @@ DID = {
     "superseded": "Changed",
 }
 
+WHERE = {
+    "slack": "in Slack",
+    "telegram": "in Telegram",
+    "sms": "by SMS",
+    "web": "on the web",
+    "cli": "in the shell",
+    "direct": "in a direct message",
+}
+
 TOLD = {
     "looking": "Noted: reminders wait for up to 15 minutes. The deadline does not.",
     "delegate": "Handed on. They have been sent the card, and you may still say no.",
@@ -128,6 +137,11 @@ def clock_text(at: datetime | str) -> str:
     """`14:32 UTC`."""
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
     return moment.strftime("%H:%M UTC")
+
+
+def where_text(channel: str) -> str:
+    """`in Slack`, `by SMS`: where somebody did something."""
+    return WHERE.get(channel, f"in {channel}")
 
 
 def press_answer(decided: Decided) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.cards.answers import DID, STATUS, buttons_of, clock_text, more_of
+from core.cards.answers import DID, STATUS, buttons_of, clock_text, more_of, where_text
 from core.cards.card import YES, Card, Tone
 from core.display import names_secret, visible
 
@@ -18,7 +18,11 @@ _LINE_CHARS = 90
 _LATE_SHOWN = 3
 _ANSWER_CHARS = 500
 _SEVERAL = 2
+_OVER = frozenset({"succeeded", "skipped", "cancelled"})
 PRIVATE = "What would run is private: those who may decide have it in their direct messages and on the web."
+PREVIEW = "What it would do: "
+EDITED = "edited"
+JUDGED_ANEW = "It goes through the rules again."
 YES_VOTES = frozenset({"approve", "approve_similar", "grant", "answer"})
 VOTES = YES_VOTES | {"deny", "happened", "not_happened", "abandon", "stop"}
 ENDURING = {"approve_similar": "and the same again in this task", "grant": "and the same from now on"}
@@ -106,21 +110,33 @@ def _tone(row: Mapping[str, Any]) -> Tone:
     if row["status"] == "pending":
         return "ask"
     if row["status"] in ("approved", "consumed"):
-        return {"succeeded": "good", "failed": "bad", "unknown": "ask"}.get(row["step_status"], "busy")  # type: ignore[return-value]
+        states = set((row.get("item_states") or {"": row["step_status"]}).values())
+        if "unknown" in states or "failed" in states:
+            return "ask" if "unknown" in states else "bad"
+        if states <= _OVER:
+            return "good" if states == {"succeeded"} else "neutral"
+        return "busy"
     return "bad" if row["status"] == "denied" else "neutral"
 
 
 def _status(row: Mapping[str, Any]) -> str:
     if row["status"] == "pending" and row.get("merged_task"):
         return f"decided together with task {row['merged_task']}, on its card"
-    return STATUS[row["status"]]
+    return EDITED if _is_edited(row) else STATUS[row["status"]]
+
+
+def _is_edited(row: Mapping[str, Any]) -> bool:
+    """And nothing is asked about what it was edited to: it runs by the rules, was refused, or is judged just now."""
+    is_replaced = row["status"] == "superseded" and row["step_approval_id"] is None and len(row["items"]) < _SEVERAL
+    return is_replaced and any(vote["verdict"] == "edit" for vote in row["votes"])
 
 
 def _why(card: Mapping[str, Any]) -> list[str]:
     lines = [f"Why you are asked: {visible(reason)}" for reason in card.get("reasons", [])]
     lines += [f"Beware: {visible(line)}" for line in card.get("provenance", [])]
-    if card.get("preview"):
-        lines += [f"What it would do: {visible(line)}" for line in card["preview"].split("\n") if line]
+    if preview := [visible(line) for line in (card.get("preview") or "").split("\n") if line]:
+        # One label for all of them; the sign keeps what others wrote from beginning a line as one of ours.
+        lines.append(PREVIEW + "\n· ".join(preview))
     if card.get("undo"):
         lines.append("Can be undone afterwards.")
     return lines
@@ -199,7 +215,7 @@ def _became(row: Mapping[str, Any]) -> list[str]:
     lines = []
     if row["decided_at"]:
         vote = next((v for v in reversed(row["votes"]) if v["by"] == row["decider"] and v["verdict"] in VOTES), None)
-        where = f" in {vote['channel']}" if vote else ""
+        where = f" {where_text(vote['channel'])}" if vote else ""
         did = "Answered" if row["kind"] == "unknown" else DID.get(row["status"], "Decided")
         said = f" ({vote['verdict'].replace('_', ' ')})" if vote and row["kind"] == "unknown" else ""
         if vote and vote["verdict"] in ENDURING:
@@ -207,17 +223,24 @@ def _became(row: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{did} by {_voter(vote) if vote else visible(row['decider'] or '')}{where} at {clock_text(row['decided_at'])}{said}"
         )
-    if row["reason"]:
+    if row["reason"] and not _is_edited(row):
         lines.append(f"Reason: {visible(row['reason'])}")
-    if row["status"] in ("approved", "consumed") and row["step_approval_id"] is not None:
+    # Of several actions each line above says its own.
+    if (
+        row["status"] in ("approved", "consumed")
+        and row["step_approval_id"] is not None
+        and len(row["items"]) < _SEVERAL
+    ):
         lines.append(_outcome(row))
+    if _is_edited(row):
+        lines.append(JUDGED_ANEW if row["step_status"] in ("blocked", "ready", "running") else _outcome(row))
     return lines
 
 
 def _decided(row: Mapping[str, Any]) -> str:
     """`Approved by Ann, 14:32 UTC`."""
     if not row["decided_at"] or not row["decider"]:
-        return STATUS[row["status"]].partition(":")[0].capitalize()
+        return EDITED.capitalize() if _is_edited(row) else STATUS[row["status"]].partition(":")[0].capitalize()
     did = "Answered" if row["kind"] == "unknown" else DID.get(row["status"], "Decided")
     return f"{did} by {visible(row['decider'])}, {clock_text(row['decided_at'])}"
 

@@ -67,6 +67,11 @@ class Card(Frozen):
         """One line for notifications and screen readers."""
         return f"{self.headline} ({self.status})"
 
+    @property
+    def stated(self) -> str:
+        """The status as a line of its own."""
+        return self.status[:1].upper() + self.status[1:]
+
     def fingerprint(self) -> str:
         """The same for two cards that look the same."""
         shown = self.model_dump_json().encode("utf-8", "surrogatepass")

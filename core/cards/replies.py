@@ -7,6 +7,7 @@ from typing import Any
 
 from core import predicate
 from core.cards.task import status_word
+from core.cards.title import step_title
 from core.display import visible
 from core.models import SkillManifest
 
@@ -67,9 +68,7 @@ def status_text(task: Mapping[str, Any]) -> str:
     lines = [f"Task {task['id']}: {visible(task['goal'])} ({status_word(task)})"]
     for step in task["steps"]:
         note = f": {visible(step['error'])}" if step["error"] else ""
-        lines.append(
-            f"  {step['n']}. {visible(step['title'] or step['skill'] or step['kind'])}, {step['status']}{note}"
-        )
+        lines.append(f"  {step['n']}. {step_title(step, task['steps'])}, {step['status'].replace('_', ' ')}{note}")
     if task["error"]:
         lines.append(visible(task["error"]))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from core.cards.card import Button, Card, StepLine, Tone
+from core.cards.title import step_title
 from core.display import visible, visible_lines
 
 _TONE: dict[str, Tone] = {
@@ -53,6 +54,7 @@ def task_card(task: Mapping[str, Any], *, now: datetime, answered_apart: bool = 
     """`task` is what `store.tasks.whole` answers. `answered_apart`: its answer is a message of its own in this chat."""
     steps = task["steps"]
     status = task["status"]
+    answer = "" if answered_apart else answer_text(task)
     return Card(
         subject="task",
         subject_id=task["id"],
@@ -61,8 +63,10 @@ def task_card(task: Mapping[str, Any], *, now: datetime, answered_apart: bool = 
         headline=visible(task["goal"]),
         status=", ".join(part for part in (status_word(task), _how_far(steps), _how_long(task, now)) if part),
         lines=_intention(task),
-        steps=tuple(_line(s) for s in steps if s["kind"] not in _THINKING or s["status"] in ("failed", "running")),
-        answer="" if answered_apart else answer_text(task),
+        steps=tuple(
+            _line(s, steps, answer) for s in steps if s["kind"] not in _THINKING or s["status"] in ("failed", "running")
+        ),
+        answer=answer,
         buttons=_buttons(task),
         path=f"/tasks/{task['id']}",
     )
@@ -133,15 +137,15 @@ def answer_text(task: Mapping[str, Any]) -> str:
     return visible_lines(str(result.get("summary", "")))
 
 
-def _line(step: Mapping[str, Any]) -> StepLine:
+def _line(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], answer: str) -> StepLine:
+    """What the answer says anyway stands there alone."""
     note = ""
     if step["status"] == "succeeded":
         note = visible(str((step["result"] or {}).get("summary", "")))
     elif step["error"]:
         note = visible(step["error"])
-    title = visible(step["title"] or step["skill"] or step["kind"])
     word = _waiting(step) if step["status"] == "waiting" else _STEP_WORD[step["status"]]
-    return StepLine(n=step["n"], title=title, status=word, note=note)
+    return StepLine(n=step["n"], title=step_title(step, steps), status=word, note="" if note == answer else note)
 
 
 def _buttons(task: Mapping[str, Any]) -> tuple[Button, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from core.cards.answers import where_text
 from core.display import visible
 
 _WORDS: Final[Mapping[str, str]] = {
@@ -20,9 +21,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "consumed": "Begun",
     "undeliverable": "Nobody could be asked",
 }
-_CHANNELS: Final[Mapping[str, str]] = {
-    "slack": "Slack", "telegram": "Telegram", "sms": "SMS", "web": "the web", "direct": "a direct message", "cli": "the shell",
-}  # fmt: skip
 _RUNGS: Final[Mapping[str, str]] = {"conversation": "the conversation", "direct": "direct messages", "sms": "SMS"}
 
 
@@ -39,5 +37,5 @@ def _text(line: Mapping[str, Any]) -> str:
     if line["who"]:
         text += f" {'by' if line['what'] not in ('asked', 'skipped', 'put_off', 'not_delivered') else ''} {visible(line['who'])}"
     if line["channel"]:
-        text += f" in {_CHANNELS.get(line['channel'], line['channel'])}"
+        text += f" {where_text(line['channel'])}"
     return " ".join(text.split()) + (f": {visible(line['note'])}" if line["note"] else "")

@@ -1,15 +1,20 @@
-"""The headline of an action: the skill's template with the arguments filled in, short enough for a lock screen."""
+"""The headline of an action: the skill's template with the arguments filled in, short enough for a lock screen.
+
+Pure. A step that was planned before its arguments were known is named by what they refer to, and by their values once there.
+"""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.display import names_secret
+from core.display import names_secret, visible
+from core.templates import BadReference, of_result, rewrite
 
 VALUE_CHARS = 60
 LISTED = 3
+PRIVATE_VALUE = "(private)"
 
 
 def action_title(template: str, args: Mapping[str, Any]) -> str:
@@ -26,8 +31,25 @@ def action_title(template: str, args: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
+def step_title(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> str:
+    """`Delete {{ 2.paths }}` → `Delete a.log and b.log`, or `Delete (paths of step 2)` while nobody knows. `steps` are those of
+    its task, with their results."""
+    results = {s["n"]: s["result"] for s in steps if isinstance(s.get("result"), Mapping)}
+
+    def referred(_: str, name: str, path: tuple[str, ...]) -> str:
+        try:
+            value = of_result(results, name, path)
+        except BadReference:
+            value = None
+        if value is None or isinstance(value, Mapping):
+            return f"({'.'.join(path) or 'the result'} of step {name})"
+        return PRIVATE_VALUE if names_secret({".".join(path): value}) else _short(value)
+
+    return visible(rewrite(step["title"] or step["skill"] or step["kind"], referred))
+
+
 def _field(name: str, args: Mapping[str, Any]) -> str:
-    return "(private)" if names_secret({name: args[name]}) else _short(args[name])
+    return PRIVATE_VALUE if names_secret({name: args[name]}) else _short(args[name])
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from core.cards.answers import where_text
 from core.cards.task import status_word
+from core.cards.title import step_title
 from core.display import visible
 
 TURNS_SHOWN: Final = 5
@@ -46,7 +48,9 @@ def why_text(
     if len(others) > STEPS_SHOWN:
         lines.append(f"(the last {STEPS_SHOWN} of {len(others)} steps)")
     for step in others[-STEPS_SHOWN:]:
-        lines += _step(step, reasons.get(step["n"], ""), asked.get(step["n"], []), (judged or {}).get(step["n"], ""))
+        lines += _step(
+            step, steps, reasons.get(step["n"], ""), asked.get(step["n"], []), (judged or {}).get(step["n"], "")
+        )
     for turn in turns:
         lines += [f"  {line}" for approval in asked.get(turn["n"], []) for line in _asked(approval)]
     lines.append("Moves:")
@@ -75,10 +79,10 @@ def _turn(turn: Row, model: str) -> list[str]:
     return lines
 
 
-def _step(step: Row, reason: str, asked: Sequence[Row], judged: str) -> list[str]:
-    # Of what was asked, the card's title: it names the values that the step's own only refers to.
+def _step(step: Row, steps: Sequence[Row], reason: str, asked: Sequence[Row], judged: str) -> list[str]:
+    # Of what was asked, the card's title: those are the values that people were shown.
     named = next((_card(a)["title"] for a in asked if _card(a).get("title")), "")
-    title = visible(named or step["title"] or step["skill"] or step["kind"])
+    title = visible(named) or step_title(step, steps)
     lines = [f"  {step['n']}. {title}, {step['status']}" + (f": {_words(reason)}" if reason else "")]
     if step["depends_on"]:
         lines.append(f"     after: {_numbers(step['depends_on'])}")
@@ -101,7 +105,7 @@ def _asked(approval: Row) -> list[str]:
     for vote in approval.get("votes") or ():
         why = f": {_words(vote['reason'])}" if vote.get("reason") else ""
         lines.append(
-            f"{vote['verdict'].replace('_', ' ')} by {visible(vote['by'] or vote['key'])} in {vote['channel']}{why}"
+            f"{vote['verdict'].replace('_', ' ')} by {visible(vote['by'] or vote['key'])} {where_text(vote['channel'])}{why}"
         )
     if not approval.get("votes") and approval["status"] in _FINAL:
         lines.append(_FINAL[approval["status"]])

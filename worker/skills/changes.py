@@ -265,6 +265,8 @@ def counted(paths: list[str]) -> str:
 
 
 def sized(count: int) -> str:
+    if count == 1:
+        return "1 byte"
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

@@ -177,7 +177,8 @@ def _size_lines(ctx: SkillContext, paths: list[str]) -> list[str]:
     lines = [f"{path}: {sized(size)}" for path, size in list(sizes.items())[:PREVIEW_FILES]]
     if len(sizes) > PREVIEW_FILES:
         lines.append(f"… and {len(sizes) - PREVIEW_FILES} more")
-    return [*lines, f"{len(paths)} in all, {sized(sum(sizes.values()))}"]
+    total = f"{len(paths)} in all, {sized(sum(sizes.values()))}"
+    return [*lines, total] if len(paths) > 1 else lines
 
 
 @delete.probe

@@ -42,7 +42,7 @@ def approval_blocks(card: Card, link: str, *, simple: bool) -> Iterator[Block]:
     """`link` leads to the same card on the web, where people can reach it."""
     yield from header(card.headline.strip() or "Approval")
     if card.status.strip():
-        yield context(card.status)
+        yield context(card.stated)
     if card.quote.strip():
         yield rich({"type": "rich_text_quote", "elements": texts(card.quote)})
     lines = [line for line in card.lines if line.strip()]

@@ -34,7 +34,7 @@ def run_blocks(card: Card, link: str, *, simple: bool) -> Iterator[Block]:
     if as_plan:
         yield _plan(card)
     elif card.status.strip():
-        yield context(card.status)
+        yield context(card.stated)
     if lines := [line for line in card.lines if line.strip()]:
         yield bullets(lines)
     if card.steps and not as_plan:
@@ -51,7 +51,7 @@ def run_blocks(card: Card, link: str, *, simple: bool) -> Iterator[Block]:
 def _plan(card: Card) -> Block:
     return {
         "type": "plan",
-        "title": clipped(card.status.strip() or "Steps", TITLE_CHARS),
+        "title": clipped(card.stated.strip() or "Steps", TITLE_CHARS),
         "tasks": [_task(card.task_id, at, step) for at, step in enumerate(card.steps)],
     }
 
