@@ -34,6 +34,7 @@ WAIT_WITHIN_S: Final = 24 * 3600
 WAIT_MOST_S: Final = 90 * 24 * 3600
 POLL_EVERY_S: Final = 30
 POLL_LEAST_S: Final = 1
+POLLS_MOST: Final = 100_000  # looks of one wait: each leaves five rows of history
 RATE_LIMIT_WAIT_MOST_S: Final = 3600.0
 OUTAGE_WAIT_MOST_S: Final = 900.0
 CHILD_DEPTH_MOST: Final = 3

@@ -74,6 +74,11 @@ class Wait(BaseModel):
             raise ValueError("poll goes with when: which result ends the wait")
         if self.args and self.poll is None:
             raise ValueError("args are those of poll; name the skill that is polled")
+        if "every" in self.model_fields_set and self.within > self.every * config.POLLS_MOST:
+            raise ValueError(
+                f"that would be {self.within // self.every:,.0f} looks, at most {config.POLLS_MOST:,} are made:"
+                f" look every {in_words(-(-self.within // config.POLLS_MOST))} or less often, or wait shorter"
+            )
         if self.when is not None and (self.event or self.poll):
             _compile(self.when, {"event"} if self.event else {"result"})
         return self
@@ -133,10 +138,15 @@ def arguments(wait: Wait, numbers: Mapping[str, int]) -> dict[str, Any]:
     if wait.task is not None:
         return kept | {"for": "child", "task": wait.task}
     if wait.poll is not None:
-        return kept | {"for": "poll", "when": wait.when, "args": dict(wait.args), "every": wait.every}
+        return kept | {"for": "poll", "when": wait.when, "args": dict(wait.args), "every": _pace(wait)}
     _compile(str(wait.when), set(numbers))
     seen = {name: n for name, n in numbers.items() if re.search(rf"\b{re.escape(name)}\b", str(wait.when))}
-    return kept | {"for": "condition", "when": wait.when, "names": seen, "every": wait.every}
+    return kept | {"for": "condition", "when": wait.when, "names": seen, "every": _pace(wait)}
+
+
+def _pace(wait: Wait) -> float:
+    """How often it is looked, in seconds: a long wait that names no pace looks less often."""
+    return max(wait.every, wait.within / config.POLLS_MOST)
 
 
 def in_short(args: Mapping[str, Any]) -> str:

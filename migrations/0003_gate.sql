@@ -143,7 +143,7 @@ begin
             t.requester_id, p_ask ->> 'ladder', 'pending', until)
     returning id into made;
     update steps set status = 'awaiting_approval', worker_id = null, deadline_at = null, approval_id = made,
-           attempt = greatest(attempt - 1, 0), waits_for = 'approval'
+           attempt = greatest(attempt - 1, 0), waits_for = 'approval', waits_until = null
      where task_id = p_task and n = p_n;
     update steps set status = status, approval_id = made
      where task_id = p_task and n <> p_n and outcome is null and effect_state is null
@@ -212,7 +212,8 @@ begin
          where task_id = p_task and n = p_n;
         perform free_dependents(p_task, p_n, me.dependents, true, p_paused);
     else
-        update steps set status = 'ready', gen = gen + 1, effect_state = null, waits_for = null, approval_id = p_approval,
+        update steps set status = 'ready', gen = gen + 1, effect_state = null, waits_for = null, waits_until = null,
+               approval_id = p_approval,
                ready_at = case when p_paused then 'infinity' else sayso_now() end
          where task_id = p_task and n = p_n;
     end if;

@@ -411,6 +411,18 @@ async def test_the_time_of_a_step_begins_when_it_could_run(db: Any) -> None:
     assert await status(db, task) == ("abandoned", [("succeeded", "ok"), ("skipped", "expired")])
 
 
+async def test_a_child_has_no_more_time_than_its_parent(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (step,) = await claimed(db, worker, waiting())
+    await children.set_deadline(db, task, 60)
+    child = int((await spawn(db, worker, step))["task"])
+    for within_s, is_sooner in ((600, False), (30, True)):
+        await children.set_deadline(db, child, within_s)
+        assert is_sooner == await db.fetchval(
+            "select c.ends_by < p.ends_by from tasks c join tasks p on p.id = c.parent_id where c.id = $1", child
+        )
+
+
 async def test_a_task_past_its_deadline_begins_nothing_new_and_lets_its_effect_finish(db: Any) -> None:
     worker = await steps.enrol(db, "host", 1, "test", 3600)
     unsafe = PlannedStep(n=1, kind="act", effect_class="unsafe")  # type: ignore[arg-type]  # as JSON has it

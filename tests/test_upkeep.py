@@ -73,6 +73,9 @@ async def test_a_finished_task_is_put_away_whole_and_shown_by_its_number(house: 
     assert task_card(after, now=datetime.now(UTC)).buttons == ()
     page = await (await house.browser(ann)).get(f"/tasks/{task}")
     assert page.status_code == 200 and "archived" in page.text
+    assert "/fork" not in page.text and "/rollback" not in page.text, "what would be refused is not offered"
+    for what in ("versions", f"?version={before['version']}"):
+        assert (await api.get(f"/api/tasks/{task}" + (what if what[0] == "?" else f"/{what}"))).status_code == 200
 
 
 async def test_an_archived_task_is_seen_by_whom_it_was_seen_and_changed_by_nobody(house: House) -> None:
@@ -89,6 +92,15 @@ async def test_an_archived_task_is_seen_by_whom_it_was_seen_and_changed_by_nobod
     for hand in ("retry", "cancel", "pause", "resume"):
         said = (await api.post(f"/api/tasks/{task}/{hand}")).json()
         assert "archived" in said["said"] and said["status"] == "abandoned"
+    for told in (
+        {"steer": {"text": "go on"}},
+        {"signal": {"name": "go"}},
+        {"fork": {"step": 1}},
+        {"rollback": {"to": "1"}},
+    ):
+        ((verb, body),) = told.items()
+        answer = await api.post(f"/api/tasks/{task}/{verb}", json=body)
+        assert answer.status_code in (409, 422) and "archived" in answer.json()["error"]
     assert "archived" in (await api.post(f"/api/tasks/{task}/priority", json={"priority": "high"})).json()["said"]
     [asked] = await approvals.of_task(house.db, task)
     assert asked["status"] == "denied" and asked["card"]["reasons"] == ["It deletes."]

@@ -103,11 +103,20 @@ def test_a_time_of_day_is_never_in_the_past_and_at_most_a_day_and_a_shift_away(n
         {"for": "1m", "args": {"a": 1}},
         {"event": "x", "within": "91d"},
         {"when": "result.ok", "poll": "x.y", "every": 0},
+        {"when": "result.ok", "poll": "x.y", "every": 1, "within": "2d"},
     ],
 )
 def test_a_wait_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Wait.model_validate(wrong)
+
+
+def test_a_long_wait_looks_less_often_and_says_so_where_a_pace_is_named() -> None:
+    polled = {"when": "result.ok", "poll": "x.y"}
+    assert wait(**polled)["every"] == config.POLL_EVERY_S
+    assert wait(**polled, within="90d")["every"] == 90 * 24 * 3600 / config.POLLS_MOST
+    with pytest.raises(ValidationError, match="172,800 looks, at most 100,000 are made: look every 2 s or less often"):
+        wait(**polled, every=1, within="2d")
 
 
 def test_events_that_do_not_fit_are_passed_over_and_not_looked_at_again() -> None:

@@ -149,6 +149,8 @@ def told_text(task: int, kind: str, status: str, *, interrupted: Sequence[int], 
             return f"Task {task} is {status}; nobody would read that any more."
         case "full":
             return f"Task {task} has too much to read already; wait until it has read some of it."
+        case "not_found":  # whoever says it sees the task, so it was put away
+            return ARCHIVED
         case "deaf":
             return f"Task {task} follows fixed steps, so it can't be told anything. Say stop {task} to stop it."
     return f"Task {task} could not be told."

@@ -73,8 +73,12 @@ async def end_overdue(db: Db, task: int) -> bool:
 
 
 async def set_deadline(db: Db, task: int, within_s: float) -> None:
-    """The task ends so many seconds from now at the latest; what runs then is let finish."""
-    await db.execute("update tasks set ends_by = sayso_now() + make_interval(secs => $2) where id = $1", task, within_s)
+    """The task ends so many seconds from now at the latest, and no later than it had to; what runs then is let finish."""
+    await db.execute(
+        "update tasks set ends_by = least(ends_by, sayso_now() + make_interval(secs => $2)) where id = $1",
+        task,
+        within_s,
+    )
 
 
 async def set_priority(db: Db, task: int, priority: int, actor: str) -> str | None:
