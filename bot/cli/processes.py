@@ -177,8 +177,8 @@ def _only_one(home: Path) -> int:
     except BlockingIOError:
         pid = (home / "up.lock").read_text(encoding="ascii").strip() or "unknown"
         end(
-            f"Sayso is running in {home} already (process {pid}). ./sayso people link makes a link to log in; stop it with"
-            " ./sayso down, or set SAYSO_HOME."
+            f"Sayso is running in {home} already (process {pid}). Stop it with ./sayso down, or set SAYSO_HOME;"
+            " ./sayso people link makes a link to log in."
         )
     os.ftruncate(mine, 0)
     os.write(mine, str(os.getpid()).encode())
