@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core import templates
-from core.cards.title import action_title
+from core.cards.title import call_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
 from core.waits import FAMILY
 
@@ -170,7 +170,7 @@ def _anew(row: Row, change: Change, manifests: Mapping[str, SkillManifest]) -> P
         needs=tuple(row["needs"]),
         after=row["run_after"],
         origins=_origins(row, change),
-        title=action_title(manifest.card, args) if manifest and row["kind"] == "act" else row["title"],
+        title=call_title(manifest, args) if manifest and row["kind"] == "act" else row["title"],
         effect_class=manifest.effect_class if manifest else EffectClass(row["effect_class"]),
         timeout_s=row["timeout_s"],
         max_attempts=row["max_attempts"],

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import jsonschema
 
 from core import digest, policy, templates
-from core.cards.title import action_title
+from core.cards.title import call_title
 from core.commands.values import resolved
 from core.display import visible
 from core.models import Action, ArgumentOrigin, Deny, Origin, Provenance, Requester, SkillManifest
@@ -110,7 +110,7 @@ def edited(
         origins={**{k: v for k, v in origins.items() if k not in changed}, **dict.fromkeys(changed, own)},
         call=call,
         changed=changed,
-        title=action_title(manifest.card, call) or manifest.name,
+        title=call_title(manifest, call),
         said="; ".join(f"{name}: {_brief(shown.get(name))} → {_brief(given[name])}" for name in changed)[:SAID_CHARS],
     )
 

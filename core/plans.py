@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from core import config, provenance
-from core.cards.title import action_title
+from core.cards.title import call_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlanFirst, PlannedStep, SkillManifest
 from core.organisation import Organisation, runbook_steps
 
@@ -29,7 +29,7 @@ def act_step(manifest: SkillManifest, args: dict[str, Any], n: int = 1) -> Plann
         skill=manifest.name,
         args=args,
         origins={name: ArgumentOrigin(origin=Origin.REQUESTER) for name in args},
-        title=action_title(manifest.card, args) or manifest.name,
+        title=call_title(manifest, args),
         effect_class=manifest.effect_class,
         timeout_s=manifest.timeout_s,
         max_attempts=config.STEP_ATTEMPTS,

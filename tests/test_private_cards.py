@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from core import intake
-from core.cards import YES, Button, Card, action_title, approval_card, labelled, step_title
+from core.cards import YES, Button, Card, action_title, approval_card, call_title, labelled, step_title
 from core.cards.card import StepLine
 from core.display import Masks, names_secret
 from core.models import Channel, Identity, Inbound, Place
 from tests.test_whole_way import NUMBERS, Sayso, eventually, sayso
+from tests.web_house import MANIFESTS
 
 __all__ = ["sayso"]
 
@@ -66,6 +67,16 @@ def test_a_step_is_named_by_what_it_refers_to_and_by_the_values_once_they_are_th
     assert named(title, paths=paths) == "Delete a.log, b⟨U+202E⟩.log, c and 1 more from the workspace"
     assert named("Say {{ 2 }}", paths=paths) == "Say (the result of step 2)"
     assert named("Enter {{ 2.password }}", password=SECRET) == "Enter (private)"
+
+
+def test_a_call_is_named_with_what_its_skill_takes_what_is_not_given_for() -> None:
+    listing = MANIFESTS[1].model_copy(
+        update={"args_schema": {"type": "object", "properties": {"pattern": {"type": "string", "default": "*"}}}}
+    )
+    assert call_title(listing, {}) == "List *"
+    assert call_title(listing, {"pattern": "*.log"}) == "List *.log"
+    assert call_title(MANIFESTS[1], {}) == "List {pattern}"
+    assert action_title("Delete {paths} from the workspace", {"paths": []}) == "Delete (nothing) from the workspace"
 
 
 def test_what_it_would_do_stands_under_one_label_and_begins_no_line_of_ours() -> None:

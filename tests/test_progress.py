@@ -14,7 +14,7 @@ from bot.courier import Courier
 from bot.sending import MaybeSent
 from core import config
 from core.cards import Card, task_card
-from core.cards.task import elapsed
+from core.cards.task import answer_text, elapsed
 from core.store import clock, conversations, looks, tasks
 from core.store.conversations import Conversation
 from tests.processes import until
@@ -75,6 +75,16 @@ def test_what_the_answer_says_anyway_is_not_said_of_its_step_too() -> None:
     assert (card.answer, card.steps[0].note) == ("Deleted 1 file: old.log", "")
     apart = task_card(task("succeeded", done, begun_min=1, over_min=1) | ended, now=NOW, answered_apart=True)
     assert (apart.answer, apart.steps[0].note) == ("", "Deleted 1 file: old.log")
+
+
+def test_what_a_skill_answered_without_words_for_people_is_told_by_its_fields() -> None:
+    found = {"paths": ["a.log", "b\u202e.log"], "count": 2, "notes": [{"id": 1}], "long": "x" * 600, "left": []}
+    done = step(1, "act", "succeeded", result=found)
+    told = answer_text(task("succeeded", done, begun_min=1, over_min=1) | {"result": found, "error": None})
+    assert told.split("\n")[:3] == ["paths: a.log, b⟨U+202E⟩.log", "count: 2", 'notes: [{"id": 1}]']
+    assert told.endswith("…\nleft: none") and len(told) < 700
+    waited = step(2, "wait", "succeeded", result={"reason": "time"})
+    assert answer_text(task("succeeded", waited) | {"result": waited["result"], "error": None}) == ""
 
 
 async def test_a_clock_that_was_moved_does_not_make_a_task_long(house: House) -> None:

@@ -262,7 +262,7 @@ async def test_a_topic_is_answered_in_the_topic(town: Town) -> None:
     await town.say("/tasks", chat=GROUP, thread=9)
     await town.inbound(1)
     said = await town.delivered_until(lambda: [m for m in town.sim.messages(GROUP) if m.sender.is_bot])
-    assert [(m.thread, m.text) for m in said] == [(9, "No tasks.")]
+    assert [(m.thread, m.text) for m in said] == [(9, "No open tasks.")]
 
 
 async def test_a_topic_that_is_gone_is_answered_in_its_group(town: Town) -> None:
@@ -271,7 +271,7 @@ async def test_a_topic_that_is_gone_is_answered_in_its_group(town: Town) -> None
     await town.inbound(1)
     group.topics.clear()
     said = await town.delivered_until(lambda: [m for m in town.sim.messages(GROUP) if m.sender.is_bot])
-    assert [(m.thread, m.text) for m in said] == [(None, "No tasks.")]
+    assert [(m.thread, m.text) for m in said] == [(None, "No open tasks.")]
 
 
 async def test_a_group_that_becomes_a_supergroup_takes_its_open_cards_along(town: Town) -> None:
@@ -338,7 +338,7 @@ async def test_a_message_whose_answer_was_lost_is_there_at_least_once(town: Town
     said = await town.delivered_until(
         lambda: not town.sim.faults.unmet() and [m for m in town.sim.messages(1001) if m.sender.is_bot][1:]
     )
-    assert {m.text for m in said} == {"No tasks."}
+    assert {m.text for m in said} == {"No open tasks."}
 
 
 async def test_nothing_that_is_meant_for_us_meets_silence(town: Town) -> None:

@@ -341,7 +341,7 @@ async def test_nobody_but_an_owner_lets_people_in(sayso: Sayso) -> None:
     ("text", "says"),
     [
         ("help", "do <skill> name=value"),
-        ("tasks", "No tasks."),
+        ("tasks", "No open tasks."),
         ("approvals", "Nothing waits for your decision."),
         ("grants", "no standing permissions"),
         ("status", "You have no task here"),

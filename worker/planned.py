@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from core import config, digest, policy, templates, waits
-from core.cards import action_title
+from core.cards import call_title
 from core.display import names_secret
 from core.models import Allow, Approvers, Ask, Claimed, Failed, Outcome, Parked, SkillManifest, Succeeded
 from core.store import situation, steps
@@ -98,7 +98,7 @@ class PlanAsker:
     def _title(self, step: Claimed) -> str:
         """What it is to do, with references to results still in it."""
         skill = self.actor.registry.get(step.skill)
-        return action_title(skill.manifest.card, step.args) if skill else waits.in_short(step.args)
+        return call_title(skill.manifest, step.args) if skill else waits.in_short(step.args)
 
     def _requester_decides(self, step: Claimed) -> Approvers:
         """Who confirms what the rules would let go: the one who wanted to see it first; for a service, who decides by default."""

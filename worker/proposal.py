@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import config, digest, waits
-from core.cards import action_title
+from core.cards import call_title
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
 from core.provenance import PLANNED, TURN
 from core.templates import DEPTH_MOST
@@ -156,7 +156,7 @@ def _planned(
     if kept is not None:
         promises.remove(kept)
     needs = {_number_of(need, step, numbers) for need in step.needs} | referred
-    title = waits.in_short(args | unread) if step.wait else action_title(manifest.card if manifest else "", args)
+    title = waits.in_short(args | unread) if step.wait else call_title(manifest, args) if manifest else ""
     return PlannedStep(
         n=n,
         kind="wait" if step.wait else "act",

@@ -31,7 +31,7 @@ from core.cards.replies import (
 )
 from core.cards.task import answer_text, task_card
 from core.cards.timeline import timeline_lines
-from core.cards.title import action_title, step_title
+from core.cards.title import action_title, call_title, step_title
 from core.cards.why import why_text
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "answer_text",
     "approval_card",
     "approvals_text",
+    "call_title",
     "damaged_card",
     "exact_text",
     "forked_text",

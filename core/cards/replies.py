@@ -56,7 +56,7 @@ def sentence(words: str) -> str:
 
 def tasks_text(tasks: Sequence[Mapping[str, Any]]) -> str:
     if not tasks:
-        return "No tasks."
+        return "No open tasks."
     lines = [f"{t['id']}: {visible(t['goal'])} ({t['status']})" for t in tasks[:_LISTED]]
     if len(tasks) > _LISTED:
         lines.append(f"… and {len(tasks) - _LISTED} more")
@@ -69,7 +69,7 @@ def status_text(task: Mapping[str, Any]) -> str:
     for step in task["steps"]:
         note = f": {visible(step['error'])}" if step["error"] else ""
         lines.append(f"  {step['n']}. {step_title(step, task['steps'])}, {step['status'].replace('_', ' ')}{note}")
-    if task["error"]:
+    if task["error"] and task["error"] not in {step["error"] for step in task["steps"]}:
         lines.append(visible(task["error"]))
     return "\n".join(lines)
 

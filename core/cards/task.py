@@ -5,6 +5,7 @@ Pure: `now` comes in. Times are told roughly, so that a card looks the same unti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -40,6 +41,8 @@ _STEP_WORD = {
 }
 
 SAID_CHARS: Final = 300
+FIELDS_SHOWN: Final = 20
+FIELD_CHARS: Final = 500
 _THINKING: Final = ("plan", "think", "reflect")
 # (from how many minutes on, told in steps of so many): a card of long work is edited ever more rarely.
 _ROUGHLY: Final = ((60, 15), (10, 5), (1, 1))
@@ -132,9 +135,19 @@ def answer_text(task: Mapping[str, Any]) -> str:
     if task["status"] != "succeeded":
         return ""
     result = task["result"] or {}
-    if "text" in result:
-        return visible_lines(str(result["text"]))
-    return visible_lines(str(result.get("summary", "")))
+    if "text" in result or "summary" in result:
+        return visible_lines(str(result.get("text", result.get("summary"))))
+    is_of_call = any(s["kind"] == "act" and s["result"] == result for s in task["steps"])
+    return "\n".join(_field(name, value) for name, value in list(result.items())[:FIELDS_SHOWN]) if is_of_call else ""
+
+
+def _field(name: str, value: Any) -> str:
+    """One field of what a skill answered that words nothing for people."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        words = ", ".join(value) or "none"
+    else:
+        words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return visible(f"{name}: {words if len(words) <= FIELD_CHARS else words[:FIELD_CHARS] + '…'}")
 
 
 def _line(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], answer: str) -> StepLine:

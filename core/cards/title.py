@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.display import names_secret, visible
+from core.models import SkillManifest
 from core.templates import BadReference, of_result, rewrite
 
 VALUE_CHARS = 60
@@ -29,6 +30,16 @@ def action_title(template: str, args: Mapping[str, Any]) -> str:
         if name is not None:
             parts.append(_field(name, args) if name in args else f"{{{name}}}")
     return "".join(parts)
+
+
+def call_title(manifest: SkillManifest, args: Mapping[str, Any]) -> str:
+    """Of a call as it is planned: what is not given is what the skill takes it for."""
+    taken = {
+        name: field["default"]
+        for name, field in manifest.args_schema.get("properties", {}).items()
+        if isinstance(field, Mapping) and field.get("default") is not None
+    }
+    return action_title(manifest.card, taken | dict(args)) or manifest.name
 
 
 def step_title(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> str:
@@ -54,7 +65,7 @@ def _field(name: str, args: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        shown = ", ".join(_short(v) for v in value[:LISTED])
+        shown = ", ".join(_short(v) for v in value[:LISTED]) or "(nothing)"
         return shown if len(value) <= LISTED else f"{shown} and {len(value) - LISTED} more"
     text = str(value)
     return text if len(text) <= VALUE_CHARS else f"{text[: VALUE_CHARS - 1]}…"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from core import config, templates, waits
-from core.cards.title import action_title
+from core.cards.title import call_title
 from core.digest import INTEGER_MOST
 from core.models import ArgumentOrigin, EffectClass, Origin, PlannedStep, SkillManifest
 from core.organisation.schema import Input, Organisation, Runbook, RunbookStep
@@ -79,7 +79,7 @@ def _step(
             kind="act",
             skill=step.skill,
             args=args,
-            title=action_title(manifest.card, args) or step.skill,
+            title=call_title(manifest, args),
             effect_class=EffectClass(manifest.effect_class),
             timeout_s=manifest.timeout_s,
             max_attempts=config.STEP_ATTEMPTS,
