@@ -135,7 +135,10 @@ async def lay_hand(
     moves = {"pause": families.pause, "resume": families.resume, "retry": families.retry}
     if verb not in moves:
         return f"A task can't be {verb!r}; say stop, pause, resume, retry or undo.", None
+    was = await tasks.status_of(tx, task)
     hand = await moves[verb](tx, task, person.actor)
+    if verb == "retry" and (was != "failed" or hand.status == "failed"):
+        return cards.not_retried_text(task, hand.status), None
     if verb in ("resume", "retry"):
         for moved in (task, *hand.also):
             await signals.note_history(tx, moved, verb, person.id)

@@ -84,6 +84,7 @@ begin
                and s.outcome in ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up')
              order by (s.outcome in ('error', 'refused')) desc, s.n limit 1) end
      where t.id = p_task;
+    update approvals set status = 'cancelled', reason = 'the task has ended' where task_id = p_task and status = 'approved';
     perform say_answers(array[p_task]);
 end $$;
 

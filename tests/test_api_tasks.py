@@ -60,6 +60,14 @@ async def test_a_failed_task_is_retried(house: House) -> None:
     assert (await api.get(f"/api/tasks/{task}")).json()["status"] == "failed"
     answer = await api.post(f"/api/tasks/{task}/retry")
     assert (answer.status_code, answer.json()["status"]) == (200, "running")
+    said = [(await api.post(f"/api/tasks/{task}/retry")).json()["said"]]
+    await api.post(f"/api/tasks/{task}/cancel")
+    said.append((await api.post(f"/api/tasks/{task}/retry")).json()["said"])
+    assert said == [
+        f"Task {task} is running: there is nothing to retry.",
+        f"Task {task} is cancelled: only a task that failed is retried."
+        f" Say fork {task} and the number of a step to go on from there.",
+    ]
 
 
 async def test_an_approver_sees_the_task_but_does_not_steer_it(house: House) -> None:

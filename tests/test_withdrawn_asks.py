@@ -86,6 +86,9 @@ async def test_a_yes_that_another_step_still_needs_outlives_the_step_that_is_lat
         db, worker, step, key="k", digest="d2", action={"a": 2}, approval=step.approval_id, grant=None
     )
     assert (step.n, begun) == (2, "go")
+    await steps.complete(db, worker, step, {})
+    assert await cards(db, task) == [("cancelled", [1, 2])], "no yes is left over when the task has ended"
+    assert await broken(db) == []
 
 
 async def test_the_deadline_of_the_task_ends_the_card_once(db: Any) -> None:

@@ -172,6 +172,17 @@ def moved_text(task: int, status: str, also: Sequence[int]) -> str:
     return f"Task {task} is {status}, and {'task' if len(also) == 1 else 'tasks'} {', '.join(map(str, also))} with it."
 
 
+def not_retried_text(task: int, status: str) -> str:
+    """Why a retry did nothing, and what can be done instead."""
+    if status == "failed":
+        why = "a step of it was given up without knowing whether it happened, and is not run again"
+    elif status in ("succeeded", "abandoned", "cancelled"):
+        why = "only a task that failed is retried"
+    else:
+        return f"Task {task} is {status}: there is nothing to retry."
+    return f"Task {task} is {status}: {why}. Say fork {task} and the number of a step to go on from there."
+
+
 def stopped_text(task: int, status: str, left: Sequence[Mapping[str, Any]]) -> str:
     """What a stop did, and what it could not stop, in the task and in those that it started."""
     lines = [f"Task {task} is {status}."]
