@@ -98,10 +98,11 @@ declare
     made    bigint;
 begin
     perform act_as(p_actor, p_why);
+    -- As much time as the source had.
     insert into tasks (inbound_id, conversation_id, requester_id, goal, kind, status, lane, priority, idempotency_key,
-                       forked_from, forked_step, steered_by)
+                       forked_from, forked_step, steered_by, ends_by)
     select inbound_id, p_conversation, p_requester, goal, kind, 'queued', lane, priority, p_idempotency_key, id, p_step,
-           p_steered_by from tasks where id = p_source
+           p_steered_by, sayso_now() + (ends_by - created_at) from tasks where id = p_source
     on conflict (requester_id, idempotency_key) where idempotency_key is not null do nothing returning id into made;
     if made is null then return null; end if;
     insert into steps (task_id, n, kind, skill, title, args, origins, needs, dependents, run_after, handled, status, outcome,

@@ -15,7 +15,7 @@ import pytest
 
 from bot.app import create_app
 from core.models import Accepted
-from core.store import people, tasks, versions
+from core.store import children, people, tasks, versions
 from tests.sim.llm_script import Asked, Reply, Script
 from tests.test_llm_whole_way import FIND, REMOVE, plan, talking
 from tests.test_whole_way import Sayso, eventually, running, sayso
@@ -73,8 +73,11 @@ async def cleaned(sayso: Sayso) -> int:
 
 async def test_a_fork_keeps_what_came_before_and_asks_anew_for_what_it_does(sayso: Sayso) -> None:
     source = await cleaned(sayso)
+    await children.set_deadline(sayso.deps.db, source, 3600)
     write(sayso, "b.txt")
     made = await sayso.say(f"fork {source} 2 paths=b.txt")
+    given = await sayso.deps.db.fetch("select ends_by - created_at as time from tasks order by id")
+    assert given[0]["time"] == given[1]["time"], "it has as much time"
     assert made not in (None, source)
     approval = await sayso.approval_of(made)
     assert there(sayso) == ["b.txt", "keep.txt"], "the yes for the source is none for the fork"

@@ -148,10 +148,12 @@ async def child(db: Db, parent: int, task: int) -> Child | None:
 
 
 async def awaited(db: Db, waiting: int, task: int) -> Child | None:
-    """A child of this task, or of the one that it was forked from: the fork reads what that had come to."""
+    """A child of this task, or of the one that it was forked from: the fork reads what that had come to. So on, as long as its
+    requester, who could see that, made each fork."""
     row = await db.fetchrow(
-        "with recursive line (id) as (select $1::bigint union all"
-        "   select t.forked_from from line l join tasks t on t.id = l.id where t.forked_from is not null)"
+        "with recursive line as (select id, forked_from, requester_id from tasks where id = $1 union all"
+        "   select t.id, t.forked_from, t.requester_id from line l join tasks t on t.id = l.forked_from"
+        "    where l.requester_id = (select requester_id from tasks where id = $1))"
         " select id, status, result, error from tasks where id = $2 and parent_id in (select id from line)",
         waiting, task,
     )  # fmt: skip
