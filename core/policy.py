@@ -51,6 +51,8 @@ _DOES: Final[Mapping[Permission, str]] = {
 }
 # What reading these brings stays here, so a name that content suggests gives nothing away. A link carries data out.
 _INSIDE: Final = frozenset({"files", "notes"})
+_READS: Final = Allow(reasons=("Reading needs no approval.",), rule="default")
+_UNDOABLE: Final = Allow(reasons=("It can be undone.",), rule="default", notice=True)
 _NAMED: Final[Mapping[str, str]] = {"to": "recipient", "cc": "copy recipient", "bcc": "hidden copy recipient"}
 _BROUGHT: Final[Mapping[str, str]] = {
     "http.get": "a web page",
@@ -288,9 +290,9 @@ def _by_rule(found: _Found, skill: SkillManifest, organisation: Organisation, ri
 def _default(skill: SkillManifest, organisation: Organisation, risk: Risk) -> Classified:
     needed = {p.permission for p in skill.permissions}
     if needed == {Permission.READ}:
-        return Allow(reasons=("Reading needs no approval.",), rule="default")
+        return _READS
     if needed and needed <= {Permission.READ, Permission.WRITE} and skill.reversible:
-        return Allow(reasons=("It can be undone.",), rule="default", notice=True)
+        return _UNDOABLE
     return _ask(None, organisation, risk, (_DOES[skill.permission],), ())
 
 

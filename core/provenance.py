@@ -37,6 +37,9 @@ _EMAIL: Final = re.compile(r"[^\s@/:<>]+@[^\s@/:<>]+\.[^\s@/:<>]+")
 _LINK: Final = re.compile(r"https?://[^\s\\]+\Z", re.IGNORECASE)
 # Begins what is no text of anybody: a value that holds it is nobody's own.
 _KEY: Final = "\0"
+_OWN: Final = ArgumentOrigin(origin=Origin.REQUESTER)
+_DEFAULT: Final = ArgumentOrigin(origin=Origin.CONFIG, note="default")
+_FIXED: Final = ArgumentOrigin(origin=Origin.TRUSTED)
 
 
 def tokens(text: str) -> frozenset[str]:
@@ -127,14 +130,14 @@ def _origin(
         return known
     if is_own(value, own):
         is_spent = any(not spent.isdisjoint(_forms(leaf)) for leaf in _leaves(value))
-        return turn if turn and is_spent else ArgumentOrigin(origin=Origin.REQUESTER)
+        return turn if turn and is_spent else _OWN
     if known is not None and known.by:
         return known  # an editor's own words, whatever the turn had read
     if is_default:
-        return ArgumentOrigin(origin=Origin.CONFIG, note="default")
+        return _DEFAULT
     if known is not None and (known.origin is not Origin.REQUESTER or turn is None):
         return least_trusted([known, turn]) if turn else known
-    return turn or ArgumentOrigin(origin=Origin.TRUSTED)
+    return turn or _FIXED
 
 
 def _leaves(value: Any) -> Iterator[str]:

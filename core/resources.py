@@ -58,12 +58,17 @@ def touched(args: Mapping[str, Any], skill: SkillManifest) -> tuple[Resource, ..
 
 def _named(permission: Permission, template: str, args: Mapping[str, Any]) -> Iterator[Resource]:
     kind, _, rest = template.partition(":")
-    fields = [field for _, field, _, _ in string.Formatter().parse(rest) if field]
+    fields = _fields(rest)
     if not fields:
         yield Resource(permission, kind, rest or ANYTHING, is_any=rest in ("", ANYTHING))
         return
     for values in itertools.product(*(_values(args.get(field)) for field in fields)):
         yield Resource(permission, kind, rest.format_map(dict(zip(fields, values, strict=True))))
+
+
+@lru_cache(maxsize=PATTERNS_KEPT)
+def _fields(template: str) -> tuple[str, ...]:
+    return tuple(field for _, field, _, _ in string.Formatter().parse(template) if field)
 
 
 def _values(value: Any) -> list[str]:

@@ -135,6 +135,17 @@ async def test_quick_steps_of_one_slot_share_commits_and_each_runs_once(crowd: C
 
 
 @pytest.mark.usefixtures("without_haste")
+async def test_what_has_ended_is_written_however_long_it_may_gather(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "SHARED_WITHIN_S", FOREVER_S)
+    async with queueing(crowd):
+        crowd.let_go.set()
+        await until(lambda: _is(crowd, "succeeded", TASKS), "all are done")
+    assert sorted(crowd.began) == sorted(crowd.written)
+
+
+@pytest.mark.usefixtures("without_haste")
 async def test_what_waits_behind_a_step_that_takes_its_time_is_given_back_with_its_attempt(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,7 @@ class Executor:
         self._taken: Counter[str] = Counter()  # slots by lane
         self._successes: list[tuple[Hold, Shareable]] = []
         self._claiming: asyncio.Task[None] | None = None
-        self._quick = 0
+        self._quick, self._pace, self._ahead_most, self._share_by = 0, 0, 0, 0.0
         self._wake = asyncio.Event()
         self._may_be_more, self._look_at = True, 0.0
         self._stopping = False
@@ -163,19 +163,21 @@ class Executor:
                 await self._lease.show_sign()
                 if self._stuck_at() <= self._now():
                     await self._give_back()
-                batch, self._successes = self._successes, []
                 rooms = self._rooms()
                 looks = rooms[0] > 0 and (self._may_be_more or self._now() >= self._look_at)
                 if looks:
                     self._may_be_more, self._look_at = False, self._now() + config.IDLE_POLL_S
-                if batch:
+                if looks or self._is_due():
+                    self._pace, self._quick = max(self._quick, self._pace // 2), 0
+                if self._successes and (looks or self._is_due()):
+                    batch, self._successes = self._successes, []
                     took = self._take(await self._write(batch, rooms, looks), rooms, looks)
                 elif looks:
                     took = self._take(await self._claim(rooms), rooms, looks)
             except DATABASE_AWAY as error:
                 log.warning("cannot claim: %s", type(error).__name__)
                 self._look_at = self._now() + config.IDLE_POLL_S
-            if not took and not self._successes and not self._is_over():
+            if not took and not self._is_due() and not self._is_over():
                 await self._rest()
 
     def _is_over(self) -> bool:
@@ -184,15 +186,23 @@ class Executor:
     def _rooms(self) -> list[int]:
         """How many steps of each lane to claim; some slots are kept for the first lane, the urgent one.
 
-        Beyond the free slots there is room for twice as many as have just ended quickly: they will be wanted within the next
-        round trip. Steps that take their time are never claimed ahead.
+        Beyond the free slots there is room for twice as many as have lately ended quickly between two statements. Steps that
+        take their time are never claimed ahead.
         """
-        ahead, self._quick = min(2 * self._quick, config.AHEAD_MOST), 0
+        self._ahead_most = min(2 * max(self._quick, self._pace), config.AHEAD_MOST)
         if self._stopping or not self._lease.is_good():
             return [0 for _ in config.LANES]
-        free = self._slots + ahead - sum(self._taken.values()) - sum(map(len, self._ahead.values()))
+        free = self._slots + self._ahead_most - sum(self._taken.values()) - self._waiting()
         kept = max(0, self._kept - self._taken[config.LANES[0]])
         return [max(0, free if lane == config.LANES[0] else free - kept) for lane in config.LANES]
+
+    def _waiting(self) -> int:
+        return sum(map(len, self._ahead.values()))
+
+    def _is_due(self) -> bool:
+        """Whether what has ended is to be written now. While more than half of what was claimed ahead has not begun, it
+        gathers: so Postgres writes one half while this process carries out the other."""
+        return bool(self._successes) and (2 * self._waiting() <= self._ahead_most or self._now() >= self._share_by)
 
     async def _claim(self, rooms: list[int]) -> list[Claimed]:
         return await steps.claim_lanes(self._db, self._lease.worker, config.LANES, rooms)
@@ -229,7 +239,8 @@ class Executor:
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout_at(min(self._look_at, self._stuck_at())):
+            share_by = self._share_by if self._successes else float("inf")
+            async with asyncio.timeout_at(min(self._look_at, self._stuck_at(), share_by)):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -311,11 +322,13 @@ class Executor:
             if hold.running is not None:
                 self._forget(hold)
             self._fill_slots()
-            self._wake.set()
+            if not self._successes or self._is_due():
+                self._wake.set()
 
     def _hand_over(self, hold: Hold, success: Shareable) -> None:
-        """It is written with the next commit: the first at once, and what ends during its round trip shares the next one.
-        Its slot is free already."""
+        """It is written with the next commit, which what ends meanwhile shares. Its slot is free already."""
+        if not self._successes:
+            self._share_by = self._now() + config.SHARED_WITHIN_S
         self._successes.append((hold, success))
         self._quick += self._now() - hold.since < config.QUICK_STEP_S
         self._free_slot(hold)

@@ -33,6 +33,9 @@ class Go(Frozen):
     ask: Ask | None = None
 
 
+GO: Final = Go()
+
+
 class AskPeople(Frozen):
     kind: Literal["ask"] = "ask"
     ask: Ask
@@ -54,6 +57,8 @@ def pass_gate(answer: Classified, approval: Mapping[str, Any] | None, action: Ac
     match answer:
         case Deny(reasons=reasons):
             return Refuse(why="; ".join(reasons))
+        case Allow(grant_id=None) if usable is None:
+            return GO
         case Allow(grant_id=grant):
             return Go(approval=usable, grant=None if usable else grant)
         case Ask() if approval and approval["status"] == "denied" and _item(approval, digest):

@@ -11,13 +11,14 @@ from core.models import ArgumentOrigin, Claimed, EffectClass, Failed, Outcome, U
 
 WHY = "Quarantined: the row of this step cannot be read ({flaw}). Nothing was run; ask for it again."
 KINDS = frozenset({"plan", "think", "act", "wait", "ask", "reflect"})
+EFFECT_CLASSES = frozenset(map(str, EffectClass))
 
 
 def flaw_of(step: Claimed) -> str | None:
     """What is wrong with the row of a claimed step; None when it can be read."""
     if step.kind not in KINDS:
         return f"there is no kind {step.kind!r}"
-    if step.effect_class not in list(EffectClass):
+    if step.effect_class not in EFFECT_CLASSES:
         return f"there is no effect class {step.effect_class!r}"
     if not isinstance(step.args, dict):
         return f"its arguments are {_kind(step.args)}, not an object"

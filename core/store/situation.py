@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from core.models import Claimed, ConversationRef, Grant
 from core.store import grants
 from core.store.people import Principal
+
+PLACES_KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class Situation:
     editors: tuple[Principal, ...] = ()
 
 
+@lru_cache(maxsize=PLACES_KEPT)
+def _place(channel: str, external_id: str) -> ConversationRef:
+    return ConversationRef(channel=channel, id=external_id)
+
+
 def of_claim(step: Claimed) -> Situation | None:
     """As the claim saw it, in the statement that took the step. None when who asked is not active any more."""
     row = step.row
@@ -39,7 +47,7 @@ def of_claim(step: Claimed) -> Situation | None:
             tuple(row["requester_roles"]),
             row["is_service"],
         ),
-        conversation=ConversationRef(channel=row["channel"], id=row["place"]),
+        conversation=_place(row["channel"], row["place"]),
         own_words=row["own_words"],
         grants=grants.readable(row["grants"] or ()),
         approval=row["approval"],
