@@ -264,7 +264,7 @@ class Executor:
             waiting = self._ahead[lane]
             while waiting and self._has_room(lane):
                 hold = waiting.popleft()
-                hold.since, hold.has_slot = self._now(), True
+                hold.has_slot = True
                 self._taken[lane] += 1
                 hold.running = asyncio.create_task(self._carry_chain(hold, self._carry))
 
@@ -305,6 +305,7 @@ class Executor:
         """The step, then the one claimed with its outcome, and so on."""
         try:
             while True:
+                hold.since = self._now()
                 came = await carry(hold)
                 if isinstance(came, Shareable):
                     self._hand_over(hold, came)
