@@ -23,6 +23,7 @@ from core import (
 )
 from core.db import Connection
 from core.deps import Deps
+from core.display import visible
 from core.following import IS_HERE, NOT_HERE, Following, following
 from core.models import PlanFirst, PlannedStep, Received, SkillManifest
 from core.organisation import BadInputs, note_scopes, sees_all, sees_conversation
@@ -130,7 +131,7 @@ async def lay_hand(
     if verb == "undo":
         return await _undo(tx, person, task, inbound)
     if verb == "stop":
-        status = await tasks.cancel(tx, task, person.actor, "stopped by " + person.actor.removeprefix("person:"))
+        status = await tasks.cancel(tx, task, person.actor, "stopped by " + (person.name or person.key))
         return cards.stopped_text(task, status, await children.not_stopped(tx, task)), None
     moves = {"pause": families.pause, "resume": families.resume, "retry": families.retry}
     if verb not in moves:
@@ -358,10 +359,25 @@ class _Turn:
     async def let_in(self, code: str, other: str | None, roles: tuple[str, ...]) -> str:
         if "owner" not in self.person.roles:
             return ONLY_OWNERS
+        if why := None if other else self._unfit(code, roles):
+            return why
         let_in = await people.confirm_pairing(self.tx, code, self.person, link_to=other, roles=roles)
         if let_in is None:
             return NO_CODE
         return f"{let_in.name} is let in as {let_in.key}, with the roles: {', '.join(let_in.roles) or 'none'}."
+
+    def _unfit(self, code: str, roles: tuple[str, ...]) -> str | None:
+        """Where roles say who may do what, somebody new without one could do nothing, and their code would be used up."""
+        organisation = self.deps.organisation
+        known = {"owner", *organisation.roles, *(role for one in organisation.people.values() for role in one.roles)}
+        if not organisation.roles or (roles and known.issuperset(roles)):
+            return None
+        unknown = ", ".join(visible(role) for role in roles if role not in known)
+        return (
+            (f"There is no role {unknown}. " if unknown else "")
+            + f"Say pair {code} roles=… for somebody new (there are {', '.join(sorted(known))}), or pair {code} as NAME for"
+            " somebody whom I know."
+        )
 
     async def phone(self, what: str, given: str) -> str:
         if what == "link":

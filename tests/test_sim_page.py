@@ -167,6 +167,20 @@ def test_the_stand_in_of_a_model_follows_its_rules_and_says_that_it_is_none(text
         assert "not a language model" in answer
 
 
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ('{"paths": ["a.log"], "count": 1}', "Files: a.log"),
+        ('{"bytes": 5, "summary": "Wrote a.log (5 bytes)"}', "Wrote a.log (5 bytes)"),
+        ("no JSON", "It came to: no JSON"),
+    ],
+)
+def test_the_stand_in_of_a_model_tells_results_in_words(result: str, words: str) -> None:
+    turns = (Said("user", f'<result step="2">{result}</result>'),)
+    told = str(by_rule.answer(Asked("openai", "m", turns, ("propose_plan",), False, {})))
+    assert told.startswith(f"{words}\n")
+
+
 def test_the_picture_of_the_page_is_small() -> None:
     picture = Path(__file__).resolve().parents[1] / "docs" / "sim.png"
     assert 10_000 < picture.stat().st_size < FIGURES_MOST_BYTES

@@ -68,7 +68,7 @@ async def test_it_shows_what_is_mine_and_leads_to_the_card(slack: SlackHouse) ->
     shown = said(view)
     for words in (
         "Delete old.log from the workspace", "asked by Ann", "do files.delete paths=old.log (waiting)", "You are Ann",
-        "slack: T0ACME/U01ALICE", "Quiet hours: 22:00 to 07:00", "Europe/Berlin", "3 more times",
+        "Slack: T0ACME/U01ALICE", "Quiet hours: 22:00 to 07:00", "Europe/Berlin", "3 more times",
     ):  # fmt: skip
         assert words in shown
     assert links(view)["Open the card"] == f"https://acme.slack.com/archives/C0OPS/p{card.ts.replace('.', '')}"

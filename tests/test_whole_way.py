@@ -320,11 +320,16 @@ async def test_a_stranger_gets_a_code_and_an_owner_lets_them_in(sayso: Sayso) ->
     assert await sayso.say("do files.list", who="T0ACME/U0NEW") is None
     text = await eventually(lambda: next((t for t in sayso.chat.texts if "I don't know you yet" in t), None))
     code = text.split("Sayso: ")[1].split(".")[0]
+    assert f"pair {code} roles=…, or pair {code} as NAME" in text
+    for wrong, why in (("", f"Say pair {code} roles=…"), (" roles=enginer", "There is no role enginer.")):
+        await sayso.say(f"pair {code}{wrong}")
+        said = await eventually(lambda why=why: next((t for t in sayso.chat.texts if t.startswith(why)), None))
+        assert "(there are engineer, owner)" in said, "and the code is not used up"
     await sayso.say(f"pair {code} roles=engineer")
     await eventually(lambda: next((t for t in sayso.chat.texts if "is let in as" in t), None))
     number = await sayso.say("do files.list", who="T0ACME/U0NEW")
     await sayso.until(number, "succeeded")
-    assert await sayso.say(f"pair {code}") is None
+    assert await sayso.say(f"pair {code} roles=engineer") is None
     await eventually(lambda: next((t for t in sayso.chat.texts if t.startswith("That code is not known")), None))
 
 

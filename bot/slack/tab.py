@@ -22,6 +22,7 @@ SHOWN_MOST: Final = 10
 LINE_CHARS: Final = 500
 LINK_PREFIX: Final = "sayso:link:"
 
+CHATS: Final[Mapping[str, str]] = {"slack": "Slack", "telegram": "Telegram", "sms": "Phone", "web": "Web"}
 STRANGER: Final = "I don't know you. Write me a message here and I will tell you how to be let in."
 NOTHING_WAITS: Final = "Nothing waits for your decision."
 NOTHING_RUNS: Final = "No task of yours is open. Write me a message to begin one."
@@ -61,7 +62,9 @@ def home_view(shown: Shown | None) -> dict[str, Any]:
     blocks += _part("Waits for your decision", NOTHING_WAITS, [_waiting(one) for one in shown.waiting])
     blocks += _part("Your open tasks", NOTHING_RUNS, [_task(task) for task in shown.tasks])
     blocks += _part("Standing permissions", NO_GRANTS, [_grant(grant) for grant in shown.grants])
-    known = [_line(f"{channel}: {visible(external_id)}") for channel, external_id in shown.identities]
+    known = [
+        _line(f"{CHATS.get(channel, channel)}: {visible(external_id)}") for channel, external_id in shown.identities
+    ]
     blocks += _part(f"You are {visible(shown.name)}", "", known)
     blocks += _part("Settings (in sayso.yaml)", "", [_line(line) for line in shown.settings])
     if shown.web:

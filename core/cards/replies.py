@@ -124,7 +124,7 @@ def pairing_text(code: str | None) -> str:
         return "I don't know you, and you have asked for enough codes for now. Ask an owner, or try again in an hour."
     return (
         f"I don't know you yet. Give this code to an owner of this Sayso: {code}. They confirm it with:"
-        f" pair {code}. It is good for one hour."
+        f" pair {code} roles=…, or pair {code} as NAME for somebody known. It is good for one hour."
     )
 
 

@@ -4,6 +4,7 @@ Its plans go over the vendor's real wire format and through the same gate as any
 it is: whatever it does not know it answers with what it knows.
 """
 
+import json
 import re
 
 from tests.sim.llm_script import Asked, Call, Calls, Reply
@@ -30,7 +31,7 @@ def answer(asked: Asked) -> Reply | str:
     if "propose_plan" not in asked.tools:
         return WHO_I_AM
     if results := RESULT.findall(asked.last()):
-        return f"It came to: {results[-1].strip()[:SHOWN_CHARS]}\n(I follow rules, I am no language model.)"
+        return f"{_in_words(results[-1].strip())[:SHOWN_CHARS]}\n(I follow rules, I am no language model.)"
     text = asked.last().strip().rstrip(".!")
     for pattern, kind in SENTENCES:
         found = re.fullmatch(pattern, text, re.IGNORECASE | re.DOTALL)
@@ -56,5 +57,16 @@ def _steps(kind: str, found: re.Match[str]) -> tuple[dict[str, object], ...]:
             return ({"id": "list", "skill": "files.list", "args": {"pattern": "*"}},)
 
 
+def _in_words(result: str) -> str:
+    """What stands in a result for people; without that, the result itself."""
+    try:
+        found = json.loads(result)
+    except ValueError:
+        return f"It came to: {result}"
+    if "paths" in found:
+        return f"Files: {', '.join(found['paths']) or 'none'}"
+    return str(found.get("text") or found.get("summary") or f"It came to: {result}")
+
+
 def _plan(*steps: dict[str, object]) -> Reply:
-    return Calls(Call("propose_plan", {"say": "By rule:", "steps": list(steps), "then": "continue"}))
+    return Calls(Call("propose_plan", {"say": "I go by a rule.", "steps": list(steps), "then": "continue"}))
