@@ -22,7 +22,7 @@ from core.display import Masks
 from core.ring import Ring
 from core.store import drafts, people
 from core.store.conversations import Conversation
-from tests.browser import needs_chromium
+from tests.browser import needs_chromium, open_browser
 from tests.llm_house import HELLO, WEATHER, opened, stand_in
 from tests.patience import PATIENCE_S
 from tests.sim.anthropic import AnthropicSim
@@ -391,7 +391,11 @@ async def _event(page: AsyncIterator[dict[str, Any]], name: str) -> Any:
 
 @needs_chromium
 async def test_a_draft_stands_in_its_card_until_it_is_taken_back(db: Any, redis_url: str, tmp_path: Path) -> None:
-    async with open_house(db, tmp_path, redis_url=redis_url) as house, visiting(house) as visit:
+    async with (
+        open_house(db, tmp_path, redis_url=redis_url) as house,
+        open_browser() as browser,
+        visiting(house, browser) as visit,
+    ):
         task = await house.task(visit.ann, goal="how big are the logs?")
         page = await visit.open()
         ring = Ring.open(redis_url)

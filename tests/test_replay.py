@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,10 +12,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner, Result
 
+from bot.cli import app
 from core.db import open_pool
 from core.store import skills
 from tests import sink
+from tests.patience import PATIENCE_S
 from tests.processes import Plant, plant_fixture
 from tests.sim.llm_script import Script
 from tests.test_llm_whole_way import FIND, REMOVE, plan, talking
@@ -110,13 +114,13 @@ async def test_from_a_terminal_nothing_outside_is_called_and_the_exit_code_tells
     await plant.is_task(task, "succeeded")
     assert len(sink.calls(plant.ledger)) == 1
 
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bot.cli", "replay", *args], env={**os.environ, **plant.environment}, cwd=ROOT,
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+    async def run(*args: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["replay", *args], env=plant.environment)
 
-    same = run("--dry", str(task), "--json")
+    same = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-m", "bot.cli", "replay", "--dry", str(task), "--json"], cwd=ROOT,
+        env={**os.environ, **plant.environment}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
     assert same.returncode == 0, same.stderr
     [line] = json.loads(same.stdout)
     assert (line["what"], line["then"], line["now"], line["digest"]) == ("http.request", "ask", "ask", "same")
@@ -124,10 +128,9 @@ async def test_from_a_terminal_nothing_outside_is_called_and_the_exit_code_tells
     rules.write_text(
         "policy: {rules: [{name: closed, skill: 'http.*', then: deny, say: No calls.}]}\n", encoding="utf-8"
     )
-    other = run("--dry", str(task), "--policy", str(rules))
-    assert (other.returncode, "then ask, now deny" in other.stdout, "No calls." in other.stdout) == (1, True, True)
-    assert [
-        run(*words).returncode for words in ((str(task),), ("--dry", "999"), ("--dry", str(task), "--step", "1"))
-    ] == [2] * 3
+    other = await run("--dry", str(task), "--policy", str(rules))
+    assert (other.exit_code, "then ask, now deny" in other.stdout, "No calls." in other.stdout) == (1, True, True)
+    for words in ((str(task),), ("--dry", "999"), ("--dry", str(task), "--step", "1")):
+        assert (await run(*words)).exit_code == 2
     assert len(sink.calls(plant.ledger)) == 1
     assert await skills.manifests(plant.db)
