@@ -8,12 +8,12 @@ from typing import Any
 from tests.sim.line import Line
 
 
-def hold(line: Line, method: str) -> asyncio.Event:
-    """Calls of this method from now on wait until the event is set."""
+def hold(line: Line, method: str = "") -> asyncio.Event:
+    """Calls of this method, or of any, from now on wait until the event is set."""
     let_go, before = asyncio.Event(), line.before
 
     async def held(fault: Any, request: Any, called: str, *rest: Any) -> Any:
-        if called == method:
+        if method in ("", called):
             await let_go.wait()
         return await before(fault, request, called, *rest)
 

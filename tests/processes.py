@@ -266,6 +266,14 @@ class Plant:
     async def end_session(self, backend: int) -> None:
         await self.db.execute("select pg_terminate_backend($1)", backend)
 
+    async def lengthen_lease(self, worker: Child) -> None:
+        """A dead worker's lease and deadlines do not end while a busy machine takes its time."""
+        await self.db.execute("update workers set lease_until = now() + interval '1 hour' where id = $1", worker.number)
+        await self.db.execute(
+            "update steps set deadline_at = now() + interval '1 hour' where worker_id = $1 and status = 'running'",
+            worker.number,
+        )
+
     async def pass_lease(self, worker: Child) -> None:
         """Time goes by for a dead worker: its lease and the deadlines of what it had begun."""
         await self.db.execute("update workers set lease_until = now() - interval '1 s' where id = $1", worker.number)

@@ -184,7 +184,8 @@ async def test_each_answer_to_the_question_does_what_it_says(plant: Plant) -> No
 
 async def test_an_effect_of_a_killed_worker_is_not_judged_before_lease_and_timeout(plant: Plant) -> None:
     """The call may still be under way: the worker's machine may be alive where its process is not."""
-    task, _ = await in_the_effect(plant, plant.sink())
+    task, dead = await in_the_effect(plant, plant.sink())
+    await plant.lengthen_lease(dead)
     second = await plant.worker()
     other = await plant.say("do files.list")
     await plant.is_task(other, "succeeded")

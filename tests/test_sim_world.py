@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.patience import PATIENCE_S
+from tests.sim import line
 from tests.sim.faults import (
     DISCONNECT,
     DONE_BUT_ANSWER_LOST,
@@ -100,7 +101,10 @@ async def test_a_delivery_goes_wrong_as_planned_in_every_chat(
 
 
 @pytest.mark.parametrize("chat", DELIVERED)
-async def test_a_delivery_is_overtaken_by_the_next(world: World, app: App, ann: Human, chat: Any) -> None:
+async def test_a_delivery_is_overtaken_by_the_next(
+    world: World, app: App, ann: Human, chat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "OVERTAKEN_WITHIN_S", PATIENCE_S)
     world.plan(VENDOR[chat], DELIVERED[chat], REORDER, "out")
     await ann.say("first", chat)
     await ann.say("second", chat)

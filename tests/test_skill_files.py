@@ -93,10 +93,10 @@ async def test_list_says_when_it_is_cut_and_skips_names_json_cannot_hold(
 
 
 def test_matching_is_fast_for_hostile_patterns() -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     assert not matches(tuple("a" * 32), ("**", "a") * 16 + ("b",))
     assert matches(("a", "b", "c"), ("**", "**", "c")) and not matches((".a", "b"), ("**", "b"))
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 async def test_read_gives_text_or_base64_and_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
