@@ -13,7 +13,7 @@ import pytest
 from bot.courier import Courier
 from bot.sending import MaybeSent
 from core import config
-from core.cards import Card, task_card
+from core.cards import Card, status_text, task_card
 from core.cards.task import answer_text, elapsed
 from core.store import clock, conversations, looks, tasks
 from core.store.conversations import Conversation
@@ -85,6 +85,16 @@ def test_what_a_skill_answered_without_words_for_people_is_told_by_its_fields() 
     assert told.endswith("…\nleft: none") and len(told) < 700
     waited = step(2, "wait", "succeeded", result={"reason": "time"})
     assert answer_text(task("succeeded", waited) | {"result": waited["result"], "error": None}) == ""
+
+
+def test_status_tells_what_a_task_came_to_and_an_error_once() -> None:
+    done = step(1, "act", "succeeded", result={"summary": "Deleted 1 file: old.log"})
+    assert status_text(task("succeeded", done) | {"result": done["result"], "error": None}).split("\n")[-1] == (
+        "Deleted 1 file: old.log"
+    )
+    failed = step(1, "act", "failed", error="there is no file 'x'")
+    told = status_text(task("failed", failed) | {"result": None, "error": failed["error"]})
+    assert told.count("there is no file") == 1
 
 
 async def test_a_clock_that_was_moved_does_not_make_a_task_long(house: House) -> None:

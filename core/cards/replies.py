@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from core import predicate
-from core.cards.task import status_word
+from core.cards.task import answer_text, status_word
 from core.cards.title import step_title
 from core.display import visible
 from core.models import SkillManifest
@@ -64,13 +64,15 @@ def tasks_text(tasks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def status_text(task: Mapping[str, Any]) -> str:
-    """One task with its steps."""
+    """One task with its steps and, once it is over, what it came to."""
     lines = [f"Task {task['id']}: {visible(task['goal'])} ({status_word(task)})"]
     for step in task["steps"]:
         note = f": {visible(step['error'])}" if step["error"] else ""
         lines.append(f"  {step['n']}. {step_title(step, task['steps'])}, {step['status'].replace('_', ' ')}{note}")
-    if task["error"] and task["error"] not in {step["error"] for step in task["steps"]}:
-        lines.append(visible(task["error"]))
+    if (came_to := answer_text(task)) and task["error"] not in {
+        step["error"] for step in task["steps"] if step["error"]
+    }:
+        lines.append(came_to)
     return "\n".join(lines)
 
 
