@@ -14,7 +14,7 @@ from typing import Any, Final
 from core.db import Pool
 from core.logs import moved
 from core.store import events
-from core.store.events import Cursor
+from core.store.events import LAST, Cursor
 
 log = logging.getLogger(__name__)
 
@@ -22,28 +22,29 @@ LINES_AT_ONCE: Final = 500
 
 
 class Chronicle:
+    """`told` is the last move that was told, or that nobody wants to hear of."""
+
     def __init__(self, db: Pool) -> None:
         self._db = db
-        self._told: Cursor | None = None
+        self.told = LAST
 
     async def begin(self) -> None:
         """Nothing of what has moved so far is told."""
-        self._told = await events.newest(self._db)
+        self.told = await events.newest(self._db) if log.isEnabledFor(logging.INFO) else LAST
+
+    def end(self) -> None:
+        """Somebody else tells of what moves now."""
+        self.told = LAST
 
     async def tell(self) -> int:
         """One line for each move since the last time; answers how many."""
-        if not log.isEnabledFor(logging.INFO):
-            self._told = None
-            return 0
-        newest = await events.newest(self._db)
-        told, lines = self._told or newest, 0
-        while told < newest:
-            rows = await events.untold(self._db, told, newest, LINES_AT_ONCE)
+        newest, lines = await events.newest(self._db), 0
+        while self.told < newest:
+            rows = await events.untold(self._db, self.told, newest, LINES_AT_ONCE)
             for row in rows:
                 _line(row)
             lines += len(rows)
-            told = Cursor(rows[-1]["xid"], rows[-1]["id"]) if len(rows) == LINES_AT_ONCE else newest
-        self._told = newest
+            self.told = Cursor(rows[-1]["xid"], rows[-1]["id"]) if len(rows) == LINES_AT_ONCE else newest
         return lines
 
 

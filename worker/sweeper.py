@@ -60,6 +60,7 @@ class Sweeper:
             ("probes",): self._probe_unknowns,
             ("ladders",): climb,
             ("ticks",): self._tick,
+            ("untold",): self._chronicle.tell,
             ("stranded", "events", "dead workers"): self._tidy,
         }
 
@@ -73,9 +74,9 @@ class Sweeper:
                     await self._chronicle.begin()
                     while not connection.is_closed():
                         await self.sweep()
-                        await self._chronicle.tell()
                         await asyncio.sleep(config.SWEEP_EVERY_S)
                 finally:
+                    self._chronicle.end()
                     connection.terminate()
             except DATABASE_AWAY as error:
                 log.warning("cannot sweep: %s", type(error).__name__)
@@ -94,7 +95,7 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """One round; answers how many things moved. A thing that cannot be moved does not stop the others."""
-        due = await looks.due(self._db)
+        due = await looks.due(self._db, self._chronicle.told)
         self._tell(due)
         moved = 0
         for names, part in self._parts.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from core import config
 from core.db import Db
@@ -28,6 +28,10 @@ class Cursor:
             return None
         cursor = cls(int(xid), int(number))
         return cursor if cursor.xid < 2**63 and cursor.id < 2**63 else None
+
+
+# No event comes after it.
+LAST: Final = Cursor(2**63 - 1, 2**63 - 1)
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:

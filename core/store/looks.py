@@ -11,8 +11,10 @@ from typing import Final
 
 from core import config
 from core.db import Db
+from core.store.events import LAST, Cursor
 
-# By the name of what the sweeper then does. `$1` is the lock that a living worker holds on its own number.
+# By the name of what the sweeper then does. `$1` is the lock that a living worker holds on its own number, `$2` and `$3` the
+# last move that the log has told of.
 LOOKS: Final = {
     "ready": "select from steps where status = 'ready' and ready_at <= sayso_now()",
     "voices": "select from attachments where state = 'here' and due_at <= now()",
@@ -36,6 +38,7 @@ LOOKS: Final = {
     "stranded": "select from outbox where status = 'sending' and lease_until < now()",
     "ticks": "select from cards where tick_at <= now()",
     "events": f"select from signals where task_id is null and sent_at < now() - interval '{config.EVENTS_KEPT_S} seconds'",
+    "untold": "select from moves where (xid, id) > ($2::text::xid8, $3) and xid < pg_snapshot_xmin(pg_current_snapshot())",
     "dead workers": "select from workers where lease_until < now() - interval '1 hour'",
 }
 _DUE: Final = (
@@ -45,6 +48,6 @@ _DUE: Final = (
 )
 
 
-async def due(db: Db) -> frozenset[str]:
-    """The names of the looks that found something."""
-    return frozenset(await db.fetchval(_DUE, config.WORKER_LOCK))
+async def due(db: Db, told: Cursor = LAST) -> frozenset[str]:
+    """The names of the looks that found something. `told` is the last move that need not be looked for."""
+    return frozenset(await db.fetchval(_DUE, config.WORKER_LOCK, str(told.xid), told.id))
