@@ -311,6 +311,11 @@ async def test_a_call_that_has_run_is_still_the_action_that_was_approved(tmp_pat
     assert await skill.content_hashes(file_context(tmp_path, "another:key"), args) != before
 
 
+async def test_nothing_to_delete_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(BadArguments, match=r"files\.delete: 'paths' is empty$"):
+        await run(tmp_path, "files.delete", {"paths": []})
+
+
 async def test_previews_say_what_would_change_and_change_nothing(tmp_path: Path) -> None:
     put(tmp_path, "a.txt", "x" * 1500)
     ctx = file_context(tmp_path)

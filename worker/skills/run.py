@@ -175,4 +175,6 @@ def _in_words(one: ErrorDetails, arguments: tuple[str, ...]) -> str:
         return f"there is no argument {where!r}; it takes {', '.join(arguments) or 'none'}"
     if one["type"] == "missing":
         return f"{where!r} is missing"
+    if one["type"] in ("too_short", "string_too_short") and not one["input"]:
+        return f"{where!r} is empty"
     return f"{where!r}: {one['msg'].removeprefix('Value error, ')}"
