@@ -31,6 +31,7 @@ REVEALING: tuple[Fault, ...] = ("lost", "killed after")
 IN_FLIGHT = ("pay", "confirm", "begin_v1", "complete_v1")
 
 MET_LEAST = 0.75
+PLAYS_MOST = 4
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +88,15 @@ async def test_an_order_survives_each_of_its_awaits(world: World, fault: Fault) 
     ]
     hit, wrong = 0, []
     for point in points:
-        if said := await survives(world, point, fault):
-            wrong.append(f"{point} {fault}: {said}")
-        hit += world.edges.was_hit
-    print(f"{hit} awaits spoilt: {fault}; {world.deaths} deaths")
+        for _ in range(PLAYS_MOST):
+            if said := await survives(world, point, fault):
+                wrong.append(f"{point} {fault}: {said}")
+            if world.edges.was_hit:
+                hit += 1
+                break
+    print(f"{hit} of {len(points)} awaits spoilt: {fault}; {world.deaths} deaths")
     assert not wrong, f"{len(wrong)} of {len(points)} points:\n" + "\n".join(wrong[:5])
-    # An edit that shows nothing new is left out, so that not each order comes by each await.
+    # An edit that shows nothing new is left out, so that not each order comes by each await, however often it is played.
     assert hit > MET_LEAST * len(points), f"only {hit} of {len(points)} points were met again"
     assert world.deaths >= (MET_LEAST * len(points) if fault.startswith("killed") else 0)
     assert await holds_text(world.db, SECRET) == []

@@ -25,6 +25,7 @@ from core.organisation.reading import parse
 from core.organisation.schema import Alert
 from core.state import STEP
 from core.store import approvals, clock, gauges, looks, measures, steps, tasks
+from tests.test_api_events import settled
 from tests.test_whole_way import running
 from tests.web_house import House, open_house
 from worker.audit import Chainer
@@ -280,6 +281,7 @@ async def test_the_life_of_a_task_is_told_from_its_history(house: House, caplog:
         await tasks.cancel(house.db, stopped, ann.actor, "her words")
         await clock.move(house.db, timedelta(days=1))
         await approvals.expire(house.db, approval)
+        await settled(house)
         assert "untold" in await looks.due(house.db, chronicle.told)
         assert await chronicle.tell() == len(caplog.records)
         assert "untold" not in await looks.due(house.db, chronicle.told)

@@ -52,7 +52,7 @@ from worker.skills.handles import open_handles
 from worker.think import Thinker
 
 AT_ONCE: Final = 8
-CASE_DEADLINE_S: Final = 15.0
+CASE_DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.01
 ENDED: Final = ("succeeded", "failed", "abandoned", "cancelled")
 # What a careful person would write into a list of tools that ask, not knowing what the arguments will be.
