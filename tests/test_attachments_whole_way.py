@@ -9,6 +9,7 @@ import pytest
 from core import attachments, config, intake
 from core.models import Attached, Channel, Identity, Inbound, Place
 from core.store import attachments as rows
+from tests.holding import hold
 from tests.sim.faults import status
 from tests.sim.llm_script import Script
 from tests.test_llm_whole_way import FIND, VENDORS, plan, talking
@@ -105,6 +106,7 @@ async def test_what_an_attached_file_says_makes_an_action_ask(
 
 async def test_an_attached_file_is_read_on_and_saved(database_url: str, redis_url: str, tmp_path: Path) -> None:
     async with talking("openai", Script(), database_url, redis_url, tmp_path) as (sayso, sim):
+        let_go = hold(sim.line, "chat.completions")
         number = await send(sayso, "save this as kept.bin", Attached(name="a.bin", content=b"\x00\x01" * 9_000))
         [row] = await the_rows(sayso)
         steps = (
@@ -113,6 +115,7 @@ async def test_an_attached_file_is_read_on_and_saved(database_url: str, redis_ur
             {"id": "o", "skill": "attachment.read", "args": {"id": row["id"] + 1}, "needs": ["s"]},
         )
         sim.script.push(plan(*steps, then="answer"))
+        let_go.set()
         done = await sayso.until(number, "failed", "succeeded", "abandoned")
     assert done["steps"][1]["result"]["base64"] == base64.b64encode(b"\x00\x01" * 5).decode()
     assert (sayso.workspace / "kept.bin").read_bytes() == b"\x00\x01" * 9_000

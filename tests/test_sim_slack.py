@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.patience import PATIENCE_S
 from tests.sim.slack import SlackSim
 from tests.sim.slack_check import inbound_problems
 from tests.sim.slack_example import CARD, MODAL, app_over_http, app_over_socket, client_of, running_app
@@ -97,7 +98,7 @@ async def test_an_event_that_was_not_acknowledged_comes_again_on_the_next_connec
         alice = sim.user("U01ALICE", "alice")
         lost = await alice.say("is anybody there")
         assert not lost.acked and lost.status == 0
-        sim.ack_deadline_s = 3.0
+        sim.ack_deadline_s = PATIENCE_S
         async with app_over_socket(sim) as seen:
             again = await sim.journal.wait_for(lambda entry: entry.note == "redelivered, attempt 1")
             assert again.status == 200
@@ -127,6 +128,7 @@ async def test_a_press_that_was_not_acknowledged_is_gone() -> None:
         await client_of(sim).chat_postMessage(channel=alice.im, text="card", blocks=CARD)
         pressed = await alice.press(alice.messages()[-1], "Approve")
         assert pressed.status == 0
+        sim.ack_deadline_s = PATIENCE_S
         async with app_over_socket(sim):
             assert (await alice.say("hello")).acked
             assert len(sim.journal.of("slack", "block_actions")) == 1

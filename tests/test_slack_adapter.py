@@ -13,9 +13,11 @@ from core.db import Pool
 from core.deps import Deps
 from core.models import Channel, Decided, Duplicate, Inbound, Press, Received
 from core.store.people import Principal
+from tests.patience import PATIENCE_S
 from tests.slack_house import Mode, SlackHouse, open_slack_house
 
 DELETE = "do files.delete paths=old.log"
+SILENCE_S = 0.5  # how long nothing is acknowledged that will not be
 
 
 class Breaking:
@@ -130,25 +132,25 @@ async def test_the_same_press_twenty_times_is_one_decision(slack: SlackHouse) ->
 async def test_what_could_not_be_committed_is_not_acknowledged_and_comes_again(
     slack: SlackHouse, intake: Breaking, mode: Mode
 ) -> None:
-    slack.sim.ack_deadline_s = 0.5
     intake.broken = True
+    if mode == "socket":
+        slack.sim.ack_deadline_s = SILENCE_S
     refused = await slack.ann.say(DELETE)
     assert refused.status == (500 if mode == "http" else 0)
     assert await slack.count("inbound") == 0
-    intake.broken = False
+    intake.broken, slack.sim.ack_deadline_s = False, PATIENCE_S
     assert (await slack.sim.redeliver(refused)).acked
     assert await slack.count("tasks") == 1
 
 
 async def test_a_press_that_could_not_be_committed_is_said_to_the_presser(slack: SlackHouse, intake: Breaking) -> None:
-    slack.sim.ack_deadline_s = 0.5
     await slack.ann.mention(DELETE, "C0OPS")
     approval, card = await slack.ask()
-    intake.broken = True
+    intake.broken, slack.sim.ack_deadline_s = True, SILENCE_S
     assert not (await slack.ann.press(card, "Approve")).acked
     await slack.told(slack.ann, "Please press again")
     assert await slack.status_of(approval) == "pending"
-    intake.broken = False
+    intake.broken, slack.sim.ack_deadline_s = False, PATIENCE_S
     assert (await slack.ann.press(card, "Approve")).acked
     assert await slack.status_of(approval) == "approved"
 
@@ -190,7 +192,7 @@ async def test_a_command_in_a_direct_conversation_is_answered_in_ours(slack: Sla
 
 
 async def test_a_command_that_could_not_be_committed_is_said(slack: SlackHouse, intake: Breaking) -> None:
-    slack.sim.ack_deadline_s = 0.5
+    slack.sim.ack_deadline_s = SILENCE_S
     slack.sim.channel("C0AWAY", "away", with_app=False)
     intake.broken = True
     assert not (await slack.ann.slash("/sayso", "tasks", "C0AWAY")).acked
