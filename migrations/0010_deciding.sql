@@ -279,6 +279,7 @@ create function withdraw_asks(p_task bigint, p_ns integer[], p_why text) returns
 declare
     a       approvals;
     rest    jsonb;
+    made    uuid;
 begin
     for a in select x.* from approvals x
               where x.task_id = p_task and x.status in ('pending', 'approved') and x.kind <> 'unknown'
@@ -289,6 +290,9 @@ begin
          where e ->> 'task' = p_task::text
            and exists (select from steps s where s.task_id = p_task and s.n::text = e ->> 'step' and not s.n = any (p_ns)
                           and s.outcome is null and s.approval_id = a.id);
+        if exists (select from steps s where s.task_id = p_task and s.approval_id = a.id and s.kind = 'ask' and s.n = any (p_ns)) then
+            rest := null;       -- nobody asks for the plan any more
+        end if;
         continue when a.kind = 'budget' and exists (select from steps s where s.task_id = p_task and s.approval_id = a.id
                                                        and s.outcome is null and not s.n = any (p_ns));
         if a.status = 'approved' then
@@ -299,7 +303,10 @@ begin
         end if;
         update approvals set status = case when rest is null then 'cancelled' else 'superseded' end, reason = p_why where id = a.id;
         if rest is not null then
-            perform retarget_cards(a.id, reissue(a, rest, a.kind));
+            made := reissue(a, rest, a.kind);
+            update steps set status = status, approval_id = made      -- the step that asks for a plan goes on asking for the rest
+             where task_id = p_task and approval_id = a.id and status = 'awaiting_approval' and kind = 'ask';
+            perform retarget_cards(a.id, made);
         end if;
     end loop;
 end $$;

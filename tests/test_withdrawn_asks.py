@@ -118,15 +118,22 @@ async def test_a_card_that_cannot_be_read_ends_every_step_that_waits_for_it(db: 
     assert await broken(db) == []
 
 
-async def test_a_plan_that_cannot_be_read_is_not_run(db: Any) -> None:
+async def planned(db: Any) -> int:
+    """A task whose plan of two actions is asked about before any of it runs."""
     worker = await steps.enrol(db, "host", 1, "test", 3600)
-    task, (step,) = await claimed(db, worker, PlannedStep(n=1, kind="ask"), act(2, 1), act(3, 2))
-    item = {"task": str(task), "digest": "d", "action": {}, "card": {}, "action_hash": ""}
+    task, (step,) = await claimed(db, worker, PlannedStep(n=1, kind="ask"), act(2, 1), act(3, 1))
+    item = {"task": str(task), "action": {}, "card": {"title": "x", "reasons": []}, "action_hash": ""}
     ask = {
-        "kind": "plan", "items": [item | {"step": 2}, item | {"step": 3}], "digest": "d", "action_hash": "", "ladder": "default",
-        "card": {"title": "A plan", "reasons": []}, "expires_in_s": 1800, "approvers": {"roles": ["owner"], "needed": 1},
+        "kind": "plan", "items": [item | {"step": n, "digest": f"d{n}"} for n in (2, 3)], "digest": "d", "action_hash": "",
+        "ladder": "default", "card": {"title": "A plan", "reasons": []}, "expires_in_s": 1800,
+        "approvers": {"roles": ["owner"], "needed": 1},
     }  # fmt: skip
     await steps.park(db, worker, step, ask, [], "plan first")
+    return task
+
+
+async def test_a_plan_that_cannot_be_read_is_not_run(db: Any) -> None:
+    task = await planned(db)
     await db.execute("update approvals set approvers = '[]' where status = 'pending'")
     fine = await asked(db, act(1))
     assert await upkeep.quarantine(db) == [task]
@@ -135,6 +142,18 @@ async def test_a_plan_that_cannot_be_read_is_not_run(db: Any) -> None:
         [("failed", "undeliverable"), ("skipped", "upstream"), ("skipped", "upstream")],
     )
     assert await cards(db, fine) == [("pending", [1])]
+
+
+@pytest.mark.parametrize(("dropped", "left"), [((2,), [("pending", [3])]), ((1, 2), [("cancelled", [2, 3])])])
+async def test_a_plan_of_which_something_is_dropped_is_asked_about_without_it(db: Any, dropped: Any, left: Any) -> None:
+    task = await planned(db)
+    plan = Rollback(later=dropped, drop=dropped, again=(), remains=(), busy=())
+    async with transaction(db) as tx:
+        await versions.write_rollback(tx, task, plan, "person:owner", "rolled back")
+    assert await cards(db, task) == left
+    if left[0][0] == "pending":
+        assert (await decide(db, task, "approve"))["kind"] == "accepted"
+        assert [at for at, _ in (await status(db, task))[1]] == ["ready", "cancelled", "blocked"]
 
 
 # ---------------------------------------------------------------- a retry
