@@ -2,8 +2,8 @@
 
 It is woken by rings; without them it looks every second, unless the sweeper of this process does. It knows nothing of
 skills or models: `carry` does the work and answers the step that was claimed with the outcome, if any. Pure steps that
-succeeded are written together, by the same statement that claims the next ones; while they end quickly a few more are
-claimed ahead, so that neither side waits for the other, and given back when they do not get their turn at once. Cancelling
+succeeded are written together, by the same statement that claims the next ones; while they end quickly more are claimed
+ahead, and one half is written while the other is carried out. What does not get its turn soon is given back. Cancelling
 is cooperative: a step says through `Hold` whether it may be interrupted.
 """
 
