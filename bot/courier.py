@@ -44,6 +44,7 @@ class Courier:
         self._key = key
         self._senders = {sender.channel: sender for sender in senders}
         self._edited_at: dict[int, float] = {}
+        self._look_at: dict[int, float] = {}
         self._came_round_at = time.monotonic()
 
     def is_stuck(self) -> bool:
@@ -220,6 +221,8 @@ class Courier:
         """It is not known whether the chat has it: found, sent again when it is a card's edit, or sent anew."""
         sender = self._senders[message.conversation.channel]
         if message.card_ref is None:
+            if time.monotonic() < self._look_at.get(message.id, 0.0):
+                return
             try:
                 ref = await sender.find(message.conversation, message.id)
             except (NotSent, MaybeSent) as error:
@@ -227,6 +230,10 @@ class Courier:
                     await self._put_back(message, error)
                     return
                 log.info("message %s cannot be looked up yet: %s", message.id, error)
+                if isinstance(error, NotSent):
+                    now = time.monotonic()
+                    self._look_at = {one: at for one, at in self._look_at.items() if at > now}
+                    self._look_at[message.id] = now + (error.retry_s or 0.0)
                 return
             if ref is not None:
                 is_shortened = await self._was_shortened(sender, message)

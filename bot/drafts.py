@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from core.db import DATABASE_AWAY, Pool
 from core.ring import DRAFTS, overheard
 from core.store import conversations, drafts
 from core.store.conversations import Conversation
+from core.store.drafts import Stale
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class Drafts:
                 if followed.is_over or not followed.text:
                     break
                 text = self._mask(followed.text)
-                places = [place for place in places if await self._show(task, place, text)]
+                places = [place for place in places if await self._show(task, place, text, followed)]
                 await asyncio.sleep(config.DRAFT_SHOW_GAP_S)
             if not followed.text:
                 await self._take_back(task)
@@ -77,8 +79,10 @@ class Drafts:
         finally:
             del self._followed[task]
 
-    async def _show(self, task: int, place: Conversation, text: str) -> bool:
+    async def _show(self, task: int, place: Conversation, text: str, followed: _Followed) -> bool:
         """Whether to go on there."""
+        if followed.is_early(place.id):
+            return True
         held = await drafts.hold(self._db, task, place.id, self._holder)
         if held is None:
             return False
@@ -90,6 +94,9 @@ class Drafts:
             goes_on = True
         except (NotSent, MaybeSent, TimeoutError) as error:
             log.info("a draft of task %s is not shown: %s", task, type(error).__name__)
+            if isinstance(error, NotSent) and error.retry_s is not None:
+                followed.show_again_in(error.retry_s, place.id)
+                goes_on = True
         except Exception as error:
             log.warning("a draft of task %s broke: %s", task, type(error).__name__)
         await drafts.shown(self._db, task, place.id, self._holder, ref)
@@ -107,13 +114,28 @@ class Drafts:
     async def _take_back(self, task: int | None) -> None:
         for stale in await drafts.withdrawn(self._db, task, self._holder, self._channels):
             place = await conversations.by_id(self._db, stale.conversation)
+            is_shown = place is not None and (stale.ref is not None or task is not None)
+            if place is None or not is_shown or await self._taken_back(place, stale):
+                await drafts.forget(self._db, stale.task, stale.conversation)
+
+    async def _taken_back(self, place: Conversation, stale: Stale) -> bool:
+        """Whether it is gone, or never will be. What may pass is tried once more here, and then again with what others left."""
+        for is_last in (False, True):
             try:
-                if place is not None and (stale.ref is not None or task is not None):
-                    async with asyncio.timeout(config.SEND_TIMEOUT_S / 2):
-                        await self._senders[place.channel].draft(place, stale.task, "", stale.ref)
+                async with asyncio.timeout(config.SEND_TIMEOUT_S / 2):
+                    await self._senders[place.channel].draft(place, stale.task, "", stale.ref)
+                return True
+            except (NotSent, MaybeSent, TimeoutError) as error:
+                pause_s = error.retry_s if isinstance(error, NotSent) else config.DRAFT_GAP_S
+                log.warning("a draft of task %s could not be taken back: %s", stale.task, type(error).__name__)
+                if pause_s is None:
+                    return True
+                if not is_last and pause_s < config.SEND_TIMEOUT_S / 4:
+                    await asyncio.sleep(pause_s)
             except Exception as error:
                 log.warning("a draft of task %s could not be taken back: %s", stale.task, type(error).__name__)
-            await drafts.forget(self._db, stale.task, stale.conversation)
+                return True
+        return False
 
 
 class _Followed:
@@ -124,6 +146,15 @@ class _Followed:
     def __init__(self) -> None:
         self.text, self.is_over = "", False
         self.news = asyncio.Event()
+        self._not_before: dict[int, float] = {}
+
+    def show_again_in(self, seconds: float, place: int) -> None:
+        """Not before then, and then also without anything new."""
+        self._not_before[place] = time.monotonic() + seconds
+        asyncio.get_running_loop().call_later(seconds, self.news.set)
+
+    def is_early(self, place: int) -> bool:
+        return time.monotonic() < self._not_before.get(place, 0.0)
 
 
 async def _told(news: asyncio.Event, seconds: float) -> bool:

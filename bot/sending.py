@@ -77,7 +77,8 @@ class Drafting(Sender, Protocol):
 
         `live` is what the last call answered, None at first. Answer the vendor's id of the message that shows the draft and
         that `finish` is to end; None where the draft vanishes by itself and the answer is posted beside it. Whatever is
-        raised ends the drafts of this answer here, and `live` stays as it was: raise only when no new message can have come.
+        raised leaves `live` as it was, so raise only when no new message can have come. `NotSent` with a time asks for another
+        try then; anything else ends the drafts of this answer here.
         """
         ...
 

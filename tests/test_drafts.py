@@ -15,7 +15,7 @@ from playwright.async_api import expect
 
 from bot.courier import Courier
 from bot.drafts import Drafts
-from bot.sending import DraftGone, MaybeSent
+from bot.sending import DraftGone, MaybeSent, NotSent
 from core import config
 from core.cards import Card
 from core.display import Masks
@@ -49,6 +49,7 @@ class DraftingChat(RecordingChat):
     standing: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     lost: int = 0
+    refused: int = 0
     busy: int = 0
 
     async def post(self, conversation: Conversation, content: Card | str, message: int) -> str:
@@ -63,6 +64,9 @@ class DraftingChat(RecordingChat):
         await asyncio.sleep(0.01)
         self.busy -= 1
         self.told.append(text)
+        if self.refused:
+            self.refused -= 1
+            raise NotSent("too many", 0.01)
         if not text:
             self.standing.pop(live or "", None)
             return None
@@ -324,6 +328,21 @@ async def test_the_draft_of_a_bot_that_died_is_taken_back(house: House, redis_ur
     await eventually(lambda: chat.standing == {})
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_draft_that_could_not_be_taken_back_is_taken_back_later(
+    house: House, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DRAFT_SILENCE_S", 0.05)
+    monkeypatch.setattr(config, "SEND_TIMEOUT_S", 0.5)
+    await _drafted(house, "dead", "d1")
+    chat = DraftingChat("slack", standing={"d1": "The logs"}, refused=3)
+    await house.db.execute("update drafts set lease_until = now() - interval '1 second', busy_until = null")
+    listening = asyncio.create_task(Drafts(house.db, redis_url, [chat], str).run())
+    await eventually(lambda: chat.standing == {})
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert chat.refused == 0, "two tries at a time, and then the next round"
 
 
 # ---------------------------------------------------------------- the web

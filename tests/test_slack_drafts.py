@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bot.drafts import Drafts
-from bot.sending import DraftGone, Drafting, MaybeSent
+from bot.sending import DraftGone, Drafting, MaybeSent, NotSent
 from bot.slack.drafts import PIECES_MOST
 from bot.slack.sender import SlackSender
 from core.db import Pool
@@ -163,9 +163,9 @@ async def test_a_start_that_never_arrived_leaves_nothing(
     sim: SlackSim, sender: SlackSender, thread: Conversation
 ) -> None:
     sim.faults.add("chat.startStream", 1, DROP_BEFORE)
-    with pytest.raises(MaybeSent):
+    with pytest.raises(NotSent) as lost:
         await sender.draft(thread, TASK, FIRST, None)
-    assert ours(sim) == []
+    assert ours(sim) == [] and lost.value.retry_s is not None, "so it may be begun anew"
 
 
 async def test_a_piece_that_is_lost_comes_with_the_whole(
@@ -185,7 +185,9 @@ async def test_a_rate_limit_holds_the_pieces_and_not_the_answer(
     live = await sender.draft(thread, TASK, FIRST, None)
     assert live is not None
     sim.faults.add("chat.appendStream", 1, status(429, 30))
-    await sender.draft(thread, TASK, MORE, live)
+    with pytest.raises(NotSent) as early:
+        await sender.draft(thread, TASK, MORE, live)
+    assert early.value.retry_s == 30
     await sender.draft(thread, TASK, MORE, live)
     assert calls(sim) == ["startStream", "appendStream"]
     await ends_well(sim, sender, thread, live)

@@ -117,9 +117,9 @@ class SlackDrafts:
             )
             live = str(answer["ts"])
         except MaybeSent:
-            found = await self._sender.find_where(conversation, lambda message: _has_block(message, block_id))
+            found = await self._sender.find_at_once(conversation, lambda message: _has_block(message, block_id))
             if found is None:
-                raise
+                raise NotSent("it was lost on its way", AGAIN_S) from None
             live = found
         except NotSent as error:
             if _code(error) not in _NOWHERE:
@@ -153,7 +153,7 @@ class SlackDrafts:
         except NotSent as error:
             if error.retry_s is not None:
                 stream.not_before = time.monotonic() + error.retry_s
-                return
+                raise
             stream.is_over = True
             if _code(error) not in _OVER:
                 raise

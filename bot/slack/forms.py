@@ -1,7 +1,8 @@
 """Opens the forms that answers need, and reads an edit back out of one.
 
 A trigger lives for three seconds and opens one view: what needs no look at the database is opened as it is, an edit as
-a view that says "one moment" and then becomes the form. Whoever can't get one is told why. A form gives no right: what is
+a view that says "one moment" and then becomes the form, found by a name of ours also where Slack's answer was lost. Whoever can't
+get one is told why. A form gives no right: what is
 sent with it is judged when it comes.
 https://docs.slack.dev/surfaces/modals
 """
@@ -11,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from bot.sending import NotSent
 from bot.slack import words
-from bot.slack.sender import SlackSender
+from bot.slack.sender import SlackSender, refusal
 from bot.slack.translate import ReasonWanted, Reply
 from bot.slack.views import edit_view, loading_view, reason_view, said_view, words_view
 from core import deciding, editing
@@ -28,6 +30,7 @@ from core.store import approvals, people
 
 log = logging.getLogger(__name__)
 
+Outcome = Literal["yes", "no", "perhaps"]
 UNANSWERED: Final = (SlackApiError, SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
 FILL_S: Final = 10.0
 
@@ -38,15 +41,26 @@ class Forms:
 
     async def open(self, wanted: ReasonWanted) -> None:
         """The form for this answer; best effort, and never silent."""
+        name = {"external_id": wanted.trigger}
+        opened = await self._opened(wanted, _first(wanted) | name)
+        if wanted.verb == "edit" and opened != "no":
+            filled = await self._filled(wanted, name)
+            if filled == "yes" or opened == "yes":
+                return
+        if opened != "yes":
+            await self._tell(wanted.reply, words.NO_FORM)
+
+    async def _opened(self, wanted: ReasonWanted, view: dict[str, Any]) -> Outcome:
         try:
-            opened = await self._sender.once.views_open(trigger_id=wanted.trigger, view=_first(wanted))
+            await self._sender.once.views_open(trigger_id=wanted.trigger, view=view)
         except UNANSWERED as error:
             log.warning("Slack did not open a form: %s", _why(error))
-            await self._tell(wanted.reply, words.NO_FORM)
-            return
-        if wanted.verb != "edit":
-            return
-        view = str((opened.get("view") or {}).get("id") or "")
+            is_refused = isinstance(error, SlackApiError) and isinstance(refusal(error), NotSent)
+            return "no" if is_refused else "perhaps"
+        return "yes"
+
+    async def _filled(self, wanted: ReasonWanted, name: dict[str, str]) -> Outcome:
+        """Whether the open view shows the form now, or why there is none."""
         failed = said_view(wanted.approval_id, wanted.reply, "edit", words.FORM_FAILED)
         try:
             async with asyncio.timeout(FILL_S):
@@ -54,17 +68,17 @@ class Forms:
         except (*DATABASE_AWAY, TimeoutError) as error:
             log.warning("a form could not be filled in: %s", type(error).__name__)
             filled = failed
-        if not await self._fill(view, filled):
-            await self._fill(view, failed)
+        outcome = await self._fill(name, filled)
+        return await self._fill(name, failed) if outcome == "perhaps" else outcome
 
-    async def _fill(self, view: str, filled: dict[str, Any]) -> bool:
-        """Whether that stands in the open view now, or nobody waits for it any more."""
+    async def _fill(self, name: dict[str, str], filled: dict[str, Any]) -> Outcome:
+        """No: there is no such view, it never opened or was closed again."""
         try:
-            await self._sender.again.views_update(view_id=view, view=filled)
+            await self._sender.again.views_update(**name, view=filled | name)
         except UNANSWERED as error:
             log.info("Slack did not fill in a form: %s", _why(error))
-            return _why(error) == "not_found"  # closed again in the meantime
-        return True
+            return "no" if _why(error) == "not_found" else "perhaps"
+        return "yes"
 
     async def _edit(self, wanted: ReasonWanted) -> dict[str, Any]:
         """The form of the arguments, or why there is none."""

@@ -8,6 +8,7 @@ https://docs.slack.dev/reference/methods/chat.postMessage
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ RATE_LIMIT_S: Final = 30.0
 AWAY_S: Final = 2.0
 FIND_PAGE: Final = 100
 FIND_PAGES: Final = 3
+FIND_TRIES: Final = 3
+FIND_PAUSE_S: Final = 0.2
 # A thread is read from its oldest message on.
 FIND_BACK_S: Final = 7 * 24 * 3600
 OPENED_MOST: Final = 10_000
@@ -128,9 +131,9 @@ class SlackSender:
         try:
             return await self._post(conversation, words, mark)
         except MaybeSent:
-            found = await self.find_where(conversation, lambda message: _is_marked(message, mark))
+            found = await self.find_at_once(conversation, lambda message: _is_marked(message, mark))
             if found is None:
-                raise
+                raise NotSent("it was lost on its way", AWAY_S) from None
             return found
 
     async def draft(self, conversation: Conversation, task: int, text: str, live: str | None) -> str | None:
@@ -154,6 +157,18 @@ class SlackSender:
         """Looks through the newest messages of the place for our metadata, or our file."""
         mark, name = str(message), file_name(message)
         return await self.find_where(conversation, lambda found: _is_marked(found, mark) or has_file(found, name))
+
+    async def find_at_once(self, conversation: Conversation, is_it: Callable[[dict[str, Any]], bool]) -> str | None:
+        """As `find_where`, for somebody who cannot come back later: asks again after what may pass."""
+        for _ in range(FIND_TRIES - 1):
+            try:
+                return await self.find_where(conversation, is_it)
+            except NotSent as error:
+                pause_s = error.retry_s or AWAY_S
+            except MaybeSent:
+                pause_s = FIND_PAUSE_S
+            await asyncio.sleep(pause_s)
+        return await self.find_where(conversation, is_it)
 
     async def find_where(self, conversation: Conversation, is_it: Callable[[dict[str, Any]], bool]) -> str | None:
         """The first message among the newest ones of the place of which it is true."""

@@ -342,9 +342,9 @@ class TelegramAdapter:
 
     async def _offer_commands(self) -> None:
         offered = {name: BotCommand(name, say) for name, say in COMMANDS.items()}
-        await self._client.set_my_commands(list(offered.values()))
+        await insisting(lambda: self._client.set_my_commands(list(offered.values())))
         in_groups = [offered[name] for name in GROUP_COMMANDS]
-        await self._client.set_my_commands(in_groups, scope=BotCommandScopeAllGroupChats())
+        await insisting(lambda: self._client.set_my_commands(in_groups, scope=BotCommandScopeAllGroupChats()))
 
     async def _farewell(self) -> None:
         """Let the answers that are under way arrive, for a moment."""

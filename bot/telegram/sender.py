@@ -127,7 +127,9 @@ class TelegramSender:
                 chat, task, newest(text), message_thread_id=topic, api_kwargs=dict(newer.WITH_STOP)
             )
         except TelegramError as error:
-            raise meaning(error, self._client.hushed(error)) from None
+            why = meaning(error, self._client.hushed(error))
+            # The same draft again changes nothing.
+            raise (NotSent(str(why), RETRY_S) if isinstance(why, MaybeSent) else why) from None
         return None
 
     async def finish(self, conversation: Conversation, live: str, content: str, message: int) -> str:

@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bot.slack.shortcut import SHORTCUT
-from tests.scenarios.stage import OPS, Place, Stage
-from tests.sim.people import Delivered, Seen
+from bot.slack.words import EDIT_ELSEWHERE, FORM_FAILED
+from tests.scenarios.stage import ON_CALL, OPS, Place, Stage
+from tests.sim.people import Delivered, Seen, TelegramFace
+from tests.sim.slack_world import texts
 
 PRESSES_MOST = 6
+AGAIN = "try again"
 COMMAND = "/sayso"
 
 
@@ -27,6 +30,7 @@ class Hands:
         self.before: list[str] = []
         self._again: Callable[[], Awaitable[None]] | None = None
         self._told = 0
+        self._place: tuple[str, Place] | None = None
         self.verbs: Mapping[str, Callable[[str, Place, Any], Awaitable[None]]] = {
             "says": self._says,
             "says aloud": self._says_aloud,
@@ -38,6 +42,8 @@ class Hands:
             "presses at home": self._presses_at_home,
             "fills in": self._fills_in,
             "texts": self._texts,
+            "stops": self._stops,
+            "joins": self._joins,
         }
 
     # ------------------------------------------------------------ words
@@ -81,8 +87,15 @@ class Hands:
         self._again = lambda: self._pressed_until_taken(who, place, label)
         await self._again()
 
+    async def press_again(self) -> None:
+        """Who was told that it could not be seen to just now, and to try again, does."""
+        if self._place is None or self._again is None:
+            return
+        if any(AGAIN in one for one in told(self.stage, *self._place)[self._told :]):
+            await self._again()
+
     async def _pressed_until_taken(self, who: str, place: Place, label: str) -> None:
-        self._told = len(told(self.stage, who, place))
+        self._told, self._place = len(told(self.stage, who, place)), (who, place)
         count = len(await self.stage.sees(who, place))
         button = await self._button(who, place, label)
         for _ in range(PRESSES_MOST):
@@ -155,7 +168,7 @@ class Hands:
         def look() -> str:
             if self._form(who, place):
                 return "form"
-            return "refused" if len(told(self.stage, who, place)) > self._told else ""
+            return "refused" if len(told(self.stage, who, place)) > self._told or self._closed(who, place) else ""
 
         while await self.stage.until(look, lambda: f"no form opens for {who}") == "refused":
             assert self._again is not None, "nobody asked for a form"
@@ -165,18 +178,54 @@ class Hands:
             return
         person = self.stage.slack_person(who)
         view = person.views()[-1]
+        labels = {one["label"]["text"]: one["block_id"] for one in view.body["blocks"] if one["type"] == "input"}
+        given = {labels.get(name, name): value for name, value in values.items()}
         for _ in range(PRESSES_MOST):
-            if (await person.submit(view, values)).acked:
+            sent = await person.submit(view, given)
+            if sent.acked and (sent.answer or {}).get("response_action") != "errors":
                 return
 
+    def _closed(self, who: str, place: Place) -> bool:
+        """A form that says that it failed, or that there is nothing for them yet, is closed again."""
+        failed = [] if place == "telegram" else self.stage.slack_person(who).views()
+        failed = [one for one in failed if {FORM_FAILED, EDIT_ELSEWHERE} & set(texts(one.body["blocks"]))]
+        for view in failed:
+            self.stage.world.slack.world.views.pop(view.id)
+        return bool(failed)
+
     def _form(self, who: str, place: Place) -> bool:
-        if place == "slack":
-            return bool(self.stage.slack_person(who).views())
+        if place != "telegram":
+            views = self.stage.slack_person(who).views()
+            return bool(views) and any(block["type"] == "input" for block in views[-1].body["blocks"])
         newest = self.stage.who(who).sees("telegram")[-1].raw
         return "force_reply" in (newest.reply_markup or {})
 
-    async def _opens(self, who: str, place: Place, _: str) -> None:
-        await self.stage.slack_person(who).open_home()
+    async def _opens(self, who: str, place: Place, tab: str) -> None:
+        await self.stage.slack_person(who).open_home(tab)
+
+    async def _joins(self, who: str, place: Place, group: str) -> None:
+        assert group == "on call"
+        await self.stage.world.slack.regroup(ON_CALL, self.stage.slack_person(who).id)
+
+    # ------------------------------------------------------------ the chat's own Stop
+
+    async def _stops(self, who: str, place: Place, _: str) -> None:
+        """What is being written, by what the chat itself has for that: no button of ours."""
+        if place == "telegram":
+            shown = self.stage.world.telegram.world.drafts
+            await self.stage.until(lambda: shown, lambda: f"nothing is being written to {who}")
+            face = self.stage.who(who).on("telegram")
+            assert isinstance(face, TelegramFace)
+            await face.person.stop_draft()
+            return
+        person, sessions = self.stage.slack_person(who), self.stage.world.slack.world.sessions
+
+        def working() -> list[str]:
+            mine = [(at, one["status"]) for (channel, at), one in sessions.items() if channel == person.im]
+            return [at for at, status in mine if status == "processing"]
+
+        [thread] = await self.stage.until(working, lambda: f"no thread of {who} has a Stop")
+        await person.stop(thread)
 
     async def _presses_at_home(self, who: str, place: Place, label: str) -> None:
         person = self.stage.slack_person(who)
@@ -188,10 +237,13 @@ class Hands:
 
 
 def told(stage: Stage, who: str, place: Place) -> list[str]:
-    """What only they were shown, for the moment."""
+    """What only they were shown, for the moment; in Slack as well what they were told in private because it could not be."""
     if place == "web":
         return stage.pages[who].notices
-    return stage.who(who).told("slack" if place == "ops" else place)
+    if place == "telegram":
+        return stage.who(who).told(place)
+    in_private = [one for one in stage.slack_person(who).messages() if one.bot_id and one.text and not one.metadata]
+    return stage.who(who).told("slack") + [one.everything() for one in in_private if one.ephemeral_to is None]
 
 
 def filled(text: str) -> str:

@@ -5,9 +5,15 @@ ann says aloud: words             into the chat's own recorder
 ann mentions: text                the app, in the channel of Slack that is called ops; `in ops` is what stands there
 ann commands: text                /sayso, in ops
 ann chooses: the shortcut         in the menu of the newest message in ops
-ann opens: home                   the Home tab in Slack; `at home` is what stands there
+ann opens: home                   the Home tab in Slack; `at home` is what stands there; or `messages`, the conversation with us
+ann is offered: words             in an empty conversation, what to begin with
 ann sees: words                   one message shows all these words, now or soon; never twice the same
 ann never sees: words             nothing that stands in the chat has them
+ann no longer sees: words         nor will anything have them that stands there now
+ann reads along: words            what is being written to her shows them so far
+ann stops: what is written        by the chat's own Stop, not a button of ours
+ann gets a file: words            one file has them, and no two are the same
+bob joins: on call                the user group in Slack
 ann presses: Approve              the newest message with a button that begins so; asked whether one is sure, one is
 ann fills in: {Reason: text}      the form that opened
 ann is told: words                what only she is shown, for the moment
@@ -16,8 +22,11 @@ ann gets a text: words            on her phone
 file a.txt: is there | is gone | content
 the task: succeeded               its status, now or soon; `task 2` the second of the story
 time passes: 15m                  on everybody's clock
-the model says: words             the answer to its next question; or {plan: [...], then: ...}
+the model says: words             the answer to its next question; or {plan: [...], then: ...}, or [words, words]: each part waits
+the model: goes on                with the next part
 the shop: done and the answer lost           what becomes of the next order; `the shop took: 1` counts them
+the chat hears: chat.appendStream we call this method of its vendor
+the next text: never leaves       and nobody can know that; or `breaks their server`. `the text: is given up` in the end
 the next message: is overtaken    by the one after it, on its way to us
 the forms: open too late          Slack's triggers are over before we can use them
 no task: was made
@@ -28,8 +37,9 @@ in slack | in telegram | in web: [lines]     only when the story is played there
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +49,25 @@ from core.durations import seconds
 from tests.scenarios.hands import Hands, filled, told
 from tests.scenarios.mishaps import Mishap, plan
 from tests.scenarios.stage import Place, Stage
-from tests.sim.faults import DISCONNECT, DONE_BUT_ANSWER_LOST, REORDER
-from tests.sim.llm_script import Call, Calls, Reply
+from tests.sim.faults import DONE_BUT_ANSWER_LOST, DROP_BEFORE, REORDER, status
+from tests.sim.llm_script import Call, Calls, Gate, Reply, pieces
 from tests.sim.people import Seen
 from tests.sim.slack_world import texts
 from tests.sim.telegram_world import TgMessage
 
 HERE = Path(__file__).parent
-# A question that was decided before it could leave is rightly not sent.
 PLACES: tuple[Place, ...] = ("slack", "ops", "telegram")
-OVERTAKEN = "it is decided, or its time is over"
+# Rightly not sent: a question that was decided before it could leave, and a text that may have left.
+OVERTAKEN, LOST = "it is decided, or its time is over", "its answer was lost, and an SMS is not sent twice"
+RIGHTLY = [OVERTAKEN, LOST]
+# A stream begins with up to so many pieces in which nothing is said.
+PIECES_AROUND = 3
+LOADING = "One moment…"
+HEAD_CHARS = 40
 LINE = re.compile(
-    r"(?P<who>\w+) (?P<verb>says aloud|says|mentions|commands|chooses|opens|is answered|sees at home|sees|never sees"
-    r"|presses at home|presses|fills in|is told|texts|gets a text)(?: in (?P<chat>\w+))?"
+    r"(?P<who>\w+) (?P<verb>says aloud|says|mentions|commands|chooses|opens|is answered|is offered|sees at home|sees"
+    r"|never sees|no longer sees|reads along|stops|joins|presses at home|presses|fills in|is told|texts|gets a text"
+    r"|gets a file)(?: in (?P<chat>\w+))?"
 )
 
 
@@ -62,7 +78,6 @@ class Story:
     chats: tuple[str, ...]
     script: tuple[dict[str, Any], ...]
     files: dict[str, str] = field(default_factory=dict)
-    mishaps: tuple[str, ...] = ()
     over: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,11 +104,16 @@ async def play(stage: Stage, story: Story, chat: str, mishap: Mishap | None = No
         (stage.workspace / name).write_text(content, encoding="utf-8")
     player = Player(stage, chat, mishap)  # type: ignore[arg-type]  # a story names chats that there are
     if mishap is not None:
-        plan(stage.world, mishap, chat, list(_lines(story.script, chat)))
+        plan(stage.world, mishap, story.name, chat)
     for line in story.script:
         await player.line(line)
     await stage.until(lambda: not stage.world.unmet(), lambda: f"nobody ran into: {stage.world.unmet()}")
     await stage.rests()
+    views = stage.world.slack.world.views
+    await stage.until(
+        lambda: not [one for one in views.values() if LOADING in texts(one.body["blocks"])],
+        lambda: "a form never became one",
+    )
     return Ending(tuple(await player.seen_twice()), tuple(await player.left_open()))
 
 
@@ -101,7 +121,7 @@ class Player:
     def __init__(self, stage: Stage, chat: Place, mishap: Mishap | None) -> None:
         self.stage, self.chat, self.mishap = stage, chat, mishap
         self.hands = Hands(stage)
-        self._answers = 0
+        self._gate = Gate()
 
     async def line(self, line: dict[str, Any]) -> None:
         [(said, value)] = line.items()
@@ -112,12 +132,24 @@ class Player:
         elif said == "time passes":
             await self.stage.world.clock.step(seconds(value))
         elif said == "the model says":
-            self._model_says(_written(value))
+            self.stage.script.push(self._written(value))
+        elif said == "the model":
+            assert value == "goes on"
+            self._gate.open()
+        elif said == "the chat hears":
+            heard, journal = self.chat, self.stage.world.journal
+            await self.stage.until(lambda: journal.of(heard, value), lambda: f"{heard} does not hear {value}")
+        elif said == "the next text":
+            kind = {"never leaves": DROP_BEFORE, "breaks their server": status(500)}[value]
+            self.stage.world.plan("twilio", "messages.create", kind)
         elif said == "the shop":
             assert value == "done and the answer lost"
             self.stage.shop.line.faults.add("orders", 1, DONE_BUT_ANSWER_LOST)
         elif said == "the shop took":
             assert len(self.stage.shop.orders) == value
+        elif said == "the text":
+            assert value == "is given up"
+            await self._given_up()
         elif said == "the next message":
             assert value == "is overtaken"
             self.stage.world.plan(self.chat, "message", REORDER, "out")  # type: ignore[arg-type]  # a vendor's chat
@@ -143,6 +175,10 @@ class Player:
             "sees": self._sees,
             "sees at home": self._sees_at_home,
             "never sees": self._never_sees,
+            "no longer sees": self._no_longer_sees,
+            "reads along": self._reads_along,
+            "gets a file": self._gets_a_file,
+            "is offered": self._is_offered,
             "is answered": self._is_answered,
             "is told": self._is_told,
             "gets a text": self._gets_a_text,
@@ -156,6 +192,7 @@ class Player:
         wanted = [words] if isinstance(words, str) else words
 
         async def look() -> bool:
+            await self.hands.press_again()
             return any(all(one in seen.text for one in wanted) for seen in await self.stage.sees(who, place))
 
         await self.stage.until(look, lambda: f"{who} does not see {wanted} in {place}")
@@ -180,6 +217,34 @@ class Player:
     async def _never_sees(self, who: str, place: Place, words: str) -> None:
         await self.stage.rests()
         assert not [seen for seen in await self.stage.sees(who, place) if words in seen.text]
+
+    async def _no_longer_sees(self, who: str, place: Place, words: str) -> None:
+        async def look() -> bool:
+            return not [seen for seen in await self.stage.sees(who, place) if words in seen.text]
+
+        await self.stage.until(look, lambda: f"{who} still sees {words!r} in {place}")
+
+    async def _reads_along(self, who: str, place: Place, words: str) -> None:
+        """In Telegram it stands in no message yet; pages without a script show nothing unfinished."""
+        if place != "telegram":
+            await self._sees(who, place, words)
+            return
+        drafts = self.stage.world.telegram.world.drafts
+        await self.stage.until(lambda: drafts and words in drafts[-1]["text"], lambda: f"{who} does not read {words!r}")
+
+    async def _gets_a_file(self, who: str, place: Place, words: str) -> None:
+        await self.stage.until(
+            lambda: any(words in content for _, content in self.stage.files(who, place)),
+            lambda: f"{who} gets no file with {words!r} in {place}",
+        )
+
+    async def _is_offered(self, who: str, place: Place, words: str) -> None:
+        def look() -> bool:
+            slack = self.stage.world.slack.world
+            shown = [one["prompts"] for one in slack.statuses if "prompts" in one]
+            return bool(shown) and any(words in prompt["title"] for prompt in shown[-1])
+
+        await self.stage.until(look, lambda: f"{who} is not offered {words!r}")
 
     async def _is_told(self, who: str, place: Place, words: str) -> None:
         def look() -> bool:
@@ -211,11 +276,25 @@ class Player:
 
         await self.stage.until(look, lambda: f"the task is not {status}")
 
-    def _model_says(self, reply: Reply | str) -> None:
-        """An answer that is lost on its way is bought again, and says the same."""
-        lost = self.mishap is not None and self.mishap.call in (DONE_BUT_ANSWER_LOST, DISCONNECT) and not self._answers
-        self._answers += 1
-        self.stage.script.push(*[reply] * (2 if lost else 1))
+    def _written(self, value: Any) -> Reply | str:
+        if isinstance(value, str):
+            return filled(value)
+        if isinstance(value, list):
+            parts = [filled(one) for one in value]
+            *holds, _ = accumulate(len(pieces(one)) for one in parts)
+            first, *more = (hold + PIECES_AROUND for hold in holds)
+            self._gate = Gate()
+            return Reply("".join(parts), held=self._gate, held_after=first, held_again=tuple(more))
+        plan = {"say": value.get("say", ""), "steps": value["plan"], "then": value.get("then", "answer")}
+        return Calls(Call("propose_plan", plan))
+
+    async def _given_up(self) -> None:
+        """A minute after it was tried, in which nobody said what became of it."""
+        db, tried = self.stage.deps.db, "select exists (select from outbox where status = 'unknown')"
+        await self.stage.until(lambda: db.fetchval(tried), lambda: "no text was tried")
+        await self.stage.world.clock.step(seconds("2m"))
+        is_over = "select exists (select from outbox where error = $1)"
+        await self.stage.until(lambda: db.fetchval(is_over, LOST), lambda: "no text is given up")
 
     async def seen_twice(self) -> list[str]:
         """One task for each order at most, and no message of ours twice: on Telegram, which cannot be asked, one more for an
@@ -227,9 +306,12 @@ class Player:
         for who in self.stage.world.people:
             for place in PLACES:
                 mine = [one for one in await self.stage.sees(who, place) if not one.is_private]
-                heads = {one.text.partition("\n")[0] for one in mine if _where(one) in known}
-                strays = [one.text for one in mine if _where(one) not in known and one.text.partition("\n")[0] in heads]
-                found += [f"{who} in {place}: {text}" for text in strays[self._strays(place) :]]
+                heads = {_head(one) for one in mine if _where(one) in known} - {""}
+                strays = [one.text for one in mine if _where(one) not in known and _head(one) in heads]
+                files = [name for name, _ in self.stage.files(who, place)]
+                twice = [name for i, name in enumerate(files) if name in files[:i]]
+                most = self._strays(place)
+                found += [f"{who} in {place}: {text}" for text in strays[most:] + twice[most:]]
         return found
 
     def _strays(self, place: str) -> int:
@@ -253,7 +335,7 @@ class Player:
                     seen = [one for one in await self.stage.sees(who, place) if "Approve" in one.buttons]
                     strays = [one for one in seen if _where(one) not in known][: self._strays(place)]
                     found += [f"{who} in {place}: {one.text}" for one in seen if one not in strays]
-        rows = await db.fetch("select status, error from outbox where status <> 'sent' and error <> $1", OVERTAKEN)
+        rows = await db.fetch("select status, error from outbox where status <> 'sent' and error <> all ($1)", RIGHTLY)
         return [*found, *(f"{row['status']}: {row['error']}" for row in rows)]
 
 
@@ -262,18 +344,6 @@ def _where(seen: Seen) -> tuple[str, str]:
     return (str(seen.raw.chat.id) if isinstance(seen.raw, TgMessage) else "", seen.ref)
 
 
-def _lines(script: Sequence[Mapping[str, Any]], chat: str) -> Iterator[str]:
-    """How each line begins that is played in this chat."""
-    for line in script:
-        for name, value in line.items():
-            if not name.startswith("in "):
-                yield name
-            elif name == f"in {chat}":
-                yield from _lines(value, chat)
-
-
-def _written(value: Any) -> Reply | str:
-    if isinstance(value, str):
-        return filled(value)
-    plan = {"say": value.get("say", ""), "steps": value["plan"], "then": value.get("then", "answer")}
-    return Calls(Call("propose_plan", plan))
+def _head(seen: Seen) -> str:
+    """How it begins, by which one knows it again."""
+    return seen.text.strip().partition("\n")[0][:HEAD_CHARS]

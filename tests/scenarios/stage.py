@@ -24,6 +24,8 @@ from aiohttp import web
 from bot.__main__ import keep_going, open_channels, open_deps, parts_of
 from bot.app import create_app
 from bot.courier import Courier
+from bot.slack import home as home_tab
+from bot.slack import sessions
 from bot.telegram import spacing
 from core import config
 from core.deps import Deps
@@ -32,7 +34,7 @@ from core.store import clock, people
 from tests.patience import PATIENCE_S
 from tests.sim.line import Line
 from tests.sim.llm_script import Script
-from tests.sim.people import Human, Seen, SlackFace
+from tests.sim.people import Human, Seen, SlackFace, TelegramFace
 from tests.sim.slack_people import Person
 from tests.sim.world import World
 from tests.telegram_town import served_at
@@ -48,7 +50,15 @@ SHORT = {
     "SWEEP_EVERY_S": 0.05,
     "IDLE_POLL_S": 0.1,
     "RETRY_FIRST_S": 0.1,
+    "ATTACHMENT_POLL_S": 0.1,
+    "DRAFT_GAP_S": 0.02,
+    "DRAFT_SHOW_GAP_S": 0.05,
 }
+SHORT_IN_SLACK = (
+    (sessions, "GAP_S", 0.05), (sessions, "POLL_S", 0.2), (home_tab, "GAP_S", 0.05), (home_tab, "POLL_S", 0.2),
+)  # fmt: skip
+# This alone is longer than in life: a busy machine is no slow Slack.
+GROUP_LOOKUP_S = 10.0
 
 ACME = """
 organisation: Acme
@@ -59,6 +69,11 @@ people:
   cleo: {name: Cleo, roles: [owner], identities: {web: cleo, slack: T0ACME/U03CLEO, telegram: "1003"}}
 roles:
   engineer: {may: ["skill:*"]}
+approvers:
+  on_call: {slack_usergroups: [S0ONCALL]}
+policy:
+  rules:
+    - {name: production, skill: files.delete, when: '"production.log" in args.paths', then: ask, approvers: on_call}
 skills:
   http: {allow_private: ["127.0.0.1"]}
 runbooks:
@@ -77,6 +92,7 @@ CAST = {
 
 Place = Literal["slack", "ops", "telegram", "sms", "web"]
 OPS = "C0OPS"  # a channel in Slack in which the app is
+ON_CALL = "S0ONCALL"  # a user group in Slack
 TAG = re.compile(r"<[^>]+>")
 FORM = re.compile(r"<form\b([^>]*)>(.*?)</form>", re.DOTALL)
 FIELD = re.compile(r'<(?:input|textarea|select)\b[^>]*\bname="(\w+)"(?:[^>]*\bvalue="([^"]*)")?')
@@ -177,6 +193,19 @@ class Stage:
             return [seen for seen in SlackFace(self.slack_person(key)).sees(OPS) if seen.is_mine]
         return [seen for seen in self.who(key).sees(place) if seen.is_mine]
 
+    def files(self, key: str, place: Place) -> list[tuple[str, str]]:
+        """(name, content) of the files that stand in a chat, each as often as it does."""
+        if place == "telegram":
+            chat = self.who(key).on(place)
+            assert isinstance(chat, TelegramFace)
+            sent = [one.extra["document"] for one in chat.person.messages() if "document" in one.extra]
+            return [(one["file_name"], self.world.telegram.files[one["file_id"]].decode()) for one in sent]
+        if place != "slack":
+            return []
+        shown = [file for one in self.slack_person(key).messages() for file in one.extra.get("files", [])]
+        uploads = self.world.slack.world.uploads
+        return [(one["name"], uploads[one["id"]]["content"].decode()) for one in shown if one["id"] in uploads]
+
     def slack_person(self, key: str) -> Person:
         """Their account in Slack, for what only Slack has."""
         face = self.who(key).on("slack")
@@ -222,13 +251,17 @@ async def open_stage(
     """`how` is the world's: which transports, which script; `furnish` may add to it before it opens."""
     for name, seconds in SHORT.items():
         monkeypatch.setattr(config, name, seconds)
+    monkeypatch.setattr(config, "GROUP_LOOKUP_S", GROUP_LOOKUP_S)
+    for module, name, seconds in SHORT_IN_SLACK:
+        monkeypatch.setattr(module, name, seconds)
     for name in ("PRIVATE", "PRIVATE_PROGRESS"):
         monkeypatch.setattr(spacing, name, ((100, 1.0),))
     async with AsyncExitStack() as stack:
         door = stack.enter_context(socket.socket())
         door.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{door.getsockname()[1]}"
-        world = World(url, **how)
+        world = World(url, **({"script": Script(repeats=True)} | how))
+        world.slack.world.usergroups[ON_CALL] = []
         furnish(world)
         await stack.enter_async_context(world)
         (home / "sayso.yaml").write_text(ACME, encoding="utf-8")

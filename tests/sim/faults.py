@@ -63,6 +63,7 @@ class _Planned:
     kind: Kind
     left: int
     leg: Leg
+    is_expected: bool
 
 
 class Faults:
@@ -71,10 +72,11 @@ class Faults:
     def __init__(self) -> None:
         self._planned: list[_Planned] = []
 
-    def add(self, method: str, times: int, kind: Kind, leg: Leg = "in") -> None:
-        """Let the next `times` requests of `method` ("*": of any method) go wrong in this way."""
+    def add(self, method: str, times: int, kind: Kind, leg: Leg = "in", *, is_expected: bool = True) -> None:
+        """Let the next `times` requests of `method` ("*": of any method) go wrong in this way; one that is not expected may
+        as well never come."""
         assert leg == "out" or kind.name not in ONLY_OUT, f"{kind.name} happens to deliveries only"
-        self._planned.append(_Planned(method, kind, times, leg))
+        self._planned.append(_Planned(method, kind, times, leg, is_expected))
 
     def meet(self, method: str, leg: Leg = "in") -> Kind | None:
         for planned in self._planned:
@@ -85,7 +87,8 @@ class Faults:
 
     def unmet(self) -> list[str]:
         arrows = {"in": "", "out": "delivery of "}
-        return [f"{arrows[one.leg]}{one.method}: {one.kind.name} × {one.left}" for one in self._planned if one.left > 0]
+        unmet = (one for one in self._planned if one.left > 0 and one.is_expected)
+        return [f"{arrows[one.leg]}{one.method}: {one.kind.name} × {one.left}" for one in unmet]
 
     def clear(self) -> None:
         self._planned.clear()

@@ -21,7 +21,7 @@ from tests.sim.violation import Violation
 HOST = "127.0.0.1"
 MOST_BYTES = 32 * 2**20
 # A delivery that is to be overtaken does not wait for ever for one that overtakes it.
-OVERTAKEN_WITHIN_S = 1.0
+OVERTAKEN_WITHIN_S = 0.5
 
 D = TypeVar("D")
 

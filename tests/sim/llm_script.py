@@ -28,10 +28,23 @@ class Call:
         return self.args if isinstance(self.args, str) else json.dumps(self.args, ensure_ascii=False)
 
 
+class Gate:
+    """Lets one through each time that it is opened."""
+
+    def __init__(self) -> None:
+        self._passes = asyncio.Semaphore(0)
+
+    def open(self) -> None:
+        self._passes.release()
+
+    async def wait(self) -> None:
+        await self._passes.acquire()
+
+
 @dataclass(frozen=True)
 class Reply:
     """One answer. `breaks_after` closes a stream after so many pieces, `fails_after` puts the vendor's error there, and
-    `held_after` holds it there until `held` is set."""
+    `held_after` holds it there until `held` is set; a gate holds it at each of `held_again` too."""
 
     text: str = ""
     calls: tuple[Call, ...] = ()
@@ -40,8 +53,9 @@ class Reply:
     breaks_after: int | None = None
     fails_after: int | None = None
     pause_s: float = 0.0
-    held: asyncio.Event | None = None
+    held: "asyncio.Event | Gate | None" = None
     held_after: int = 0
+    held_again: tuple[int, ...] = ()
 
 
 def Say(text: str, **how: Any) -> Reply:
@@ -108,9 +122,11 @@ class When:
 
 
 class Script:
-    """Rules first, in the order written; then the queue; then `otherwise`, where there is one."""
+    """Rules first, in the order written; then the queue; then `otherwise`, where there is one. `repeats`: what was lost on
+    its way is given once more."""
 
-    def __init__(self, *queue: Writing, otherwise: Writing | None = None) -> None:
+    def __init__(self, *queue: Writing, otherwise: Writing | None = None, repeats: bool = False) -> None:
+        self.repeats = repeats
         self.rules: list[_Rule] = []
         self.asked: list[Asked] = []
         self.surprises: list[str] = []
@@ -140,6 +156,11 @@ class Script:
             return _written(self.otherwise, asked)
         self.surprises.append(f"{asked.vendor}/{asked.model}: {asked.last()[:200]!r}")
         return None
+
+    def was_lost(self, reply: Reply) -> None:
+        """Whoever asked did not get this answer, or not all of it."""
+        if self.repeats:
+            self._queue.appendleft(reply)
 
     def unmet(self) -> list[str]:
         """Answers that nobody asked for."""

@@ -127,6 +127,8 @@ class ModelServer(ABC):
                 raise Refusal(400, "the script has no answer for this", "no_script")
         except Refusal as refusal:
             return self._refuse(method, body, refusal)
+        if fault is not None and fault.name in ("done_but_answer_lost", "disconnect"):
+            self.script.was_lost(reply)
         self._answers += 1
         self.journal.write(self.vendor, "in", method, body, 200, "streamed" if body.get("stream") else "")
         if reply.pause_s:
@@ -144,7 +146,7 @@ class ModelServer(ABC):
         await response.prepare(request)
         sent = 0
         async for event in self.stream(body, reply, self._answers):
-            if reply.held is not None and sent == reply.held_after:
+            if reply.held is not None and sent in (reply.held_after, *reply.held_again):
                 await reply.held.wait()
             if sent == reply.breaks_after:
                 cut(request)

@@ -17,6 +17,7 @@ from tests.sim.twilio import Phone
 
 Chat = Literal["slack", "telegram", "sms"]
 SOUND = b"OggS as it would be"
+PREVIEW_CHARS = 12
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,12 @@ class SlackFace(_Chatting):
         return await self.person.submit(self.person.views()[-1], values)
 
     async def voice(self, words: str) -> Delivered:
-        """Slack writes its clips down by itself."""
-        heard = {"status": "complete", "locale": "en-US", "preview": {"content": words, "has_more": False}}
-        return await self.person.share(clip(SOUND, heard))
+        """Slack writes its clips down by itself; past the first words one has to fetch that."""
+        preview = {"content": words[:PREVIEW_CHARS], "has_more": True}
+        vtt = f"WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n- {words}\n"
+        return await self.person.share(
+            clip(SOUND, {"status": "complete", "locale": "en-US", "preview": preview}, vtt=vtt)
+        )
 
     def sees(self, channel: str | None = None) -> list[Seen]:
         """What stands in the conversation with the app, or in a channel."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from tests.sim.faults import Kind
 from tests.sim.slack_methods import Refused
 from tests.sim.slack_world import Body, World
 
@@ -78,7 +79,7 @@ async def download(sim: "SlackSim", request: web.Request) -> web.StreamResponse:
     given = {"id": request.match_info["id"]}
     fault = sim.faults.meet("download")
     found: Any = sim.world.files.get(given["id"])
-    early = await sim.line.before(fault, request, "download", given, lambda met: web.Response(status=met.code))
+    early = await sim.line.before(fault, request, "download", given, _refusal)
     if early is not None:
         return early
     sim.journal.write("slack", "in", "download", given, note=fault.name if fault else "")
@@ -91,6 +92,11 @@ async def download(sim: "SlackSim", request: web.Request) -> web.StreamResponse:
         return await cut_short(request, content)
     answer = web.Response(body=content, content_type=found.mimetype or "application/octet-stream")
     return await sim.line.after(fault, request, answer)
+
+
+def _refusal(fault: Kind) -> web.Response:
+    headers = {"Retry-After": str(fault.retry_after_s)} if fault.retry_after_s is not None else {}
+    return web.Response(status=fault.code, headers=headers)
 
 
 async def cut_short(request: web.Request, content: bytes) -> web.StreamResponse:

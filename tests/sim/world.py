@@ -116,9 +116,11 @@ class World:
             "anthropic": self.anthropic.faults,
         }[vendor]
 
-    def plan(self, vendor: Vendor, method: str, kind: Kind, leg: Leg = "in", times: int = 1) -> None:
-        """Let the next requests on this leg go wrong in this way."""
-        self.faults(vendor).add(method, times, kind, leg)
+    def plan(
+        self, vendor: Vendor, method: str, kind: Kind, leg: Leg = "in", times: int = 1, *, is_expected: bool = True
+    ) -> None:
+        """Let the next requests on this leg go wrong in this way; if not expected, as far as there are any."""
+        self.faults(vendor).add(method, times, kind, leg, is_expected=is_expected)
 
     def unmet(self) -> list[str]:
         """What was planned and did not happen."""
