@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from aiohttp.test_utils import TestServer
 from bot.sending import MaybeSent, NotSent
 from bot.slack.sender import SlackSender
 from core.cards import Card
+from core.db import Pool
 from core.settings import Settings
 from core.store.conversations import Conversation
 from tests.sim.faults import DONE_BUT_ANSWER_LOST, DROP_BEFORE, Kind, delay, status
 from tests.sim.slack import SlackSim
-from tests.slack_house import some_card
+from tests.slack_house import open_slack_house, some_card
 from tests.test_slack_blocks import approval, run_card
 
 OPS = Conversation(1, "slack", "T0ACME/C0OPS", "", False)
@@ -221,3 +223,14 @@ async def _arrives(content: Card | str, *, most: int, error: str, forms: int) ->
     assert len(tried) == forms
     assert not any(name in str(tried[-1]["blocks"]) for name in ("sayso:approve", "sayso:grant"))
     return tried[-1]["text"], tried[-1]["blocks"]
+
+
+async def test_a_lost_message_is_not_looked_for_before_slack_allows_it(db: Pool, tmp_path: Path) -> None:
+    async with open_slack_house(db, tmp_path, "http") as slack:
+        slack.sim.faults.add("chat.postMessage", 1, DONE_BUT_ANSWER_LOST)
+        slack.sim.faults.add("conversations.replies", 1, status(429, 60))
+        await slack.ann.say("do files.list")
+        await slack.delivered(lambda: slack.sim.journal.of("slack", "conversations.replies"))
+        for _ in range(3):
+            await slack.courier.deliver()
+        assert len(slack.sim.journal.of("slack", "conversations.replies")) == 1

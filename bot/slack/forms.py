@@ -1,9 +1,8 @@
 """Opens the forms that answers need, and reads an edit back out of one.
 
 A trigger lives for three seconds and opens one view: what needs no look at the database is opened as it is, an edit as
-a view that says "one moment" and then becomes the form, found by a name of ours also where Slack's answer was lost. Whoever can't
-get one is told why. A form gives no right: what is
-sent with it is judged when it comes.
+a view that says "one moment" and then becomes the form, found by a name of ours also where Slack's answer was lost.
+Whoever can't get one is told why. A form gives no right: what is sent with it is judged when it comes.
 https://docs.slack.dev/surfaces/modals
 """
 
