@@ -36,6 +36,10 @@ from core.store.conversations import Conversation
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S: Final = 15
+# The SDK's own, and an answer that broke off in the middle.
+BROKEN_OFF: Final[list[type[Exception]]] = [
+    aiohttp.ServerConnectionError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError,
+]  # fmt: skip
 RATE_LIMIT_S: Final = 30.0
 AWAY_S: Final = 2.0
 FIND_PAGE: Final = 100
@@ -84,7 +88,7 @@ def web_client(settings: Settings, *, may_repeat: bool, waits: bool = False) -> 
     """
     handlers: list[AsyncRetryHandler] = []
     if may_repeat:
-        handlers += [AsyncConnectionErrorRetryHandler(), AsyncServerErrorRetryHandler()]
+        handlers += [AsyncConnectionErrorRetryHandler(error_types=BROKEN_OFF), AsyncServerErrorRetryHandler()]
     if waits:
         handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=1))
     return AsyncWebClient(

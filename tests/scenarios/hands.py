@@ -6,12 +6,14 @@ again, what could not be delivered the vendor delivers. What they then see is th
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bot.slack.shortcut import SHORTCUT
 from bot.slack.words import EDIT_ELSEWHERE, FORM_FAILED
+from tests.patience import PATIENCE_S
 from tests.scenarios.stage import ON_CALL, OPS, Place, Stage
 from tests.sim.people import Delivered, Seen, TelegramFace
 from tests.sim.slack_world import texts
@@ -170,9 +172,10 @@ class Hands:
                 return "form"
             return "refused" if len(told(self.stage, who, place)) > self._told or self._closed(who, place) else ""
 
-        while await self.stage.until(look, lambda: f"no form opens for {who}") == "refused":
-            assert self._again is not None, "nobody asked for a form"
-            await self._again()
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.stage.until(look, lambda: f"no form opens for {who}") == "refused":
+                assert self._again is not None, "nobody asked for a form"
+                await self._again()
         if place == "telegram":
             await self.stage.who(who).submit(values, place)
             return
