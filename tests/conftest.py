@@ -32,16 +32,27 @@ NUMBERS = itertools.count()
 # A busy machine is no failure.
 hypothesis.settings.register_profile("sayso", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("sayso")
-# Those with the longest tests begin, so that at the end no worker waits for one of them.
+# Those with the longest tests; each process of a run begins with some of them, so that at the end none waits for one.
 LONGEST = (
-    "test_up.py", "test_review_table.py", "test_crash_points.py", "test_chaos.py", "test_bench.py", "test_launcher.py",
-    "test_replay.py", "test_replayed.py", "test_oversight.py", "test_sim_page.py", "test_engine_model.py",
+    "test_crash_points.py", "test_chaos.py", "test_oversight.py", "test_up.py", "test_launcher.py", "test_bench.py",
+    "test_sim_page.py", "test_review_table.py", "test_engine_model.py", "test_replay.py", "test_replayed.py",
 )  # fmt: skip
 LOOPBACK = ("127.", "::1", "localhost")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for at, name in enumerate(LONGEST):
+        long[at % processes] += [item for item in items if item.path.name == name]
+    others = [item for item in items if item.path.name not in LONGEST]
+    ordered: list[pytest.Item] = []
+    for at, share in enumerate(long):
+        # xdist deals them out in equal shares from the front.
+        room = max(0, (len(items) - len(ordered)) // (processes - at) - len(share))
+        ordered += share + others[:room]
+        del others[:room]
+    items[:] = ordered + others
 
 
 @pytest.fixture(scope="session", autouse=True)
