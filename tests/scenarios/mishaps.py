@@ -161,8 +161,11 @@ def runs() -> Iterator[tuple[str, str, Mishap]]:
 
 
 def plan(world: World, mishap: Mishap, story: str, chat: str, *, at_start: bool = False) -> None:
-    """Once on each leg. Those that the story comes by for sure have to be met, the others may be."""
+    """Once on each leg that the story does not spoil itself. Those that it comes by for sure have to be met, others may be."""
+    own = {(vendor, method) for (vendor, method, _), by in BY_ITSELF.items() if by == story}
     for leg in LEGS:
+        if (leg.vendor, leg.method) in own:
+            continue
         kind, is_sure = leg.kind(mishap), leg.place == (story, chat)
         if kind is None or leg.at_start != at_start or (at_start and not is_sure):
             continue
