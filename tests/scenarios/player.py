@@ -290,7 +290,11 @@ class Player:
 
     async def _given_up(self) -> None:
         """A minute after it was tried, in which nobody said what became of it."""
-        db, tried = self.stage.deps.db, "select exists (select from outbox where status = 'unknown')"
+        db = self.stage.deps.db
+        tried = (
+            "select exists (select from outbox o join conversations c on c.id = o.conversation_id"
+            " where o.status = 'unknown' and c.channel = 'sms')"
+        )
         await self.stage.until(lambda: db.fetchval(tried), lambda: "no text was tried")
         await self.stage.world.clock.step(seconds("2m"))
         is_over = "select exists (select from outbox where error = $1)"
