@@ -21,6 +21,7 @@ RETRY_MOST_S: Final = 300.0
 QUICK_STEP_S: Final = 0.005
 AHEAD_MOST: Final = 128
 AHEAD_S: Final = 0.1
+BEGUN_AT_ONCE: Final = 8
 SHARED_WITHIN_S: Final = 0.02
 PROBE_HOLD_S: Final = 30.0
 PROBE_BATCH: Final = 20

@@ -82,6 +82,7 @@ class Executor:
         self._quick, self._pace, self._ahead_most, self._share_by = 0, 0, 0, 0.0
         self._wake = asyncio.Event()
         self._may_be_more, self._look_at = True, 0.0
+        self._is_filling = False
         self._stopping = False
 
     @property
@@ -164,12 +165,13 @@ class Executor:
                 if self._stuck_at() <= self._now():
                     await self._give_back()
                 rooms = self._rooms()
-                looks = rooms[0] > 0 and (self._may_be_more or self._now() >= self._look_at)
+                gathers = bool(self._successes) and not self._is_due()
+                looks = rooms[0] > 0 and not gathers and (self._may_be_more or self._now() >= self._look_at)
                 if looks:
                     self._may_be_more, self._look_at = False, self._now() + config.IDLE_POLL_S
                 if looks or self._is_due():
                     self._pace, self._quick = max(self._quick, self._pace // 2), 0
-                if self._successes and (looks or self._is_due()):
+                if self._successes and not gathers:
                     batch, self._successes = self._successes, []
                     took = self._take(await self._write(batch, rooms, looks), rooms, looks)
                 elif looks:
@@ -232,15 +234,17 @@ class Executor:
     def _take(self, claimed: Sequence[Claimed], rooms: Sequence[int], looked: bool) -> int:
         """Carry them. When a look found as many as there was room for, there may be more."""
         for step in claimed:
-            self._start(step)
+            self._queue(step)
+        self._fill_slots()
         if looked and len(claimed) >= rooms[-1]:
             self._may_be_more = True
         return len(claimed)
 
     async def _rest(self) -> None:
+        """Until something rings or ends, or it is time to look (where there is room), to write or to give back."""
+        until = self._look_at if self._rooms()[0] else self._now() + config.IDLE_POLL_S
         try:
-            share_by = self._share_by if self._successes else float("inf")
-            async with asyncio.timeout_at(min(self._look_at, self._stuck_at(), share_by)):
+            async with asyncio.timeout_at(min(self._share_by if self._successes else until, self._stuck_at())):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -249,20 +253,30 @@ class Executor:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    def _start(self, step: Claimed) -> None:
+    def _queue(self, step: Claimed) -> None:
         hold = Hold(step, self._now())
         before = self._holds.get((step.task_id, step.n))
         if before is not None:  # it was taken away from us and claimed again
             self._drop(before)
         self._holds[step.task_id, step.n] = hold
         self._ahead[step.lane].append(hold)
-        self._fill_slots()
 
     def _fill_slots(self) -> None:
-        """Give free slots to what was claimed, urgent steps first."""
+        """Give free slots to what was claimed, urgent steps first. A few in each round of the loop: what comes from the database
+        is read in between."""
+        if not self._is_filling:
+            self._fill()
+
+    def _fill(self) -> None:
+        self._is_filling, begun = False, 0
         for lane in config.LANES:
             waiting = self._ahead[lane]
             while waiting and self._has_room(lane):
+                if begun == config.BEGUN_AT_ONCE:
+                    self._is_filling = True
+                    asyncio.get_running_loop().call_soon(self._fill)
+                    return
+                begun += 1
                 hold = waiting.popleft()
                 hold.has_slot = True
                 self._taken[lane] += 1
@@ -382,7 +396,8 @@ class Executor:
         step = await steps.adopt(self._db, self._lease.worker, task, n, fence)
         if step is not None and (task, n) not in self._holds:
             log.info("adopted step %s.%s", task, n)
-            self._start(step)
+            self._queue(step)
+            self._fill_slots()
 
     def _drop(self, hold: Hold) -> None:
         """What it comes to will not be written: the step is another's by now. Once: it may still be writing its account."""
