@@ -9,7 +9,7 @@ import sys
 from core.logs import set_up_logging
 from core.settings import Settings
 from worker.__main__ import work
-from worker.executor import kept_free
+from worker.slots import kept_free
 
 if __name__ == "__main__":
     settings = Settings.load()

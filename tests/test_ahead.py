@@ -21,8 +21,9 @@ from core.store import people, steps, tasks
 from tests.patience import PATIENCE_S
 from tests.processes import until
 from worker import outcome
-from worker.executor import Executor, Hold, Shareable
+from worker.executor import Executor, Shareable
 from worker.lease import Lease
+from worker.slots import Hold
 
 TASKS = 150
 FOREVER_S = 3600.0
@@ -132,6 +133,22 @@ async def test_quick_steps_of_one_slot_share_commits_and_each_runs_once(crowd: C
     )
     assert sorted(crowd.began) == sorted(crowd.written) == made
     assert commits < TASKS
+
+
+async def test_a_worker_whose_slots_are_all_taken_rests(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds, show_sign = 0, crowd.lease.show_sign
+
+    async def counted() -> None:
+        nonlocal rounds
+        rounds += 1
+        await show_sign()
+
+    monkeypatch.setattr(crowd.lease, "show_sign", counted)
+    monkeypatch.setattr(config, "IDLE_POLL_S", 0.1)
+    async with queueing(crowd):
+        before = rounds
+        await asyncio.sleep(0.5)
+        assert rounds - before < 20
 
 
 @pytest.mark.usefixtures("without_haste")

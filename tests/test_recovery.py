@@ -27,10 +27,10 @@ from tests import sink
 from tests.patience import PATIENCE_S
 from tests.processes import HERE, Plant, open_plant, plant_fixture, until  # noqa: F401  (a fixture)
 from worker.act import Actor
-from worker.executor import Hold
 from worker.lease import Lease
 from worker.skills.handles import open_handles
 from worker.skills.registry import Registry
+from worker.slots import Hold
 
 
 def send(address: str, path: str = "/answer") -> str:

@@ -12,8 +12,9 @@ from core.models import Claimed, EffectClass, PlannedStep
 from core.ring import Ring
 from core.store import people, tasks
 from tests.processes import until
-from worker.executor import Executor, Hold, Shareable, kept_free
+from worker.executor import Executor, Shareable
 from worker.lease import Lease
+from worker.slots import Hold, kept_free
 
 
 @pytest.mark.parametrize(("slots", "kept"), [(1, 0), (7, 0), (8, 1), (16, 2), (config.WORKER_SLOTS, 4), (1000, 4)])

@@ -46,7 +46,6 @@ from core.store.people import Principal
 from core.store.situation import Situation
 from core.variables import asks_of_the_past
 from worker.context import context_for
-from worker.executor import Hold
 from worker.gate import AskPeople, Go, Refuse, pass_gate
 from worker.lease import Lease
 from worker.outcome import Outcome as StepOutcome
@@ -54,6 +53,7 @@ from worker.skills.context import Handles, SkillContext
 from worker.skills.errors import BadArguments, NotDone, OutcomeUnknown, RateLimited
 from worker.skills.registry import Registry
 from worker.skills.run import Skill
+from worker.slots import Hold
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from worker.act import Actor
 from worker.aside import Aside
 from worker.audit import Chainer
 from worker.budget import OverBudget, Purse
-from worker.executor import Executor, Hold, Shareable
+from worker.executor import Executor, Shareable
 from worker.ladder import Climber
 from worker.lease import Lease, LeaseLost
 from worker.listener import Listener
@@ -37,6 +37,7 @@ from worker.quarantine import flaw_of, quarantined
 from worker.skills.context import SkillContext
 from worker.skills.handles import open_handles
 from worker.skills.registry import Registry
+from worker.slots import Hold
 from worker.sweeper import Sweeper
 from worker.telling import told
 from worker.think import Thinker

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from core import config
@@ -23,6 +22,7 @@ from core.ring import Ring
 from core.store import steps
 from core.store.steps import Running
 from worker.lease import Lease, LeaseLost
+from worker.slots import Hold, Slots
 
 log = logging.getLogger(__name__)
 
@@ -43,43 +43,15 @@ class Shareable:
     told: Callable[[], None]
 
 
-@dataclass(eq=False)
-class Hold:
-    """A step that runs here. `may_interrupt` is false from the moment its effect has begun, `is_thinking` true while a
-    model is being asked: an event may take the step away from us then.
-
-    When it is interrupted, `cancel_asked` says that people want it stopped, `is_dropped` that the lease is lost; else
-    the worker is shutting down. `since` is when it was claimed and then when it began, on the loop's clock; without a
-    slot it was claimed ahead or has ended, and `running` is None where nothing more of it runs.
-    """
-
-    step: Claimed
-    since: float = 0.0
-    has_slot: bool = False
-    may_interrupt: bool = True
-    is_thinking: bool = False
-    cancel_asked: bool = False
-    is_dropped: bool = False
-    running: asyncio.Task[None] | None = field(default=None, repr=False)
-
-
-def kept_free(slots: int) -> int:
-    """How many of a worker's slots only urgent steps may take."""
-    return min(config.URGENT_SLOTS, slots // 8)
-
-
 class Executor:
     def __init__(self, db: Pool, ring: Ring, lease: Lease, carry: Carry, *, slots: int = config.WORKER_SLOTS) -> None:
-        self._db, self._ring, self._lease, self._carry, self._slots = db, ring, lease, carry, slots
-        self._kept = kept_free(slots)
+        self._db, self._ring, self._lease, self._carry, self._slots = db, ring, lease, carry, Slots(slots)
         self._holds: dict[tuple[int, int], Hold] = {}
         self._seen_unknown: set[tuple[int, int, int]] = set()
         self._adopting: set[asyncio.Task[None]] = set()
-        self._ahead: dict[str, deque[Hold]] = {lane: deque() for lane in config.LANES}
-        self._taken: Counter[str] = Counter()  # slots by lane
         self._successes: list[tuple[Hold, Shareable]] = []
         self._claiming: asyncio.Task[None] | None = None
-        self._quick, self._pace, self._ahead_most, self._share_by = 0, 0, 0, 0.0
+        self._share_by = 0.0
         self._wake = asyncio.Event()
         self._may_be_more, self._look_at = True, 0.0
         self._is_filling = False
@@ -139,8 +111,7 @@ class Executor:
         """The lease is lost: nothing here goes on. A call in flight may tell for a moment what came of it: evidence."""
         for hold in list(self._holds.values()):
             hold.is_dropped = True
-        for waiting in self._ahead.values():
-            waiting.clear()
+        self._slots.clear()
         for within_s in (0.0, config.EVIDENCE_WITHIN_S):
             if within_s:
                 await self._ended(within_s)
@@ -170,7 +141,7 @@ class Executor:
                 if looks:
                     self._may_be_more, self._look_at = False, self._now() + config.IDLE_POLL_S
                 if looks or self._is_due():
-                    self._pace, self._quick = max(self._quick, self._pace // 2), 0
+                    self._slots.asked()
                 if self._successes and not gathers:
                     batch, self._successes = self._successes, []
                     took = self._take(await self._write(batch, rooms, looks), rooms, looks)
@@ -186,25 +157,15 @@ class Executor:
         return self._stopping and not self._holds and not self._successes
 
     def _rooms(self) -> list[int]:
-        """How many steps of each lane to claim; some slots are kept for the first lane, the urgent one.
-
-        Beyond the free slots there is room for twice as many as have lately ended quickly between two statements. Steps that
-        take their time are never claimed ahead.
-        """
-        self._ahead_most = min(2 * max(self._quick, self._pace), config.AHEAD_MOST)
+        """How many steps of each lane to claim."""
         if self._stopping or not self._lease.is_good():
             return [0 for _ in config.LANES]
-        free = self._slots + self._ahead_most - sum(self._taken.values()) - self._waiting()
-        kept = max(0, self._kept - self._taken[config.LANES[0]])
-        return [max(0, free if lane == config.LANES[0] else free - kept) for lane in config.LANES]
-
-    def _waiting(self) -> int:
-        return sum(map(len, self._ahead.values()))
+        return self._slots.rooms()
 
     def _is_due(self) -> bool:
         """Whether what has ended is to be written now. While more than half of what was claimed ahead has not begun, it
         gathers: so Postgres writes one half while this process carries out the other."""
-        return bool(self._successes) and (2 * self._waiting() <= self._ahead_most or self._now() >= self._share_by)
+        return bool(self._successes) and (self._slots.is_half_begun() or self._now() >= self._share_by)
 
     async def _claim(self, rooms: list[int]) -> list[Claimed]:
         return await steps.claim_lanes(self._db, self._lease.worker, config.LANES, rooms)
@@ -259,61 +220,43 @@ class Executor:
         if before is not None:  # it was taken away from us and claimed again
             self._drop(before)
         self._holds[step.task_id, step.n] = hold
-        self._ahead[step.lane].append(hold)
+        self._slots.wait(hold)
 
     def _fill_slots(self) -> None:
-        """Give free slots to what was claimed, urgent steps first. A few in each round of the loop: what comes from the database
-        is read in between."""
+        """Give free slots to what was claimed; a few in each round of the loop, so that the database is heard in between."""
         if not self._is_filling:
             self._fill()
 
     def _fill(self) -> None:
         self._is_filling, begun = False, 0
-        for lane in config.LANES:
-            waiting = self._ahead[lane]
-            while waiting and self._has_room(lane):
-                if begun == config.BEGUN_AT_ONCE:
-                    self._is_filling = True
-                    asyncio.get_running_loop().call_soon(self._fill)
-                    return
-                begun += 1
-                hold = waiting.popleft()
-                hold.has_slot = True
-                self._taken[lane] += 1
-                hold.running = asyncio.create_task(self._carry_chain(hold, self._carry))
-
-    def _has_room(self, lane: str) -> bool:
-        urgent = config.LANES[0]
-        kept = 0 if lane == urgent else max(0, self._kept - self._taken[urgent])
-        return sum(self._taken.values()) + kept < self._slots
-
-    def _free_slot(self, hold: Hold) -> None:
-        if hold.has_slot:
-            hold.has_slot = False
-            self._taken[hold.step.lane] -= 1
+        while not self._stopping and (hold := self._slots.next()) is not None:
+            hold.running = asyncio.create_task(self._carry_chain(hold, self._carry))
+            begun += 1
+            if begun == config.BEGUN_AT_ONCE:
+                self._is_filling = True
+                asyncio.get_running_loop().call_soon(self._fill)
+                return
 
     def _stuck_at(self) -> float:
         """When what was claimed ahead has waited too long for a slot; at once when no more is to begin here."""
-        first = [waiting[0].since for waiting in self._ahead.values() if waiting]
-        if not first:
+        since = self._slots.waiting_since()
+        if since is None:
             return float("inf")
-        return 0.0 if self._stopping else min(first) + config.AHEAD_S
+        return 0.0 if self._stopping else since + config.AHEAD_S
 
     async def _give_back(self) -> None:
         """What was claimed ahead did not get its turn: another worker may have a slot for it."""
-        for waiting in self._ahead.values():
-            while waiting:
-                hold = waiting.popleft()
-                step = hold.step
-                try:
-                    await steps.release(
-                        self._db, self._lease.worker, step, "it was claimed ahead and did not get its turn"
-                    )
-                except BaseException:
-                    waiting.appendleft(hold)
-                    raise
-                self._forget(hold)
-                self._ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
+        for hold in self._slots.all_waiting():
+            if not self._slots.leave(hold):  # it got its turn meanwhile
+                continue
+            step = hold.step
+            try:
+                await steps.release(self._db, self._lease.worker, step, "it was claimed ahead and did not get its turn")
+            except BaseException:
+                self._slots.wait(hold)
+                raise
+            self._forget(hold)
+            self._ring.task(step.task_id, n=step.n, fence=step.fence, lane=step.lane)
 
     async def _carry_chain(self, hold: Hold, carry: Carry) -> None:
         """The step, then the one claimed with its outcome, and so on."""
@@ -328,8 +271,8 @@ class Executor:
                 if came is None:
                     self._may_be_more |= hold.step.kind in PLANNING  # its steps are ready; no ring needs to tell us
                     return
-                carry, hold = self._carry, Hold(came, self._now(), has_slot=True, running=hold.running)
-                self._taken[came.lane] += 1
+                carry, hold = self._carry, Hold(came, self._now(), running=hold.running)
+                self._slots.take(hold)
                 self._holds[came.task_id, came.n] = hold
         except Exception:
             log.exception("step %s.%s could not be carried; the sweeper will find it", hold.step.task_id, hold.step.n)
@@ -345,12 +288,12 @@ class Executor:
         if not self._successes:
             self._share_by = self._now() + config.SHARED_WITHIN_S
         self._successes.append((hold, success))
-        self._quick += self._now() - hold.since < config.QUICK_STEP_S
-        self._free_slot(hold)
+        self._slots.ended(self._now() - hold.since)
+        self._slots.free(hold)
         hold.running = None
 
     def _forget(self, hold: Hold) -> None:
-        self._free_slot(hold)
+        self._slots.free(hold)
         if self._holds.get((hold.step.task_id, hold.step.n)) is hold:
             del self._holds[hold.step.task_id, hold.step.n]
 
@@ -401,8 +344,7 @@ class Executor:
 
     def _drop(self, hold: Hold) -> None:
         """What it comes to will not be written: the step is another's by now. Once: it may still be writing its account."""
-        if hold in self._ahead[hold.step.lane]:
-            self._ahead[hold.step.lane].remove(hold)
+        self._slots.leave(hold)
         if not hold.is_dropped and hold.running:
             hold.is_dropped = True
             hold.running.cancel()

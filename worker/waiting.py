@@ -17,9 +17,9 @@ from core.models import Outcome as Why
 from core.store import signals, steps, tasks
 from core.waits import FAMILY, Child, Event, Goes, InVain, Over, Seen, event_name, judge
 from worker.act import Actor, brought_by
-from worker.executor import Hold
 from worker.family import Family, is_tainted
 from worker.outcome import Outcome
+from worker.slots import Hold
 
 
 @dataclass(frozen=True, slots=True)
