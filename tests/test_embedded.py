@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -19,9 +20,10 @@ import pytest
 from redis.asyncio import Redis
 
 from bench.children import die_with_parent
-from core.embedded import EmbeddedError, child, start_servers
+from core.embedded import EmbeddedError, child, reaper, start_servers
 from core.embedded.binaries import can_enter, package_folder, postgres_binaries, reachable
 from core.embedded.ground import Ground, private_folder, remembered, stand
+from core.embedded.lease import REAPER, STARTING, USERS
 from core.embedded.postgres import Postgres
 from core.embedded.reaper import reap
 from core.embedded.valkey import Valkey
@@ -139,6 +141,34 @@ def test_what_was_written_is_there_after_the_servers_ended_and_came_back(home: P
     eventually(lambda: all_gone(home), "the servers' end")
     with start_servers(home, fast=True) as running:
         assert ask(running.database_url, "select upper(word) from kept") == "Ä"
+
+
+def test_whoever_may_start_next_finds_no_reaper_that_is_about_to_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand(home)
+    for name in (REAPER, USERS, STARTING):
+        (home / name).touch()
+    really_close, seen = os.close, []
+
+    def is_free(name: str) -> bool:
+        descriptor = os.open(home / name, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            really_close(descriptor)
+        return True
+
+    def close(descriptor: int) -> None:
+        really_close(descriptor)
+        seen.append((is_free(STARTING), is_free(REAPER)))
+
+    monkeypatch.setattr(reaper, "LINGER_S", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", close)
+        reap(home)
+    assert (True, False) not in seen[1:], "somebody might start while the old reaper is still there"
+    assert seen[-1] == (True, True)
 
 
 def test_the_servers_end_with_their_last_user_even_a_killed_one(home: Path, users: Users) -> None:

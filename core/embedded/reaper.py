@@ -36,11 +36,11 @@ def reap(home: Path) -> None:
         stop(ground)
         return
     try:
-        held = [*wait_for_the_last(home), mine]
+        held = [mine, *wait_for_the_last(home)]
     except FileNotFoundError:  # the home was removed, and with it all that says who they are
         held = [mine]
     stop(ground)
-    for one in held:  # whoever starts next finds no reaper and brings their own
+    for one in held:  # the reaper's own first: whoever may start next finds none and brings their own
         os.close(one)
 
 
