@@ -143,7 +143,9 @@ def test_what_was_written_is_there_after_the_servers_ended_and_came_back(home: P
         assert ask(running.database_url, "select upper(word) from kept") == "Ä"
 
 
-def test_whoever_may_start_next_finds_no_reaper_that_is_about_to_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_may_start_next_finds_no_reaper_that_is_about_to_go(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand(home)
     for name in (REAPER, USERS, STARTING):
         (home / name).touch()
