@@ -26,6 +26,7 @@ from bot.web.sender import WebSender
 from core import config, followers, organisation
 from core.db import open_pool
 from core.deps import Deps
+from core.ending import ended
 from core.logs import set_up_logging
 from core.ring import Ring
 from core.settings import Settings
@@ -152,9 +153,8 @@ async def serve(settings: Settings) -> None:
         stop = asyncio.create_task(asked.wait())
         await asyncio.wait((web, stop), return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
-        for part in (*running, stop):
-            part.cancel()
-        await asyncio.gather(web, *running, stop, return_exceptions=True)
+        await ended((*running, stop))
+        await asyncio.gather(web, return_exceptions=True)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from bot.sending import Drafting, MaybeSent, NotSent, Sender
 from core import config
 from core.db import DATABASE_AWAY, Pool
+from core.ending import ended
 from core.ring import DRAFTS, overheard
 from core.store import conversations, drafts
 from core.store.conversations import Conversation
@@ -41,10 +42,7 @@ class Drafts:
                 async for said in overheard(self._redis_url, DRAFTS):
                     self.hear(said)
         finally:
-            left = [followed.following for followed in self._followed.values()]
-            for one in left:
-                one.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await ended([followed.following for followed in self._followed.values()])
 
     def hear(self, said: dict[str, Any]) -> None:
         """One piece of news: the whole text so far of one task's answer."""

@@ -21,6 +21,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from core import config
+from core.ending import ended
 
 log = logging.getLogger(__name__)
 
@@ -205,8 +206,7 @@ class Bell:
 
     async def __aexit__(self, *_: object) -> None:
         if self._listener:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+            await ended([self._listener])
 
     def ring(self) -> None:
         """Ring it from this process."""

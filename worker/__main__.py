@@ -18,6 +18,7 @@ from arq.worker import Worker, func
 
 from core import config
 from core.db import DATABASE_AWAY, MigrationError
+from core.ending import ended
 from core.logs import set_up_logging
 from core.ring import JOB, Bell, bell_name, dump, heed_cancel, load, open_redis, queue_name
 from core.settings import Settings
@@ -106,9 +107,7 @@ async def _one_lease(settings: Settings, asked: asyncio.Event, slots: int) -> No
             await crew.executor.stop()
         elif parts[0].exception() is not None:
             log.error("the executor broke, starting over", exc_info=parts[0].exception())
-        for part in (*parts, stop):
-            part.cancel()
-        await asyncio.gather(*parts, stop, return_exceptions=True)
+        await ended((*parts, stop))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from core import __version__, config, organisation, ring
 from core.db import DATABASE_AWAY, open_pool, refuse_misfit
 from core.deciding import ASIDE
 from core.deps import Deps
+from core.ending import ended
 from core.logs import moved
 from core.models import Claimed, Failed, Outcome, Released, Unknown
 from core.settings import Settings
@@ -85,9 +86,7 @@ class Crew:
         except LeaseLost as error:
             log.error("the lease is lost, starting over: %s", error)
         finally:
-            for part in beside:
-                part.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await ended(beside)
             await self._housekeeper.leave()
 
     def _told(self, due: frozenset[str]) -> None:

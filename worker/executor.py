@@ -17,6 +17,7 @@ from typing import Any
 
 from core import config
 from core.db import DATABASE_AWAY, Pool
+from core.ending import ended
 from core.models import Claimed
 from core.ring import Ring
 from core.store import steps
@@ -82,9 +83,7 @@ class Executor:
         beating = asyncio.create_task(self._beat())
         self._claiming = asyncio.create_task(self._take_turns())
         done, rest = await asyncio.wait((beating, self._claiming), return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        await ended(rest)
         for task in done:
             if task.exception() is not None:
                 await self._drop_everything()

@@ -49,6 +49,7 @@ from bot.slack.translate import (
 from core import cards, config, editing
 from core import intake as core_intake
 from core.deps import Deps
+from core.ending import ended
 from core.models import Accepted, Channel, Decided, Duplicate, Inbound, Invalid, Press, Received
 from core.store import people
 from core.store.people import Principal
@@ -115,9 +116,7 @@ class SlackAdapter:
                 self.groups.own = self.own
                 await self._listen()
             finally:
-                for task in self._telling:
-                    task.cancel()
-                await asyncio.gather(*self._telling, return_exceptions=True)
+                await ended(self._telling)
                 for client in clients:
                     client.session = None
 

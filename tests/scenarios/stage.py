@@ -29,6 +29,7 @@ from bot.slack import sessions
 from bot.telegram import spacing
 from core import config
 from core.deps import Deps
+from core.ending import ended
 from core.settings import Settings
 from core.store import clock, people
 from tests.patience import PATIENCE_S
@@ -301,9 +302,7 @@ async def open_stage(
         finally:
             await crew.executor.stop(grace_s=2)
             app.state.hub.close()
-            for part in running:
-                part.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await ended(running)
 
 
 async def _enter(stage: Stage, url: str, stack: AsyncExitStack) -> None:
