@@ -554,7 +554,9 @@ class Engine(RuleBasedStateMachine):
                 " and not exists (select from signal_reads r where r.signal_id = g.id and r.by_turn)",
                 task["id"],
             )
-            if unread and task["status"] == "succeeded" and task["kind"] == "plan":
+            # A turn that nobody allowed is left out, and with it what it was to read.
+            is_left_out = any(s["kind"] in ("plan", "think") and s["status"] == "skipped" for s in mine)
+            if unread and task["status"] == "succeeded" and task["kind"] == "plan" and not is_left_out:
                 raise AssertionError("a task succeeded without reading what it was told")
             assert task["status"] == state.task_after(task["status"], views), (
                 task["status"],
@@ -594,6 +596,8 @@ def test_the_sql_keeps_to_the_rules_of_the_state_machines(database_url: str) -> 
             machine,
             settings=settings(
                 max_examples=int(os.environ.get("SAYSO_EXAMPLES", "20")),
+                # The same plays each time; with a number of examples, others.
+                derandomize="SAYSO_EXAMPLES" not in os.environ,
                 stateful_step_count=50,
                 deadline=None,
                 phases=set(Phase) if os.environ.get("SAYSO_SHRINK") else {Phase.explicit, Phase.generate},
