@@ -11,11 +11,11 @@ import pytest
 
 from bot.attachments import Fetcher
 from core import attachments, config
-from core.db import Pool
+from core.db import Pool, transaction
 from core.models import Attached, Channel, Identity, Inbound, Place
 from core.plans import plan_step
 from core.store import attachments as rows
-from core.store import people, tasks
+from core.store import people, signals, steps, tasks
 from tests.sim import faults
 from tests.sim.slack_files import SharedFile, clip
 from tests.slack_house import SlackHouse, open_slack_house
@@ -115,6 +115,34 @@ async def test_a_file_without_words_waits_for_them(slack: SlackHouse) -> None:
     [row] = await kept(slack.db)
     task = await slack.db.fetchval("select max(id) from tasks")
     assert (row["task_id"], row["state"]) == (task, "here")
+
+
+async def test_files_that_arrive_while_their_turn_begins_to_wait_wake_it(slack: SlackHouse) -> None:
+    await slack.ann.share(SharedFile("a.csv", CSV, "text/csv"), SharedFile("b.csv", CSV, "text/csv"), text="sum these up")
+    worker = await steps.enrol(slack.db, "host", 1, "test", 3600)
+    [turn] = await steps.claim(slack.db, worker, "default", 5)
+    async with transaction(slack.db) as tx:
+        waits = signals.wait(tx, worker, turn, "files", seconds=60, within_s=600, key=rows.WAITS_KEY)
+        assert await waits == "waiting"
+        arriving = [
+            asyncio.create_task(attachments.came(slack.house.deps, row["id"], CSV, "text/csv"))
+            for row in await kept(slack.db)
+        ]
+        await asyncio.wait(arriving, timeout=0.3)
+    await asyncio.gather(*arriving)
+    assert await slack.db.fetchval("select status from steps") == "ready"
+
+
+async def test_words_that_are_typed_do_not_take_a_recording_that_is_not_heard_yet(slack: SlackHouse) -> None:
+    await slack.ann.share(clip(b"sound", {"status": "processing"}))
+    await slack.ann.say("what time is it?")
+    [row] = await kept(slack.db)
+    assert row["task_id"] is None
+    await attachments.heard(slack.house.deps, row["id"], "list the files")
+    [row] = await kept(slack.db)
+    goals = await slack.db.fetch("select id, goal from tasks order by id")
+    assert [r["goal"] for r in goals] == ["what time is it?", "list the files"]
+    assert row["task_id"] == goals[1]["id"]
 
 
 async def test_what_was_sent_long_ago_is_not_given_to_a_task_of_today(slack: SlackHouse) -> None:

@@ -266,7 +266,8 @@ async def claimed(db: Any, worker: int, *planned: PlannedStep, **how: Any) -> tu
     owner = await people.ensure_owner(db)
     task = await tasks.create(db, requester=owner.id, goal="g", kind="plan", steps=planned, actor="test", **how)
     assert task is not None
-    return task, [s for s in await steps.claim(db, worker, how.get("lane", "default"), 100) if s.task_id == task]
+    held = await steps.claim(db, worker, how.get("lane", "default"), 100)
+    return task, sorted((s for s in held if s.task_id == task), key=lambda s: s.n)
 
 
 def waiting(n: int = 1, *needs: int, **how: Any) -> PlannedStep:

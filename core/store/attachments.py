@@ -78,14 +78,15 @@ async def album_task(db: Db, principal: int, album: str) -> int | None:
 async def give_loose(db: Db, principal: int, conversation: int, task: int) -> None:
     """What the person sent here without words, a while ago at most, belongs to this task; so do the messages it came with.
 
-    Here is this thread, or all of a direct conversation.
+    Here is this thread, or all of a direct conversation. A recording that is not heard yet has words: those say where it goes.
     """
     await db.execute(
         "with given as (update attachments a set task_id = $3 from inbound i where i.id = a.inbound_id"
         "   and i.principal_id = $1 and a.task_id is null and i.conversation_id in (select o.id from conversations h"
         "     join conversations o on o.channel = h.channel and o.external_id = h.external_id"
         "      and (o.id = h.id or o.is_private and h.is_private) where h.id = $2)"
-        "   and i.received_at > now() - make_interval(secs => $4) returning a.inbound_id)"
+        "   and i.received_at > now() - make_interval(secs => $4)"
+        "   and not exists (select from unheard u where u.inbound_id = i.id) returning a.inbound_id)"
         " update inbound set task_id = $3 where task_id is null and id in (select inbound_id from given)",
         principal, conversation, task, config.ATTACHMENT_LOOSE_S,
     )  # fmt: skip
@@ -159,7 +160,9 @@ async def over(db: Db, attachment: int, why: str, state: Literal["refused", "los
 
 
 async def steps_waiting(db: Db, task: int) -> list[int]:
-    """The steps of a task that wait for what is attached."""
+    """The steps of a task that wait for what is attached. Holds the task, so that a step which is about to wait is either
+    seen here or sees what the caller's commit settles."""
+    await db.execute("select from tasks where id = $1 for update", task)
     return [
         r["n"]
         for r in await db.fetch(
