@@ -140,7 +140,7 @@ class Engine(RuleBasedStateMachine):
                 kind=kind,  # type: ignore[arg-type]  # drawn from the kinds
                 skill="x.y",
                 needs=tuple(sorted({n % i for n in needs} - {0})) if i > 1 else (),
-                after=after,
+                after="success" if kind == "act" else after,  # only turns read what has failed
                 effect_class=EffectClass.PURE if kind != "act" else effect,
                 max_attempts=3,
                 within_s=within_s,
@@ -554,9 +554,7 @@ class Engine(RuleBasedStateMachine):
                 " and not exists (select from signal_reads r where r.signal_id = g.id and r.by_turn)",
                 task["id"],
             )
-            # A turn that nobody allowed is left out, and with it what it was to read.
-            is_left_out = any(s["kind"] in ("plan", "think") and s["status"] == "skipped" for s in mine)
-            if unread and task["status"] == "succeeded" and task["kind"] == "plan" and not is_left_out:
+            if unread and task["status"] == "succeeded" and task["kind"] == "plan":
                 raise AssertionError("a task succeeded without reading what it was told")
             assert task["status"] == state.task_after(task["status"], views), (
                 task["status"],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from core import intake
-from core.cards import YES, Button, Card, action_title, approval_card, call_title, labelled, step_title
+from core.cards import YES, Button, Card, approval_card, call_title, labelled, step_title
+from core.cards.title import action_title
 from core.cards.card import StepLine
 from core.display import Masks, names_secret
 from core.models import Channel, Identity, Inbound, Place

@@ -181,7 +181,7 @@ async def running(
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
     await ring.close()
-    await db.close()
+    await asyncio.wait_for(db.close(), PATIENCE_S)
 
 
 @pytest.fixture

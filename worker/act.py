@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, assert_never
 
 from core import config, digest, policy, predicate, provenance, templates
-from core.cards import action_title
+from core.cards import call_title
 from core.db import DATABASE_AWAY
 from core.deps import Deps
 from core.display import names_secret
@@ -318,7 +318,7 @@ class FrozenCall:
 def item_of(manifest: SkillManifest, frozen: FrozenCall, ask: Ask, why: str, preview: str) -> dict[str, Any]:
     """An action as an approval names it, with what its card says."""
     card = {
-        "title": action_title(manifest.card, frozen.args) or manifest.name,
+        "title": call_title(manifest, frozen.args),
         "reasons": list(dict.fromkeys([why, *ask.reasons])),
         "provenance": list(ask.provenance),
         "risk": ask.risk,

@@ -134,14 +134,14 @@ class Executor:
                 await self._lease.show_sign()
                 if self._stuck_at() <= self._now():
                     await self._give_back()
-                rooms = self._rooms()
-                gathers = bool(self._successes) and not self._is_due()
-                looks = rooms[0] > 0 and not gathers and (self._may_be_more or self._now() >= self._look_at)
+                rooms, due = self._rooms(), self._is_due()
+                looks = rooms[0] > 0 and (due or not self._successes)
+                looks &= self._may_be_more or self._now() >= self._look_at
                 if looks:
                     self._may_be_more, self._look_at = False, self._now() + config.IDLE_POLL_S
-                if looks or self._is_due():
+                if looks or due:
                     self._slots.asked()
-                if self._successes and not gathers:
+                if due:
                     batch, self._successes = self._successes, []
                     took = self._take(await self._write(batch, rooms, looks), rooms, looks)
                 elif looks:
@@ -286,6 +286,7 @@ class Executor:
         """It is written with the next commit, which what ends meanwhile shares. Its slot is free already."""
         if not self._successes:
             self._share_by = self._now() + config.SHARED_WITHIN_S
+            self._wake.set()  # a rest that has begun does not know of it
         self._successes.append((hold, success))
         self._slots.ended(self._now() - hold.since)
         self._slots.free(hold)

@@ -32,7 +32,7 @@ from core.cards.replies import (
 )
 from core.cards.task import answer_text, task_card
 from core.cards.timeline import timeline_lines
-from core.cards.title import action_title, call_title, step_title
+from core.cards.title import call_title, step_title
 from core.cards.why import why_text
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "Card",
     "StepLine",
     "Tone",
-    "action_title",
     "alert_text",
     "answer_text",
     "approval_card",
