@@ -118,7 +118,9 @@ async def test_a_file_without_words_waits_for_them(slack: SlackHouse) -> None:
 
 
 async def test_files_that_arrive_while_their_turn_begins_to_wait_wake_it(slack: SlackHouse) -> None:
-    await slack.ann.share(SharedFile("a.csv", CSV, "text/csv"), SharedFile("b.csv", CSV, "text/csv"), text="sum these up")
+    await slack.ann.share(
+        SharedFile("a.csv", CSV, "text/csv"), SharedFile("b.csv", CSV, "text/csv"), text="sum these up"
+    )
     worker = await steps.enrol(slack.db, "host", 1, "test", 3600)
     [turn] = await steps.claim(slack.db, worker, "default", 5)
     async with transaction(slack.db) as tx:

@@ -9,8 +9,8 @@ import pytest
 
 from core import intake
 from core.cards import YES, Button, Card, approval_card, call_title, labelled, step_title
-from core.cards.title import action_title
 from core.cards.card import StepLine
+from core.cards.title import action_title
 from core.display import Masks, names_secret
 from core.models import Channel, Identity, Inbound, Place
 from tests.test_whole_way import NUMBERS, Sayso, eventually, sayso
