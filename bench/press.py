@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import httpx
 
 from bench import ledger, raw
@@ -63,8 +64,9 @@ async def _sayso(site: Site, presses: int) -> list[float]:
 
 
 async def pressed(plant: Plant, presses: int, first: int = 0) -> list[float]:
-    """One latency a press, over HTTP, of tasks that are made for it one by one; the first few are not counted."""
-    async with plant.http() as http:
+    """One latency a press, over HTTP, of tasks that are made for it one by one; the first few are not counted. Presses go by
+    the client that costs the presser least, as its time counts."""
+    async with plant.http() as http, aiohttp.ClientSession(plant.base, headers=dict(http.headers)) as presser:
         await _skill_is_known(http)
 
         async def pause(task: str) -> Any:
@@ -74,7 +76,8 @@ async def pressed(plant: Plant, presses: int, first: int = 0) -> list[float]:
 
         async def press(approval: Any) -> None:
             said = {"verdict": "approve", "digest": approval["digest"]}
-            (await http.post(f"/api/approvals/{approval['id']}/decisions", json=said)).raise_for_status()
+            async with presser.post(f"/api/approvals/{approval['id']}/decisions", json=said) as answer:
+                answer.raise_for_status()
 
         return (await _latencies(plant.site.ledger, presses + WARM, pause, press, first))[WARM:]
 
