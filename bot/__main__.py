@@ -24,7 +24,7 @@ from bot.sending import Sender
 from bot.watch import Watch
 from bot.web.sender import WebSender
 from core import config, followers, organisation
-from core.db import open_pool
+from core.db import close_pool, open_pool
 from core.deps import Deps
 from core.ending import ended
 from core.logs import set_up_logging
@@ -80,7 +80,7 @@ async def open_deps(settings: Settings) -> AsyncIterator[Deps]:
     """Connect and load sayso.yaml; people become what it says."""
     async with AsyncExitStack() as stack:
         db = await open_pool(settings.database_dsn(), most=config.BOT_POOL_MOST, name="sayso bot")
-        stack.push_async_callback(db.close)
+        stack.push_async_callback(close_pool, db)
         ring = Ring.open(settings.redis_address())
         stack.push_async_callback(ring.close)
         known = organisation.load(settings.config_path)

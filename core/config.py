@@ -195,6 +195,7 @@ BOT_POOL_MOST: Final = 16
 PART_RETRY_MOST_S: Final = 30.0
 STATEMENT_TIMEOUT_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 10
+LEAVE_S: Final = 5.0  # for each of a process's last words, and for what still holds a connection
 MIGRATION_LOCK: Final = 5_720_001
 SWEEPER_LOCK: Final = 5_720_002
 WORKER_LOCK: Final = 5_720_003

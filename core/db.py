@@ -5,8 +5,10 @@ The pool speaks JSON as Python values. Nothing here knows a table; statements li
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ import asyncpg
 from pydantic_core import from_json
 
 from core import config
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -104,6 +108,16 @@ async def open_pool(dsn: str, *, most: int = config.POOL_MOST, name: str = "says
         server_settings={"application_name": name, "timezone": "UTC"}
         | ({"default_transaction_read_only": "on"} if readonly else {}),
     )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close it once its connections are given back, and without that after a while: asyncpg would wait for ever, and with it
+    the end of a process, or a worker's next lease."""
+    try:
+        async with asyncio.timeout(config.LEAVE_S):
+            await pool.close()
+    except TimeoutError:
+        log.warning("connections to the database were not given back in %g s; they are cut", config.LEAVE_S)
 
 
 @asynccontextmanager

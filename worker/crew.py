@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from core import __version__, config, organisation, ring
-from core.db import DATABASE_AWAY, open_pool, refuse_misfit
+from core.db import DATABASE_AWAY, close_pool, open_pool, refuse_misfit
 from core.deciding import ASIDE
 from core.deps import Deps
 from core.ending import ended
@@ -190,7 +190,7 @@ async def open_crew(settings: Settings, *, slots: int = config.WORKER_SLOTS) -> 
     dsn, redis_url = settings.database_dsn(), settings.redis_address()
     async with AsyncExitStack() as stack:
         db = await open_pool(dsn, name="sayso worker")
-        stack.push_async_callback(db.close)
+        stack.push_async_callback(close_pool, db)
         await refuse_misfit(db)
         rings = ring.Ring.open(redis_url)
         stack.push_async_callback(rings.close)

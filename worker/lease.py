@@ -6,6 +6,7 @@ runs while the machine sleeps, so this side always believes in less time than th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -81,7 +82,8 @@ class Lease:
         if self._sign is not None:
             self._sign.terminate()
         try:
-            if self.worker:
-                await steps.leave(self._db, self.worker)
+            async with asyncio.timeout(config.LEAVE_S):
+                if self.worker:
+                    await steps.leave(self._db, self.worker)
         except DATABASE_AWAY as error:
             log.warning("worker %s could not take its leave: %s", self.worker, type(error).__name__)

@@ -45,7 +45,8 @@ class Housekeeper:
     async def leave(self) -> None:
         """Write down what was counted since the last time. With no database it is lost, and nothing else."""
         try:
-            await measures.flush(self._db, self._measures)
+            async with asyncio.timeout(config.LEAVE_S):
+                await measures.flush(self._db, self._measures)
         except DATABASE_AWAY as error:
             log.warning("the last figures are lost: %s", type(error).__name__)
 

@@ -22,6 +22,7 @@ HOST = "127.0.0.1"
 MOST_BYTES = 32 * 2**20
 # A delivery that is to be overtaken does not wait for ever for one that overtakes it.
 OVERTAKEN_WITHIN_S = 0.5
+CANCELLED_AGAIN_S = 1.0
 
 D = TypeVar("D")
 
@@ -74,9 +75,10 @@ class Line:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.answer_within_s))
 
     async def close(self) -> None:
-        for task in list(self._later):
-            task.cancel()
-        await asyncio.gather(*self._later, return_exceptions=True)
+        while self._later:  # one that lost its cancellation, as `wait_for` may, would wait for a clock that nobody steps
+            for task in self._later:
+                task.cancel()
+            await asyncio.wait(list(self._later), timeout=CANCELLED_AGAIN_S)
         if self._session is not None:
             await self._session.close()
         if self._own and self.site is not None:
