@@ -75,7 +75,9 @@ class Line:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.answer_within_s))
 
     async def close(self) -> None:
-        while self._later:  # one that lost its cancellation, as `wait_for` may, would wait for a clock that nobody steps
+        while (
+            self._later
+        ):  # one that lost its cancellation, as `wait_for` may, would wait for a clock that nobody steps
             for task in self._later:
                 task.cancel()
             await asyncio.wait(list(self._later), timeout=CANCELLED_AGAIN_S)
