@@ -293,6 +293,7 @@ create table effects (
     digest      text not null,
     action      jsonb not null,
     approval_id uuid references approvals,
+    grant_id    uuid references grants,
     state       text not null,
     evidence    jsonb,
     version     integer not null default 1,

@@ -422,10 +422,10 @@ begin
         if not found then return 'grant'; end if;
     end if;
     if e.task_id is null then
-        insert into effects (task_id, n, gen, key, fence, digest, action, approval_id, state)
-        values (p_task, p_n, s.gen, p_key, p_fence, p_digest, p_action, p_approval, 'intent');
+        insert into effects (task_id, n, gen, key, fence, digest, action, approval_id, grant_id, state)
+        values (p_task, p_n, s.gen, p_key, p_fence, p_digest, p_action, p_approval, p_grant, 'intent');
     else
-        update effects set state = 'intent', fence = p_fence, digest = p_digest, action = p_action, begun_at = now()
+        update effects set state = 'intent', fence = p_fence, digest = p_digest, action = p_action, grant_id = p_grant, begun_at = now()
          where task_id = p_task and n = p_n and gen = s.gen;
     end if;
     update steps set effect_state = 'intent', deadline_at = now() + make_interval(secs => timeout_s)

@@ -122,8 +122,11 @@ begin
     select * into s from steps where task_id = p_task and n = p_n and fence = p_fence and status = 'running'
        and worker_id = p_worker for update;
     if not found then return 'stale'; end if;
-    update effects set state = 'not_done', resolved_at = now()
-     where task_id = p_task and n = p_n and gen = s.gen and state = 'intent';
+    with unmade as (
+        update effects set state = 'not_done', resolved_at = now()
+         where task_id = p_task and n = p_n and gen = s.gen and state = 'intent' returning grant_id)
+    update grants g set uses = g.uses - 1, uses_left = g.uses_left + 1, version = g.version + 1
+      from unmade u where g.id = u.grant_id;
     update steps set effect_state = 'not_done' where task_id = p_task and n = p_n and effect_state = 'intent';
     perform mark_read(p_task, p_n, p_read, false);
     if t.status = 'cancelling' then

@@ -14,7 +14,7 @@ from core.db import Pool
 from core.digest import list_digest
 from core.models import Claimed, EffectClass, PlannedStep
 from core.state import VERDICTS_OF
-from core.store import approvals, clock, grants, people, steps, tasks
+from core.store import approvals, clock, grants, people, signals, steps, tasks
 from core.store.people import Principal, Wanted
 from tests.web_house import MANIFESTS
 
@@ -319,6 +319,24 @@ async def test_similar_covers_the_same_call_in_this_task_as_often_as_it_says(des
     answers = await asyncio.gather(*(desk.begin(s, None, grant=grant.id) for s in others))
     assert sorted(answers) == ["go", "go", "grant"], "counted where the call begins"
     assert await grants.of(desk.db, desk.who["ann"].id, task, "files.delete") == []
+
+
+async def test_a_call_that_had_to_wait_was_not_made_and_uses_nothing_up(desk: Desk) -> None:
+    await desk.task()
+    [step] = await desk.claim()
+    bob, ann = desk.who["bob"], desk.who["ann"]
+    made = await grants.give(desk.db, owner=bob.id, holder=ann.id, grant=given(uses=1))
+    for _ in range(2):
+        assert await desk.begin(step, None, grant=made) == "go"
+        waits = signals.wait(desk.db, desk.worker, step, "a rate limit", seconds=0, within_s=60)
+        assert await waits == "waiting"
+        [left] = await grants.of(desk.db, ann.id, step.task_id, "files.delete")
+        assert left.uses_left == 1
+        assert await steps.due_timers(desk.db) == [(step.task_id, step.n)]
+        await steps.wake(desk.db, step.task_id, step.n)
+        [step] = await desk.claim()
+    assert await desk.begin(step, None, grant=made) == "go"
+    assert await grants.of(desk.db, ann.id, step.task_id, "files.delete") == []
 
 
 @pytest.mark.parametrize(
