@@ -426,3 +426,14 @@ async def test_what_can_be_undone_has_an_undo_button_until_it_is(sayso: Sayso) -
     await eventually(lambda: not offers_undo())
     assert not (sayso.workspace / "note.txt").exists()
     assert "Nothing in task" in await intake.control(sayso.deps, ann, number or 0, "undo")
+
+
+async def test_who_presses_undo_twice_at_once_undoes_once(sayso: Sayso) -> None:
+    number = await sayso.say('do files.write path=note.txt content="hello"')
+    await sayso.until(number, "succeeded")
+    ann = await people.by_key(sayso.deps.db, "ann")
+    assert ann is not None
+    said = await asyncio.gather(*(intake.control(sayso.deps, ann, number or 0, "undo") for _ in range(3)))
+    assert said.count(f"Undoing step 1 of task {number}.") == 1
+    await eventually(lambda: not (sayso.workspace / "note.txt").exists())
+    assert await sayso.deps.db.fetchval("select count(*) from tasks where goal = $1", f"undo {number}") == 1

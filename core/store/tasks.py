@@ -298,6 +298,17 @@ async def undoable_step(db: Db, task: int) -> int | None:
     return found
 
 
+async def undone_by(db: Db, task: int, n: int) -> int | None:
+    """The task that is undoing this step now, or is still to."""
+    found: int | None = await db.fetchval(
+        "select u.task_id from steps s join steps u on u.skill = s.skill || '.undo' and u.args ->> 'task' = s.task_id::text"
+        " and (u.args ->> 'step')::integer = s.n join tasks t on t.id = u.task_id and t.finished_at is null"
+        " where s.task_id = $1 and s.n = $2 limit 1",
+        task, n,
+    )  # fmt: skip
+    return found
+
+
 async def undoable_steps(db: Db, task: int) -> set[int]:
     """All done actions of a task that can be undone and were not."""
     rows = await db.fetch(
