@@ -29,7 +29,7 @@ create table signals (
     origin      text not null check (origin in ('requester', 'person', 'trusted', 'untrusted')),
     sender_id   bigint references principals,
     dedup       text unique,
-    sent_at     timestamptz not null default now(),
+    sent_at     timestamptz not null default sayso_now(),
     check ((task_id is null) = (scope = 'global'))
 );
 create index signals_task on signals (task_id, id) where task_id is not null;
@@ -458,7 +458,7 @@ create function forget_signals_v1(p_kept_s real) returns integer language plpgsq
 declare
     gone    integer;
 begin
-    delete from signals where task_id is null and sent_at < now() - make_interval(secs => p_kept_s);
+    delete from signals where task_id is null and sent_at < sayso_now() - make_interval(secs => p_kept_s);
     get diagnostics gone = row_count;
     return gone;
 end $$;

@@ -18,6 +18,7 @@ from core.models import EffectClass
 from core.store import approvals, clock, signals, steps
 from tests.invariants import broken
 from tests.rehearsal import World, open_world, shorten
+from tests.test_children import claimed, waiting
 from tests.test_gate_paths import Desk, desk  # noqa: F401  (a fixture)
 from worker.lease import Lease, boot_clock_s
 
@@ -66,6 +67,20 @@ async def test_a_yes_that_ran_out_by_a_jump_before_the_action_began_is_no_yes(de
     await clock.move(desk.db, timedelta(days=2))
     assert await desk.begin(step, approval) == "expired"
     assert await desk.db.fetchval("select count(*) from effects") == 0
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+async def test_an_event_for_whoever_waits_reaches_a_task_that_began_after_the_clock_moved(
+    db: Pool, jump: timedelta
+) -> None:
+    await clock.move(db, jump)
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    before = await signals.send_to_all(db, "paid", {}, origin="untrusted", sender=None, dedup=None)
+    task, (step,) = await claimed(db, worker, waiting())
+    assert before and await signals.wait(db, worker, step, "event", seconds=None, within_s=60, key="paid") == "waiting"
+    assert await signals.arrived(db) == []
+    assert await signals.send_to_all(db, "paid", {}, origin="untrusted", sender=None, dedup=None)
+    assert await signals.arrived(db) == [(task, 1)]
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=400), -timedelta(days=400)], ids=["forward", "back"])

@@ -37,7 +37,7 @@ LOOKS: Final = {
     "audit": "select from audit where seq is null",
     "stranded": "select from outbox where status = 'sending' and lease_until < now()",
     "ticks": "select from cards where tick_at <= now()",
-    "events": f"select from signals where task_id is null and sent_at < now() - interval '{config.EVENTS_KEPT_S} seconds'",
+    "events": f"select from signals where task_id is null and sent_at < sayso_now() - interval '{config.EVENTS_KEPT_S} seconds'",
     "untold": "select from moves where (xid, id) > ($2::text::xid8, $3) and xid < pg_snapshot_xmin(pg_current_snapshot())",
     "dead workers": "select from workers where lease_until < now() - interval '1 hour'",
 }
