@@ -8,9 +8,9 @@ import pytest
 from core.branches import Rollback
 from core.db import transaction
 from core.models import EffectClass, PlannedStep
-from core.store import approvals, children, clock, people, steps, tasks, upkeep, versions
+from core.store import approvals, children, clock, families, people, signals, steps, tasks, upkeep, versions
 from tests.invariants import broken
-from tests.test_children import claimed, status, sweep
+from tests.test_children import claimed, spawn, status, sweep, waiting
 
 
 def act(n: int, *needs: int, **how: Any) -> PlannedStep:
@@ -118,10 +118,10 @@ async def test_a_card_that_cannot_be_read_ends_every_step_that_waits_for_it(db: 
     assert await broken(db) == []
 
 
-async def planned(db: Any) -> int:
-    """A task whose plan of two actions is asked about before any of it runs."""
+async def planned(db: Any, *then: PlannedStep) -> int:
+    """A task whose plan of two actions is asked about before any of it runs; `then` is the second and what follows it."""
     worker = await steps.enrol(db, "host", 1, "test", 3600)
-    task, (step,) = await claimed(db, worker, PlannedStep(n=1, kind="ask"), act(2, 1), act(3, 1))
+    task, (step,) = await claimed(db, worker, PlannedStep(n=1, kind="ask"), act(2, 1), *(then or (act(3, 1),)))
     item = {"task": str(task), "action": {}, "card": {"title": "x", "reasons": []}, "action_hash": ""}
     ask = {
         "kind": "plan", "items": [item | {"step": n, "digest": f"d{n}"} for n in (2, 3)], "digest": "d", "action_hash": "",
@@ -201,3 +201,25 @@ async def test_a_retry_runs_at_the_priority_that_the_task_has(db: Any) -> None:
     await steps.complete(db, worker, held[1], {})
     await tasks.retry(db, task, "person:owner")
     assert [(s.task_id, s.n) for s in await steps.claim(db, worker, "urgent", 5)] == [(task, 1)]
+
+
+async def test_a_retry_that_is_refused_leaves_the_children_as_they_are(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (first, effect) = await claimed(db, worker, waiting(1), act(2))
+    child = int((await spawn(db, worker, first))["task"])
+    await steps.complete(
+        db, worker, first, {}, added=[PlannedStep(n=3, kind="wait", args={"for": "child", "task": child})]
+    )
+    await steps.begin(db, worker, effect, key="k", digest="d", action={"a": 1}, approval=None, grant=None)
+    assert await steps.lose(db, worker, effect, "no answer") == "unknown"
+    turn, await_ = sorted(await steps.claim(db, worker, "default", 5), key=lambda s: s.kind)
+    await signals.wait(db, worker, await_, "child", seconds=None, within_s=60, key=f"child:{child}")
+    await steps.fail(db, worker, turn, "no", "error", None)
+    await signals.wake_early(db, task, 3)
+    (await_,) = await steps.claim(db, worker, "default", 5)
+    await steps.fail(db, worker, await_, "the child failed", "error", None)
+    assert (await decide(db, task, "abandon"))["kind"] == "accepted"
+    assert (await status(db, task))[0] == (await status(db, child))[0] == "failed"
+    async with transaction(db) as tx:
+        assert await families.retry(tx, task, "person:owner") == families.Hand("failed")
+    assert await status(db, child) == ("failed", [("failed", "error")])

@@ -60,14 +60,15 @@ async def resume(tx: Connection, task: int, actor: str) -> Hand:
 
 
 async def retry(tx: Connection, task: int, actor: str) -> Hand:
-    """The failed children first whose end failed the task: else it would hear of the same failure again."""
+    """With it the failed children whose end failed it: else it would hear of the same failure again. A task that is not
+    retried, because something in it was given up, leaves them as they are."""
     await hold(tx, task)
-    retried: list[int] = []
-    if await tasks.status_of(tx, task) == "failed":
-        for child in await _failed_for(tx, task):
-            below = await retry(tx, child, actor)
-            retried += [child, *below.also] if below.status != "failed" else []
-    return Hand(await tasks.retry(tx, task, actor), tuple(retried))
+    failed = await _failed_for(tx, task) if await tasks.status_of(tx, task) == "failed" else []
+    status, retried = await tasks.retry(tx, task, actor), []
+    for child in failed if status != "failed" else []:
+        below = await retry(tx, child, actor)
+        retried += [child, *below.also] if below.status != "failed" else []
+    return Hand(status, tuple(retried))
 
 
 async def set_priority(tx: Connection, task: int, priority: int, actor: str) -> str | None:
