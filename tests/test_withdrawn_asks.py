@@ -156,6 +156,25 @@ async def test_a_plan_of_which_something_is_dropped_is_asked_about_without_it(db
         assert [at for at, _ in (await status(db, task))[1]] == ["ready", "cancelled", "blocked"]
 
 
+async def test_no_yes_is_left_over_when_a_quick_step_ends_the_task(db: Any) -> None:
+    read = PlannedStep(n=4, kind="act", needs=(2, 3), after="settled", effect_class=EffectClass.PURE)
+    task = await planned(db, act(3, 2), read)
+    await decide(db, task, "approve")
+    worker = await db.fetchval("select max(id) from workers")
+    for n in (1, 2, 4):
+        (step,) = await steps.claim(db, worker, "default", 5)
+        assert step.n == n
+        if n == 1:
+            await steps.complete(db, worker, step, {}, claim_next=False)
+        elif n == 2:
+            await steps.fail(db, worker, step, "no", "error", None)
+        else:
+            await steps.complete_many(db, worker, [(step, {})], ["default"], [5], more=False)
+    assert (await status(db, task))[0] == "succeeded"
+    assert await cards(db, task) == [("cancelled", [2, 3])]
+    assert await broken(db) == []
+
+
 # ---------------------------------------------------------------- a retry
 
 
