@@ -91,6 +91,7 @@ begin
         update steps set status = case when a.status = 'pending' then 'awaiting_approval' else 'ready' end, worker_id = null,
                deadline_at = null, approval_id = a.id, attempt = greatest(attempt - 1, 0),
                waits_for = case when a.status = 'pending' then 'approval' end,
+               waits_until = case when a.status <> 'pending' then waits_until end,
                ready_at = case when t.status = 'paused' then 'infinity' else sayso_now() end
          where task_id = p_task and n = p_n;
         perform settle(p_task);

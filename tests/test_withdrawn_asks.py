@@ -175,6 +175,25 @@ async def test_no_yes_is_left_over_when_a_quick_step_ends_the_task(db: Any) -> N
     assert await broken(db) == []
 
 
+async def test_the_time_that_a_step_waits_on_the_card_of_another_is_no_waiting_of_its_own(db: Any) -> None:
+    worker = await steps.enrol(db, "host", 1, "test", 3600)
+    task, (first, second) = await claimed(db, worker, act(1), act(2))
+    await signals.wait(db, worker, second, "rate limit", seconds=0, within_s=60)
+    assert await steps.wake(db, task, 2)
+    for step in (first, *await steps.claim(db, worker, "default", 5)):
+        item = {"task": str(task), "step": step.n, "digest": f"d{step.n}", "action": {"args": {"budget": "task.steps"}}}
+        ask = {
+            "kind": "budget", "items": [item], "digest": f"d{step.n}", "action_hash": "", "ladder": "default",
+            "card": {"title": "More?", "reasons": []}, "expires_in_s": 7200, "approvers": {"roles": ["owner"], "needed": 1},
+        }  # fmt: skip
+        await steps.park(db, worker, step, ask, [], "budget")
+    assert await cards(db, task) == [("pending", [1])]
+    await clock.move(db, timedelta(hours=1))
+    await decide(db, task, "approve")
+    _, second = await steps.claim(db, worker, "default", 5)
+    assert await signals.wait(db, worker, second, "rate limit", seconds=5, within_s=60) == "waiting"
+
+
 # ---------------------------------------------------------------- a retry
 
 
