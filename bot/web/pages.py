@@ -20,7 +20,7 @@ from bot.web import auth, mailbox, stream
 from bot.web.auth import Session, Signed, deps_of
 from bot.web.masking import masked
 from bot.web.views import View, view_at, waiting_for
-from core.cards import Card
+from core.cards import PREVIEW, Card
 from core.deps import Deps
 from core.display import visible
 
@@ -53,7 +53,7 @@ class Lines:
 def weighed(card: Card) -> Lines:
     """Before a decision: why it is asked, and what to beware of, first. After it: what became of it, the rest folded."""
     before = [line for line in card.lines if line.startswith(("Why", "Beware"))]
-    details = [line for line in card.lines if line.startswith(("What it would do", "Can be undone"))]
+    details = [line for line in card.lines if line.startswith((PREVIEW, "Can be undone"))]
     others = [line for line in card.lines if line not in before and line not in details]
     if is_settled(card):
         return Lines(others, [], [*before, *details])

@@ -8,7 +8,7 @@ from core.cards.alerts import alert_text
 from core.cards.answers import press_answer
 from core.cards.approval import approval_card, exact_text
 from core.cards.branches import forked_text, rolled_back_text
-from core.cards.card import YES, Button, Card, StepLine, Tone, labelled
+from core.cards.card import PREVIEW, YES, Button, Card, StepLine, Tone, labelled
 from core.cards.damaged import UNSHOWABLE, damaged_card
 from core.cards.missed import missed_text, nothing_missed
 from core.cards.replies import (
@@ -39,6 +39,7 @@ __all__ = [
     "ARCHIVED",
     "NOT_YOURS",
     "NO_TASK",
+    "PREVIEW",
     "UNSHOWABLE",
     "YES",
     "Button",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.cards.answers import DID, STATUS, buttons_of, clock_text, more_of, where_text
-from core.cards.card import YES, Card, Tone
+from core.cards.card import PREVIEW, YES, Card, Tone
 from core.display import names_secret, visible
 
 _DIGEST_SHOWN = 12
@@ -20,7 +20,6 @@ _ANSWER_CHARS = 500
 _SEVERAL = 2
 _OVER = frozenset({"succeeded", "skipped", "cancelled"})
 PRIVATE = "What would run is private: those who may decide have it in their direct messages and on the web."
-PREVIEW = "What it would do: "
 EDITED = "edited"
 JUDGED_ANEW = "It goes through the rules again."
 YES_VOTES = frozenset({"approve", "approve_similar", "grant", "answer"})
@@ -136,7 +135,7 @@ def _why(card: Mapping[str, Any]) -> list[str]:
     lines += [f"Beware: {visible(line)}" for line in card.get("provenance", [])]
     if preview := [visible(line) for line in (card.get("preview") or "").split("\n") if line]:
         # One label for all of them; the sign keeps what others wrote from beginning a line as one of ours.
-        lines.append(PREVIEW + "\n· ".join(preview))
+        lines.append(f"{PREVIEW}: " + "\n· ".join(preview))
     if card.get("undo"):
         lines.append("Can be undone afterwards.")
     return lines

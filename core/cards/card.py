@@ -11,6 +11,7 @@ from typing import Final, Literal
 from core.models import Frozen
 
 FINGERPRINT_BYTES: Final = 16
+PREVIEW: Final = "What it would do"
 Tone = Literal["neutral", "busy", "ask", "good", "bad"]
 
 
@@ -112,6 +113,6 @@ def labelled(line: str) -> tuple[str, str]:
 
 
 _LABELLED: Final = re.compile(
-    r"(Why you are asked|Beware|What it would do|May decide|Asked by|Reason|\d+ of \d+ approved): (.+)", re.S
+    rf"(Why you are asked|Beware|{PREVIEW}|May decide|Asked by|Reason|\d+ of \d+ approved): (.+)", re.S
 )
 YES = frozenset({"approve", "approve_similar", "grant", "not_happened"})
