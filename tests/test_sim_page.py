@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.browser import CHROMIUM, PATIENCE_MS, open_browser
 from tests.patience import PATIENCE_S
@@ -62,17 +62,12 @@ async def say(page: Page, chat: str, text: str, *, aloud: bool = False) -> None:
     await expect(field).to_have_value("")
 
 
-async def press(button: Locator) -> None:
-    """In one go, since the page draws a chat anew whenever something is new in it, maybe under the pointer."""
-    await button.dispatch_event("click")
-
-
 async def test_a_newcomer_asks_in_one_chat_approves_there_and_sees_it_in_the_other(stage: Stage, page: Page) -> None:
     (stage.workspace / "old.log").write_text("old", encoding="utf-8")
     page.on("dialog", lambda dialog: dialog.accept())
     slack, telegram = page.locator("#slack"), page.locator("#telegram")
     await say(page, "slack", "do files.delete paths=old.log")
-    await press(slack.get_by_role("button", name="Approve", exact=True))
+    await slack.get_by_role("button", name="Approve", exact=True).click()
     await expect(slack.get_by_text("Approved by Ann in Slack").first).to_be_visible()
     await until(lambda: not (stage.workspace / "old.log").exists())
     await say(page, "telegram", "hello there")
@@ -85,19 +80,41 @@ async def test_time_passes_a_text_comes_and_a_form_is_filled_in(stage: Stage, pa
     await expect(page.locator("#slack").get_by_role("button", name="Approve", exact=True)).to_be_visible()
     await page.get_by_role("button", name="15 min").click()
     await expect(page.locator("#sms").get_by_text("Reply OK").first).to_be_visible()
-    # A menu that is open and a form that is half filled in do not outlive the chat's next drawing.
-    await expect(page.locator("#slack summary", has_text="More")).to_have_count(1)
-    await press(page.locator("#slack details button", has_text="Deny with a reason…"))
-    await expect(page.locator("#slack form.form button.primary")).to_be_visible()
-    await page.evaluate(
-        """() => {
-            const form = document.querySelector("#slack form.form");
-            form.querySelector("textarea, input").value = "not today";
-            form.requestSubmit();
-        }"""
-    )
+    await page.locator("#slack summary", has_text="More").click()
+    await page.locator("#slack").get_by_role("button", name="Deny with a reason…").click()
+    await page.get_by_label("Why not?").fill("not today")
+    await page.locator("#slack form.form button.primary").click()
     await expect(page.locator("#slack").get_by_text("not today").first).to_be_visible()
     assert (stage.workspace / "a.log").exists()
+
+
+async def test_news_leave_open_menus_typed_words_the_caret_and_the_scroll_position_as_they_are(
+    stage: Stage, page: Page
+) -> None:
+    (stage.workspace / "a.log").write_text("old", encoding="utf-8")
+    slack, ann = page.locator("#slack"), stage.who("ann")
+    await say(page, "slack", "do files.delete paths=a.log")
+    card = await slack.locator("article", has_text="No answer means no").element_handle()
+    assert card is not None
+    await slack.locator("summary", has_text="letter by letter").click()
+    await slack.locator("summary", has_text="More").click()
+    await slack.get_by_role("button", name="Deny with a reason…").click()
+    reason = page.get_by_label("Why not?")
+    await expect(reason).to_be_focused()
+    await reason.press_sequentially("still ned")
+    await reason.press("ArrowLeft")
+    await slack.locator(".log").evaluate("log => { log.scrollTop = 40; }")
+    await ann.say("do files.list", "slack")
+    await expect(slack.locator("article", has_text="a.log").last).to_contain_text("Succeeded")
+    await page.keyboard.type("e")
+    await expect(reason).to_have_value("still need")
+    assert await slack.locator(".log").evaluate("log => log.scrollTop") == 40
+    folded, menu = await slack.locator("details").evaluate_all("all => all.map((one) => one.open)")
+    assert (folded, menu) == (False, True)
+    await ann.press("Deny")
+    await expect(slack.locator("article", has_text="Denied by Ann")).to_have_count(1)
+    assert await card.evaluate("card => card.isConnected && card.innerText.includes('Denied by Ann')")
+    await expect(reason).to_be_focused()
 
 
 async def test_a_voice_is_heard_a_question_is_answered_and_the_home_tab_stops_a_task(stage: Stage, page: Page) -> None:
@@ -108,14 +125,14 @@ async def test_a_voice_is_heard_a_question_is_answered_and_the_home_tab_stops_a_
     await say(page, "slack", "do files.delete paths=a.log")
     await say(page, "telegram", "do files.delete paths=b.log", aloud=True)
     for label in ("More…", "Deny with a reason…"):
-        await press(telegram.get_by_role("button", name=label))
+        await telegram.get_by_role("button", name=label).click()
     await expect(page.locator("#replying")).to_contain_text("Deny with a reason")
     await say(page, "telegram", "still needed")
     await expect(telegram.locator("button:disabled")).to_have_text(re.compile("Denied by Ann"))
     await slack.locator("nav button", has_text="Home").click()
     await expect(slack.get_by_role("heading", name="Your open tasks")).to_be_visible()
     await expect(slack.locator(".log").get_by_role("button", name="Stop", exact=True)).to_have_count(1)
-    await press(slack.locator(".log").get_by_role("button", name="Stop", exact=True))
+    await slack.locator(".log").get_by_role("button", name="Stop", exact=True).click()
     await expect(slack.get_by_text("Nothing waits for your decision")).to_be_visible()
     assert (stage.workspace / "a.log").exists() and (stage.workspace / "b.log").exists()
 

@@ -4,20 +4,23 @@
 
 const LOOK_EVERY_MS = 600;
 const CHATS = ["slack", "telegram", "sms"];
-let who = "ann";
+let who = location.hash.slice(1); // or else the first person, see draw()
 let tab = "messages";
 let replying = null;
 let shown = {};
+const entered = new Set();
 
 function el(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (key === "on") made.addEventListener(...value);
+    if (key.startsWith("on")) made[key] = value;
     else if (value !== false && value !== undefined) made.setAttribute(key, value === true ? "" : value);
   }
   made.append(...children.filter((one) => one !== null && one !== undefined));
   return made;
 }
+
+const standing = (message) => ({ "data-key": message.ref, tabindex: -1, class: `message ${message.mine ? "mine" : ""}` });
 
 async function ask(verb, body) {
   const answer = await fetch(`/sim/${verb}`, { method: "POST", headers: { "X-Sim": "page" }, body: JSON.stringify(body) });
@@ -71,11 +74,11 @@ function pressable(message, element) {
     if (!question || window.confirm(question)) await ask("press", { who, chat: "slack", ref: message.ref, button: label });
   };
   const button = (one, confirm) =>
-    el("button", { class: one.style ?? "", type: "button", on: ["click", () => press(one.text.text, confirm)] }, one.text.text);
+    el("button", { "data-key": one.text.text, class: one.style ?? "", type: "button", onclick: () => press(one.text.text, confirm) }, one.text.text);
   if (element.url) return link(element);
   if (element.type === "button") return button(element, element.confirm);
   if (element.type === "overflow")
-    return el("details", {}, el("summary", {}, "More"), el("div", { class: "buttons" }, ...element.options.map((one) => button(one, element.confirm))));
+    return el("details", { "data-key": "More" }, el("summary", {}, "More"), el("div", { class: "buttons" }, ...element.options.map((one) => button(one, element.confirm))));
   return null;
 }
 
@@ -87,7 +90,7 @@ function block(message, one) {
     case "actions": return el("div", { class: "buttons" }, ...one.elements.map((part) => pressable(message, part)));
     case "rich_text": return el("div", {}, ...one.elements.map(rich));
     case "markdown": return el("div", { style: "white-space:pre-wrap" }, one.text);
-    case "container": return el("details", { open: !one.is_collapsible || !one.default_collapsed },
+    case "container": return el("details", { "data-key": one.title?.text ?? "Details", open: !one.is_collapsible || !one.default_collapsed },
       el("summary", {}, one.title ? words(one.title) : "Details"), ...(one.child_blocks ?? []).map((child) => block(message, child)));
     case "plan": return el("div", {}, el("b", {}, one.title?.text ?? one.title ?? ""), ...(one.tasks ?? []).map((task) => block(message, task)));
     case "task_card": return el("div", {}, `${one.status === "complete" ? "✓" : one.status === "error" ? "✕" : "…"} ${one.title?.text ?? one.title ?? ""}`,
@@ -102,7 +105,7 @@ function block(message, one) {
 function slack(message) {
   const note = message.private ? " · only you can see this" : message.edits ? " · edited" : "";
   const body = message.blocks.length ? message.blocks.map((one) => block(message, one)) : [message.text];
-  return el("article", { class: `message ${message.mine ? "mine" : ""}` }, el("div", { class: "from" }, (message.mine ? "You" : "Sayso") + note), ...body);
+  return el("article", standing(message), el("div", { class: "from" }, (message.mine ? "You" : "Sayso") + note), ...body);
 }
 
 function home(blocks) {
@@ -114,10 +117,10 @@ function form(view) {
   const inputs = (view.blocks ?? []).filter((one) => one.type === "input").map((one) => {
     const element = one.element, name = one.block_id;
     if (element.type === "static_select")
-      return el("label", {}, one.label.text, el("select", { name }, ...element.options.map((option) =>
+      return el("label", {}, one.label.text, el("select", { name, "data-key": name }, ...element.options.map((option) =>
         el("option", { value: option.value, selected: option.value === element.initial_option?.value }, option.text.text))));
-    const field = el(element.multiline ? "textarea" : "input", { name });
-    field.value = element.initial_value ?? "";
+    const field = el(element.multiline ? "textarea" : "input", { name, "data-key": name });
+    field.defaultValue = element.initial_value ?? "";
     return el("label", {}, one.label.text, field);
   });
   const others = (view.blocks ?? []).filter((one) => one.type !== "input").map((one) => block({}, one));
@@ -125,9 +128,10 @@ function form(view) {
     event.preventDefault();
     await ask("submit", { who, view: view.id, values: Object.fromEntries(new FormData(event.target)) });
   };
-  return el("form", { class: "form", on: ["submit", submit] }, el("b", {}, view.title?.text ?? ""), ...others, ...inputs,
+  const close = () => ask("close", { who, view: view.id });
+  return el("form", { "data-key": view.id, class: "form", onsubmit: submit, onkeydown: (event) => { if (event.key === "Escape") close(); } }, el("b", {}, view.title?.text ?? ""), ...others, ...inputs,
     el("div", { class: "buttons" }, view.submit ? el("button", { class: "primary" }, view.submit.text) : null,
-      el("button", { type: "button", on: ["click", () => ask("close", { who, view: view.id })] }, view.close?.text ?? "Close")));
+      el("button", { type: "button", onclick: close }, view.close?.text ?? "Close")));
 }
 
 // ---------------------------------------------------------------- Telegram and the phone
@@ -149,59 +153,105 @@ function marked(text, entities) {
 
 function telegram(message) {
   const press = (label) => ask("press", { who, chat: "telegram", ref: message.ref, button: label });
-  return el("article", { class: `message ${message.mine ? "mine" : ""}` },
+  return el("article", standing(message),
     el("div", { style: "white-space:pre-wrap" }, marked(message.text, message.entities)),
     message.reaction ? el("span", { "aria-label": "reaction" }, message.reaction) : null,
     ...message.rows.map((row) => el("div", { class: "buttons" }, ...row.map((one) => one.url
       ? link(one)
-      : el("button", { type: "button", disabled: !one.can_press, on: ["click", () => press(one.text)] }, one.text)))),
+      : el("button", { type: "button", "data-key": one.text, disabled: !one.can_press, onclick: () => press(one.text) }, one.text)))),
     message.edits && !message.mine ? el("div", { class: "from" }, "edited") : null);
 }
 
-const draft = (text) => el("article", { class: "message draft" }, el("div", { class: "from" }, "Sayso is writing"),
+const draft = (text) => el("article", { "data-key": "draft", class: "message draft" }, el("div", { class: "from" }, "Sayso is writing"),
   el("div", { style: "white-space:pre-wrap" }, text),
-  el("div", { class: "buttons" }, el("button", { type: "button", on: ["click", () => ask("stop", { who })] }, "Stop")));
+  el("div", { class: "buttons" }, el("button", { type: "button", onclick: () => ask("stop", { who }) }, "Stop")));
 
 const sms = (message) => el("article", { class: `message ${message.mine ? "" : "mine"}`, style: "white-space:pre-wrap" }, message.text);
 
 // ---------------------------------------------------------------- drawing
 
+const HANDLERS = ["onclick", "onsubmit", "onkeydown"];
+const identity = (node) => node.dataset?.key ?? `${node.nodeName}.${node.className ?? ""}`;
+
+// Makes `place` read like `wanted` by touching only what differs. An element is the same one by its key, or else as the next
+// of its kind, and what a person has done to it stays: focus and caret, typed words, opened details, a selection.
+function renew(place, wanted) {
+  const left = [...place.childNodes];
+  const pairs = [...wanted.childNodes].map((next) => {
+    const at = left.findIndex((had) => identity(had) === identity(next));
+    return [at < 0 ? null : left.splice(at, 1)[0], next];
+  });
+  for (const gone of left) {
+    if (gone.contains(document.activeElement)) place.closest("[tabindex]")?.focus({ preventScroll: true });
+    gone.remove();
+  }
+  let at = place.firstChild;
+  for (const [had, next] of pairs) {
+    if (had === at && had) at = at.nextSibling;
+    else place.insertBefore(had ?? next, at);
+    if (had) update(had, next);
+  }
+}
+
+function update(had, next) {
+  if (had.nodeType === Node.TEXT_NODE) {
+    if (had.data !== next.data) had.data = next.data;
+    return;
+  }
+  for (const name of new Set([...had.getAttributeNames(), ...next.getAttributeNames()])) {
+    if (name === "open" || had.getAttribute(name) === next.getAttribute(name)) continue;
+    if (next.hasAttribute(name)) had.setAttribute(name, next.getAttribute(name));
+    else had.removeAttribute(name);
+  }
+  for (const name of HANDLERS) had[name] = next[name];
+  renew(had, next);
+}
+
+const put = (id, ...parts) => renew(document.getElementById(id), el("div", {}, ...parts));
+
 function redraw(chat, parts, stamp) {
   if (shown[chat] === stamp) return;
   const log = document.querySelector(`#${chat} .log`);
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60 || !shown[chat];
+  if (!shown[chat]) log.replaceChildren();
   shown[chat] = stamp;
-  log.replaceChildren(...parts());
+  renew(log, el("div", {}, ...parts()));
   if (isAtEnd) log.scrollTop = tab === "home" && chat === "slack" ? 0 : log.scrollHeight;
 }
 
+// As a client does that opens a form: the first field takes the focus, once.
+function enter(view) {
+  const field = document.querySelector(`[data-key="${view.id}"] :is(input, textarea, select)`);
+  if (!field || entered.has(view.id)) return;
+  entered.add(view.id);
+  field.focus();
+}
+
 function draw(state) {
-  const person = state.people.find((one) => one.key === who);
+  const person = state.people.find((one) => one.key === who) ?? state.people[0];
+  who = person.key;
   const stamp = (...parts) => JSON.stringify([who, ...parts]);
   const forms = () => person.views.map(form);
   if (tab === "home") redraw("slack", () => [...home(person.home), ...forms()], stamp(tab, person.home, person.views));
   else redraw("slack", () => [...person.slack.map(slack), ...forms()], stamp(person.slack, person.views));
+  person.views.forEach(enter);
   for (const button of document.querySelectorAll("#slack nav button")) button.setAttribute("aria-pressed", String(button.dataset.tab === tab));
   // As a client does that is told to open its reply field: what is typed answers the newest question.
   const asked = person.telegram.filter((one) => !one.mine).at(-1);
   replying = asked?.asks && !person.telegram.slice(person.telegram.indexOf(asked) + 1).some((one) => one.mine) ? asked.ref : null;
-  document.getElementById("replying").textContent = replying ? `Your message answers: ${asked.text.split("\n")[0]}` : "";
+  put("replying", replying ? `Your message answers: ${asked.text.split("\n")[0]}` : "");
   redraw("telegram", () => [...person.telegram.map(telegram), ...(person.draft ? [draft(person.draft)] : []), ...person.answers.slice(-1).filter((one) => one.text).map((one) =>
-    el("p", { class: "told" }, one.text))], stamp(person.telegram, person.draft, person.answers));
+    el("p", { "data-key": `told ${person.answers.length}`, class: "told" }, one.text))], stamp(person.telegram, person.draft, person.answers));
   redraw("sms", () => [...person.sms.map(sms), ...person.heard.slice(-1).map((text) => sms({ text, mine: true }))], stamp(person.sms, person.heard));
-  const people = document.getElementById("people");
-  if (people.children.length === 1)
-    people.append(...state.people.map((one) => el("button", { "data-key": one.key, on: ["click", () => { who = one.key; draw(state); if (tab === "home") ask("home", { who }); }] }, one.name)));
-  for (const button of people.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.key === who));
+  const become = (key) => { who = key; shown = {}; history.replaceState(null, "", `#${key}`); draw(state); if (tab === "home") ask("home", { who }); };
+  put("people", ...state.people.map((one) => el("button", { "data-key": one.key, "aria-pressed": String(one.key === who), onclick: () => become(one.key) }, one.name)));
   const model = state.real_model ? "A real model plans plain words." : "No key is set: a stand-in follows a few rules for plain words, and says so.";
-  document.getElementById("about").textContent = `${person.name}, ${person.about}. ${model} The web chat is at ${state.app}`;
-  document.getElementById("now").textContent = new Date(state.now * 1000).toLocaleTimeString();
-  document.getElementById("planned").textContent = state.planned.length ? `planned: ${state.planned.join(", ")}` : "";
-  for (const [id, choices] of [["leg", state.legs], ["kind", state.kinds]]) {
-    const select = document.getElementById(id);
-    if (!select.children.length) select.append(...Object.entries(choices).map(([key, label]) => el("option", { value: key }, label)));
-  }
-  document.getElementById("journal").replaceChildren(...state.journal.toReversed().map((one) => el("tr", {},
+  put("about", `${person.name}, ${person.about}. ${model} The web chat is at ${state.app}`);
+  put("now", new Date(state.now * 1000).toLocaleTimeString());
+  put("planned", state.planned.length ? `planned: ${state.planned.join(", ")}` : "");
+  for (const [id, choices] of [["leg", state.legs], ["kind", state.kinds]])
+    put(id, ...Object.entries(choices).map(([key, label]) => el("option", { value: key }, label)));
+  put("journal", ...state.journal.toReversed().map((one) => el("tr", { "data-key": one.n },
     el("td", {}, new Date(one.at * 1000).toLocaleTimeString()), el("td", {}, one.out ? `${one.vendor} → Sayso` : `Sayso → ${one.vendor}`),
     el("td", {}, one.method), el("td", {}, `${one.status || "–"} ${one.note}`), el("td", {}, one.body))));
 }
@@ -217,17 +267,19 @@ async function look() {
 for (const chat of CHATS)
   document.querySelector(`#${chat} form.say`).addEventListener("submit", async (event) => {
     event.preventDefault();
-    const input = event.target.querySelector("input");
-    const said = { who, chat, text: input.value };
+    const input = event.target.querySelector("input"), text = input.value;
+    if (!text.trim()) return;
+    input.value = ""; // at once, so that nothing is sent twice and the next words can be typed meanwhile
+    const said = { who, chat, text };
     if (chat === "telegram" && replying) said.reply_to = replying;
     const verb = event.submitter?.value === "voice" ? "voice" : "say";
-    if (input.value.trim() && await ask(verb, said)) input.value = "";
+    if (!(await ask(verb, said)) && !input.value) input.value = text;
   });
 for (const button of document.querySelectorAll("#slack nav button"))
   button.addEventListener("click", async () => {
     tab = button.dataset.tab;
     document.querySelector("#slack form.say").hidden = tab === "home";
-    shown.slack = undefined;
+    delete shown.slack;
     document.querySelector("#slack .log").replaceChildren(); // what the other tab showed can no longer be pressed
     await (tab === "home" ? ask("home", { who }) : look());
   });
