@@ -15,7 +15,9 @@ from worker.lease import Lease
 from worker.upkeep import Housekeeper
 
 
-async def test_a_task_that_loses_its_cancellation_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_loses_its_cancellation_is_asked_again_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(ending, "AGAIN_S", 0.05)
     lost = 0
 
@@ -34,10 +36,11 @@ async def test_a_task_that_loses_its_cancellation_is_asked_again(monkeypatch: py
         finally:
             raise ValueError("on its way out")
 
-    tasks = [asyncio.create_task(deaf()), asyncio.create_task(broken())]
+    tasks = [asyncio.create_task(deaf(), name="the deaf one"), asyncio.create_task(broken())]
     await asyncio.sleep(0)
     await ended(tasks)
     assert lost == 2
+    assert ["the deaf one" in line.getMessage() for line in caplog.records] == [True, True]
     assert tasks[0].cancelled()
     assert isinstance(tasks[1].exception(), ValueError)
 
