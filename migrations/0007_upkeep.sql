@@ -241,7 +241,7 @@ begin
     for found_ in select x.id, x.task_id, x.n from approvals x
                    where x.status in ('pending', 'approved') and x.status = 'pending'
                      and not (approvers_readable(x.approvers) and jsonb_typeof(x.items) = 'array' and jsonb_typeof(x.card) = 'object')
-                   order by x.task_id limit p_limit loop
+                   order by x.task_id desc limit p_limit loop     -- a child's end waits for its parent
         perform act_as('upkeep', why);
         select * into t from tasks where id = found_.task_id for update;
         perform 1 from steps where task_id = found_.task_id and (n = found_.n or approval_id = found_.id) order by n for update;

@@ -128,7 +128,8 @@ begin
     end if;
     for v_task in
         select distinct a.task_id from approvals a join decisions x on x.approval_id = a.id
-         where a.status in ('pending', 'approved') and x.principal_id = p_was and x.verdict = any (votes()) order by a.task_id
+         where a.status in ('pending', 'approved') and x.principal_id = p_was and x.verdict = any (votes())
+         order by a.task_id desc        -- a child's end waits for its parent
     loop
         perform 1 from tasks where id = v_task for update;
         for d in

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from core import predicate
-from core.db import Pool
+from core.db import Pool, transaction
 from core.digest import list_digest
 from core.models import Claimed, EffectClass, PlannedStep
 from core.state import VERDICTS_OF
 from core.store import approvals, clock, grants, people, signals, steps, tasks
 from core.store.people import Principal, Wanted
+from tests.processes import until
 from tests.web_house import MANIFESTS
 
 NUMBERS = itertools.count(1)
@@ -150,6 +151,27 @@ async def test_two_votes_of_what_turns_out_to_be_one_person_are_one_vote(desk: D
     assert await desk.status(approval) == "pending", "carl has voted already"
     await desk.say(approval, "ann", "approve")
     assert await desk.status(approval) == "approved"
+
+
+async def test_linking_and_the_end_of_a_child_task_do_not_wait_for_each_other(desk: Desk) -> None:
+    await stranger(desk, "carl2")
+    asked = [await desk.asked(needed=3) for _ in range(2)]
+    for approval in asked:
+        await desk.say(approval, "carl2", "approve")
+    parent, child = [int((await desk.row(approval))["task_id"]) for approval in asked]
+    await desk.db.execute("update tasks set parent_id = $1 where id = $2", parent, child)
+
+    async def waits() -> bool:
+        locked = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+        return bool(await desk.db.fetchval(locked))
+
+    async with transaction(desk.db) as ending:
+        await ending.execute("select from tasks where id = $1 for update", child)
+        linking = asyncio.create_task(link(desk, "carl2", "carl"))
+        await until(waits, "the link waits for the child")
+        assert await tasks.cancel(ending, child, "test", "enough") == "cancelled", "which tells its parent"
+    await linking
+    assert {vote["key"] for vote in (await desk.row(asked[0]))["votes"]} == {"carl"}
 
 
 async def test_linking_takes_votes_away_and_never_decides(desk: Desk) -> None:
