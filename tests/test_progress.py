@@ -87,6 +87,13 @@ def test_what_a_skill_answered_without_words_for_people_is_told_by_its_fields() 
     assert answer_text(task("succeeded", waited) | {"result": waited["result"], "error": None}) == ""
 
 
+def test_a_field_that_has_a_secrets_name_is_told_without_its_words() -> None:
+    found = {"status": 200, "headers": {"set-cookie": "opensesame"}, "api_key": "opensesame"}
+    done = step(1, "act", "succeeded", result=found)
+    told = answer_text(task("succeeded", done, begun_min=1, over_min=1) | {"result": found, "error": None})
+    assert told.split("\n") == ["status: 200", "headers: (private)", "api_key: (private)"]
+
+
 def test_status_tells_what_a_task_came_to_and_an_error_once() -> None:
     done = step(1, "act", "succeeded", result={"summary": "Deleted 1 file: old.log"})
     assert status_text(task("succeeded", done) | {"result": done["result"], "error": None}).split("\n")[-1] == (

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from core.cards.card import Button, Card, StepLine, Tone
-from core.cards.title import step_title
-from core.display import visible, visible_lines
+from core.cards.title import PRIVATE_VALUE, step_title
+from core.display import names_secret, visible, visible_lines
 
 _TONE: dict[str, Tone] = {
     "queued": "neutral",
@@ -143,6 +143,8 @@ def answer_text(task: Mapping[str, Any]) -> str:
 
 def _field(name: str, value: Any) -> str:
     """One field of what a skill answered that words nothing for people."""
+    if names_secret({name: value}):
+        return f"{visible(name)}: {PRIVATE_VALUE}"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         words = ", ".join(value) or "none"
     else:
