@@ -43,7 +43,7 @@ def call_title(manifest: SkillManifest, args: Mapping[str, Any]) -> str:
 
 
 def step_title(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> str:
-    """`Delete {{ 2.paths }}` → `Delete a.log and b.log`, or `Delete (paths of step 2)` while nobody knows. `steps` are those of
+    """`Delete {{ 2.paths }}` → `Delete a.log, b.log`, or `Delete (paths of step 2)` while nobody knows. `steps` are those of
     its task, with their results."""
     results = {s["n"]: s["result"] for s in steps if isinstance(s.get("result"), Mapping)}
 
