@@ -25,7 +25,7 @@ def test_a_worker_keeps_an_eighth_of_its_slots_and_at_most_four(slots: int, kept
 async def test_urgent_work_begins_at_once_beside_work_that_fills_the_worker(
     db: Pool, database_url: str, redis_url: str
 ) -> None:
-    ring, lease, owner = Ring.open(redis_url), Lease(db, database_url), await people.ensure_owner(db)
+    ring, lease, owner = Ring.open(redis_url), Lease(db, database_url, lasts_s=3600.0), await people.ensure_owner(db)
     let_go, began = asyncio.Event(), list[str]()
 
     async def carry(hold: Hold) -> Claimed | Shareable | None:
