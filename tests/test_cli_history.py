@@ -93,6 +93,30 @@ async def test_an_approval_is_answered_with_the_verdict_before_or_after_its_id(
     assert (await sayso("approvals", verdict)).exit_code == 2
 
 
+async def test_an_approval_is_named_by_the_number_of_its_task_or_the_beginning_of_its_id(
+    house: House, sayso: Sayso
+) -> None:
+    ann = await people.by_key(house.db, "ann")
+    assert ann is not None
+    three = [await house.ask(ann) for _ in range(3)]
+    in_one_minute = three[:2] if three[0][1][:8] == three[1][1][:8] else three[1:]  # an id begins with its time
+    (first, approval), (second, other) = in_one_minute
+    shown = await sayso("approvals", approval[:30])
+    assert f"{approval}, task {first}" in shown.stdout and other not in shown.stdout
+    both = await sayso("approvals", "approve", approval[:8])
+    assert (both.exit_code, "approvals are meant" in both.stderr) == (1, True)
+    assert (await sayso("approvals", "deny", approval[:3])).exit_code == 1
+    assert (await sayso("approvals", "approve", str(second))).stdout == "approved\n"
+    assert await house.db.fetchval("select status from approvals where id = $1", approval) == "pending"
+
+
+async def test_what_is_answered_in_words_is_printed(house: House, sayso: Sayso) -> None:
+    task = await ann_s_task(house)
+    assert "files.delete" in (await sayso("ask", "help")).stdout
+    why = (await sayso("ask", f"why {task}", "--json")).stdout
+    assert f"task {task}" in json.loads(why)["said"].lower()
+
+
 async def test_what_is_not_there_ends_with_the_reason(house: House, sayso: Sayso) -> None:
     task = await ann_s_task(house)
     for words, why in (

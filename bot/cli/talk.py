@@ -15,6 +15,7 @@ from core.models import Verdict
 
 WAITING, DENIED = 3, 4
 POLL_S = 0.2
+ID_CHARS = 8
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
 
@@ -25,9 +26,10 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Give Sayso something to do and wait for it. Exit 3: it waits for a decision; 4: it was denied or refused."""
-    task_id = call("POST", "/api/intents", {"text": text})["task_id"]
+    answer = call("POST", "/api/intents", {"text": text})
+    task_id = answer["task_id"]
     if task_id is None:
-        typer.echo("Answered in the web chat.")
+        show(answer, as_json, *(answer.get("said") or "Answered in the web chat.").split("\n"))
         return
     task = call("GET", f"/api/tasks/{task_id}")
     deadline = time.monotonic() + wait_s
@@ -40,7 +42,10 @@ def ask(
 
 def approvals(
     approval_id: Annotated[
-        str | None, typer.Argument(help="Its id. The answer may stand before it, as in: approvals approve ID.")
+        str | None,
+        typer.Argument(
+            help="Its id, the beginning of it, or the number of its task. The answer may stand before it: approvals approve 12."
+        ),
     ] = None,
     verdict: Annotated[
         str | None,
@@ -72,9 +77,7 @@ def approvals(
         lines = [line for a in waiting for line in (*_in_words(a), "")]
         show(waiting, as_json, *(lines[:-1] or ["Nothing waits for a decision."]))
         return
-    found = next((a for a in waiting if a["id"] == approval_id), None)
-    if found is None:
-        end("There is no such pending approval.")
+    found = _meant(waiting, approval_id)
     if verdict is None:
         show(found, as_json, *_in_words(found))
         return
@@ -84,7 +87,7 @@ def approvals(
             body["args"] = json.loads(args)
         except ValueError as error:
             raise typer.BadParameter(f"--args {args!r} is no JSON: {error}") from error
-    answer = call("POST", f"/api/approvals/{approval_id}/decisions", body)
+    answer = call("POST", f"/api/approvals/{found['id']}/decisions", body)
     show(answer, as_json, answer["status"])
 
 
@@ -193,8 +196,20 @@ def _grant_in_words(grant: dict[str, Any]) -> str:
     )
 
 
+def _meant(waiting: list[dict[str, Any]], named: str) -> dict[str, Any]:
+    """The one with this id, with an id that begins so, or the only one of the task with this number."""
+    meant = [a for a in waiting if a["id"] == named or a["task_id"] == named]
+    if not meant and len(named) >= ID_CHARS:
+        meant = [a for a in waiting if a["id"].startswith(named)]
+    if not meant:
+        end("There is no such pending approval.")
+    if len(meant) > 1:
+        end(f"{len(meant)} approvals are meant by {named}: say which id.")
+    return meant[0]
+
+
 def _in_words(approval: dict[str, Any]) -> list[str]:
-    lines = [approval["id"]]
+    lines = [f"{approval['id']}, task {approval['task_id']}"]
     for item in approval["items"]:
         lines.append(f"  {item['action']['skill']} {json.dumps(item['action']['args'], ensure_ascii=True)}")
     return [*lines, *(f"  because {reason}" for reason in approval["reasons"])]

@@ -31,6 +31,7 @@ from core.models import (
     NotFound,
     Place,
     Press,
+    Received,
     TooLate,
 )
 from core.store import approvals, children, conversations, ladder, skills, tasks, versions
@@ -77,7 +78,9 @@ def stale(error: intake.Stale) -> JSONResponse:
 # ---------------------------------------------------------------- intents
 
 
-@router.post("/intents", status_code=202, response_model=shapes.Accepted, tags=["tasks"])
+@router.post(
+    "/intents", status_code=202, response_model=shapes.Accepted, response_model_exclude_defaults=True, tags=["tasks"]
+)
 async def say(request: Request, viewer: Asking, body: shapes.IntentBody) -> dict[str, Any]:
     """Say something to Sayso. The same `idempotency_key` again answers the same task."""
     deps = deps_of(request)
@@ -94,6 +97,9 @@ async def say(request: Request, viewer: Asking, body: shapes.IntentBody) -> dict
     if body.within_s is not None and received.task_id is not None and getattr(received, "kind", "task") == "task":
         # A commit of its own: who was not answered says it again, with the same key.
         await children.set_deadline(deps.db, received.task_id, body.within_s)
+    if isinstance(received, Received) and received.task_id is None:
+        said = "\n\n".join(await conversations.said_to(deps.db, received.inbound_id))
+        return {"task_id": None, "said": request.app.state.mask(said)}
     return {"task_id": _text(received.task_id)}
 
 

@@ -138,9 +138,10 @@ class PolicyAnswer(BaseModel):
 
 
 class Accepted(BaseModel):
-    """202: what a message led to. Null where the answer was only words."""
+    """202: what a message led to: a task, or only words, which `said` repeats."""
 
     task_id: str | None
+    said: str = ""
 
 
 class Step(BaseModel):

@@ -179,6 +179,16 @@ async def say(db: Db, conversation: int, text: str, *, dedup: str | None = None,
     )  # fmt: skip
 
 
+async def said_to(db: Db, inbound: int) -> list[str]:
+    """What was answered to a message in its own commit, without what holds a secret."""
+    rows = await db.fetch(
+        "select o.body ->> 'text' as text from inbound i join outbox o on o.conversation_id = i.conversation_id"
+        " where i.id = $1 and o.created_at = i.received_at and o.kind = 'text' and not o.body ? 'link' order by o.id",
+        inbound,
+    )
+    return [r["text"] for r in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message that this courier has claimed. `card_ref` is the vendor's id of the card once it was posted, `shown_hash` that
