@@ -302,7 +302,8 @@ async def open_stage(
         finally:
             await crew.executor.stop(grace_s=2)
             app.state.hub.close()
-            await ended(running)
+            async with asyncio.timeout(PATIENCE_S):  # else the log that names what does not end is never shown
+                await ended(running)
 
 
 async def _enter(stage: Stage, url: str, stack: AsyncExitStack) -> None:
