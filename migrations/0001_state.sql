@@ -233,7 +233,7 @@ create table approvals (
     held_until      timestamptz,
     merged_into     uuid,
     version         integer not null default 1,
-    created_at      timestamptz not null default now(),
+    created_at      timestamptz not null default sayso_now(),  -- its ladder's rungs are due by the clock that moves
     foreign key (task_id, n) references steps (task_id, n) on delete cascade,
     check ((status in ('approved', 'denied', 'consumed')) <= (decided_by is not null))
 );  -- full pages: a row is large, waits long and changes three times, so that room for that would cost more than it saves

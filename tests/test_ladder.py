@@ -217,6 +217,14 @@ async def test_two_workers_that_look_at_the_same_moment_and_restarts_climb_each_
     assert len(phones.ann.messages()) == len(phones.cleo.messages()) == 1
 
 
+async def test_what_is_asked_after_the_clock_was_moved_waits_its_whole_time(phones: SmsHouse) -> None:
+    await phones.pass_by(days=1)
+    await phones.ask(ladder="default")
+    await phones.climb()
+    left = await phones.db.fetchval("select max(due_at) - sayso_now() from rungs")
+    assert timedelta(minutes=14) < left <= timedelta(minutes=15)
+
+
 async def test_an_unanswered_question_expires_and_the_step_says_so(phones: SmsHouse) -> None:
     approval = await phones.ask()
     await phones.climb()

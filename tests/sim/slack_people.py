@@ -137,21 +137,22 @@ class Person:
         channel: str | None = None,
         *,
         version: int | None = None,
+        value: str | None = None,
         from_team: str | None = None,
     ) -> Delivery:
-        """Presses the button with this action id or text, or chooses that line of a menu.
+        """Presses the button with this action id or text, or chooses that line of a menu; `value` tells like ones apart.
 
         `version` presses a button of an earlier version of the message (0 = as first posted), as a person can whose
         client has not yet shown the edit. A View (also the Home tab) is pressed in the same way.
         """
         team = from_team or self.member.team
         if isinstance(message, View):
-            found = _button(message.body["blocks"], button)
+            found = _button(message.body["blocks"], button, value)
             payload = payloads.pressed_in_view(self.sim.world, self.member, team, message, found)
             return await self.sim.deliver("interactive", payload)
         pressed = self._find(message, channel) if isinstance(message, str) else message
         blocks = pressed.blocks if version in (None, len(pressed.edits)) else pressed.edits[version or 0].blocks
-        found = _button(blocks, button)
+        found = _button(blocks, button, value)
         url = self._response_url(pressed.channel, pressed.ts)
         payload = payloads.pressed(self.sim.world, self.member, team, pressed, found, url)
         return await self.sim.deliver("interactive", payload)
@@ -231,11 +232,12 @@ class Person:
         return [one for one in self.sim.world.views.values() if one.user == self.id and one.body["type"] == "modal"]
 
 
-def _button(blocks: list[Body], wanted: str) -> tuple[Body, Body]:
+def _button(blocks: list[Body], wanted: str, value: str | None = None) -> tuple[Body, Body]:
     """(block, element) of the button, or of the menu with only the chosen line in it."""
     found = interactive(blocks)
     for block, element in found:
-        if element["type"] == "button" and wanted in (element["action_id"], element["text"]["text"]):
+        reads_so = element["type"] == "button" and wanted in (element["action_id"], element["text"]["text"])
+        if reads_so and value in (None, element.get("value")):
             return block, element
         for option in element["options"] if element["type"] == "overflow" else []:
             if wanted in (option["text"]["text"], option["value"]):

@@ -169,7 +169,9 @@ def answer_query(world: TgWorld, args: Body) -> bool:
         raise Refused(TOO_OLD)
     query.answered = True
     shown = args.get("text") or ""
-    world.answers.append(CallbackAnswer(query.id, query.user.id, shown, bool(args.get("show_alert")), query.data))
+    world.answers.append(
+        CallbackAnswer(query.id, query.user.id, shown, bool(args.get("show_alert")), query.data, time.time())
+    )
     return True
 
 

@@ -121,6 +121,7 @@ class CallbackAnswer:
     text: str
     show_alert: bool
     data: str
+    at: float
 
 
 @dataclass

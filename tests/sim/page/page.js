@@ -3,11 +3,14 @@
 "use strict";
 
 const LOOK_EVERY_MS = 600;
+const END_PX = 60;
 const CHATS = ["slack", "telegram", "sms"];
 let who = location.hash.slice(1); // or else the first person, see draw()
 let tab = "messages";
 let replying = null;
 let shown = {};
+let app = "";
+let people = [];
 const entered = new Set();
 
 function el(name, attributes = {}, ...children) {
@@ -23,16 +26,24 @@ function el(name, attributes = {}, ...children) {
 const standing = (message) => ({ "data-key": message.ref, tabindex: -1, class: `message ${message.mine ? "mine" : ""}` });
 
 async function ask(verb, body) {
-  const answer = await fetch(`/sim/${verb}`, { method: "POST", headers: { "X-Sim": "page" }, body: JSON.stringify(body) });
-  document.getElementById("trouble").textContent = answer.ok ? "" : (await answer.json()).error;
+  let error = "";
+  try {
+    const answer = await fetch(`/sim/${verb}`, { method: "POST", headers: { "X-Sim": "page" }, body: JSON.stringify(body) });
+    if (!answer.ok) error = (await answer.json()).error;
+  } catch {
+    error = "That was not sent.";
+  }
+  put("trouble", error);
   await look();
-  return answer.ok;
+  return !error;
 }
 
 // ---------------------------------------------------------------- Slack's blocks
 
-const MARKS = /<(https?:[^|>]+)\|([^>]+)>|<(https?:[^>]+)>|<!date\^[^|]*\|([^>]*)>|```([\s\S]+?)```|`([^`\n]+)`|\*([^*\n]+)\*/g;
+const MARKS = /<(https?:[^|>]+)\|([^>]+)>|<(https?:[^>]+)>|<!date\^(\d+)\^([^|^]*)[^|]*\|[^>]*>|```([\s\S]+?)```|`([^`\n]+)`|\*([^*\n]+)\*/g;
 const plain = (text) => text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+
+const dated = (at, text) => text.replaceAll(/\{date[a-z_]*\}/g, at.toLocaleDateString()).replaceAll(/\{time[a-z_]*\}/g, at.toLocaleTimeString([], { timeStyle: "short" }));
 
 function words(text) {
   if (!text) return document.createTextNode("");
@@ -41,9 +52,9 @@ function words(text) {
   let at = 0;
   for (const found of text.text.matchAll(MARKS)) {
     made.append(plain(text.text.slice(at, found.index)));
-    const [all, url, label, bare, date, block, code, bold] = found;
+    const [all, url, label, bare, seconds, date, block, code, bold] = found;
     if (url || bare) made.append(el("span", { title: url ?? bare }, plain(label ?? bare)));
-    else if (date !== undefined) made.append(plain(date));
+    else if (seconds) made.append(dated(new Date(seconds * 1000), date));
     else if (block) made.append(el("pre", {}, plain(block)));
     else made.append(el(code ? "code" : "b", {}, plain(code ?? bold)));
     at = found.index + all.length;
@@ -65,16 +76,21 @@ function rich(element) {
   return el("div", {}, ...inside);
 }
 
-// Where it leads is shown and not opened: the addresses are those of a Sayso without accounts.
-const link = (one) => el("span", { class: "link", title: one.url }, `${one.text.text ?? one.text} ↗`);
+// What leads into the web chat opens there, what leads to a message goes to it; of all else the address is only shown.
+function link(one) {
+  const label = one.text.text ?? one.text, [, ...ts] = /\/archives\/\w+\/p(\d+)(\d{6})$/.exec(one.url) ?? [];
+  if (ts.length) return el("button", { "data-key": one.url, type: "button", onclick: () => goTo(ts.join(".")) }, label);
+  const isOurs = one.url === app || one.url.startsWith(`${app}/`);
+  return el(isOurs ? "a" : "span", isOurs ? { class: "link", href: one.url, target: "_blank", rel: "noopener" } : { class: "link", title: one.url }, `${label} ↗`);
+}
 
 function pressable(message, element) {
-  const press = async (label, confirm) => {
+  const press = async ({ text: { text: label }, value }, confirm) => {
     const question = confirm && `${confirm.title?.text ?? ""}\n${confirm.text?.text ?? ""}`;
-    if (!question || window.confirm(question)) await ask("press", { who, chat: "slack", ref: message.ref, button: label });
+    if (!question || window.confirm(question)) await ask("press", { who, chat: "slack", ref: message.ref, button: label, value });
   };
   const button = (one, confirm) =>
-    el("button", { "data-key": one.text.text, class: one.style ?? "", type: "button", onclick: () => press(one.text.text, confirm) }, one.text.text);
+    el("button", { "data-key": `${one.text.text} ${one.value}`, class: one.style ?? "", type: "button", onclick: () => press(one, confirm) }, one.text.text);
   if (element.url) return link(element);
   if (element.type === "button") return button(element, element.confirm);
   if (element.type === "overflow")
@@ -116,12 +132,14 @@ function home(blocks) {
 function form(view) {
   const inputs = (view.blocks ?? []).filter((one) => one.type === "input").map((one) => {
     const element = one.element, name = one.block_id;
-    if (element.type === "static_select")
-      return el("label", {}, one.label.text, el("select", { name, "data-key": name }, ...element.options.map((option) =>
-        el("option", { value: option.value, selected: option.value === element.initial_option?.value }, option.text.text))));
+    const hint = one.hint ? el("span", { class: "context" }, one.hint.text) : null;
+    const options = element.type === "users_select" ? people.filter((each) => each.key !== who).map((each) => [each.slack_id, each.name]) : element.options?.map((each) => [each.value, each.text.text]);
+    if (options)
+      return el("label", {}, one.label.text, el("select", { name, "data-key": name }, ...options.map(([value, label]) =>
+        el("option", { value, selected: value === element.initial_option?.value }, label))), hint);
     const field = el(element.multiline ? "textarea" : "input", { name, "data-key": name });
     field.defaultValue = element.initial_value ?? "";
-    return el("label", {}, one.label.text, field);
+    return el("label", {}, one.label.text, field, hint);
   });
   const others = (view.blocks ?? []).filter((one) => one.type !== "input").map((one) => block({}, one));
   const submit = async (event) => {
@@ -212,7 +230,7 @@ const put = (id, ...parts) => renew(document.getElementById(id), el("div", {}, .
 function redraw(chat, parts, stamp) {
   if (shown[chat] === stamp) return;
   const log = document.querySelector(`#${chat} .log`);
-  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60 || !shown[chat];
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < END_PX || !shown[chat];
   if (!shown[chat]) log.replaceChildren();
   shown[chat] = stamp;
   renew(log, el("div", {}, ...parts()));
@@ -230,6 +248,7 @@ function enter(view) {
 function draw(state) {
   const person = state.people.find((one) => one.key === who) ?? state.people[0];
   who = person.key;
+  ({ app, people } = state);
   const stamp = (...parts) => JSON.stringify([who, ...parts]);
   const forms = () => person.views.map(form);
   if (tab === "home") redraw("slack", () => [...home(person.home), ...forms()], stamp(tab, person.home, person.views));
@@ -240,13 +259,13 @@ function draw(state) {
   const asked = person.telegram.filter((one) => !one.mine).at(-1);
   replying = asked?.asks && !person.telegram.slice(person.telegram.indexOf(asked) + 1).some((one) => one.mine) ? asked.ref : null;
   put("replying", replying ? `Your message answers: ${asked.text.split("\n")[0]}` : "");
-  redraw("telegram", () => [...person.telegram.map(telegram), ...(person.draft ? [draft(person.draft)] : []), ...person.answers.slice(-1).filter((one) => one.text).map((one) =>
-    el("p", { "data-key": `told ${person.answers.length}`, class: "told" }, one.text))], stamp(person.telegram, person.draft, person.answers));
-  redraw("sms", () => [...person.sms.map(sms), ...person.heard.slice(-1).map((text) => sms({ text, mine: true }))], stamp(person.sms, person.heard));
+  redraw("telegram", () => [...person.telegram.map(telegram), ...(person.draft ? [draft(person.draft)] : []), ...person.told.slice(-1).map((one) =>
+    el("p", { "data-key": `told ${one.ref}`, class: "told", role: "status" }, one.text))], stamp(person.telegram, person.draft, person.told));
+  redraw("sms", () => person.sms.map(sms), stamp(person.sms));
   const become = (key) => { who = key; shown = {}; history.replaceState(null, "", `#${key}`); draw(state); if (tab === "home") ask("home", { who }); };
-  put("people", ...state.people.map((one) => el("button", { "data-key": one.key, "aria-pressed": String(one.key === who), onclick: () => become(one.key) }, one.name)));
+  put("people", ...people.map((one) => el("button", { "data-key": one.key, "aria-pressed": String(one.key === who), onclick: () => become(one.key) }, one.name)));
   const model = state.real_model ? "A real model plans plain words." : "No key is set: a stand-in follows a few rules for plain words, and says so.";
-  put("about", `${person.name}, ${person.about}. ${model} The web chat is at ${state.app}`);
+  put("about", `${person.name}, ${person.about}. ${model} The web chat is at `, el("a", { href: app, target: "_blank", rel: "noopener" }, app));
   put("now", new Date(state.now * 1000).toLocaleTimeString());
   put("planned", state.planned.length ? `planned: ${state.planned.join(", ")}` : "");
   for (const [id, choices] of [["leg", state.legs], ["kind", state.kinds]])
@@ -256,11 +275,25 @@ function draw(state) {
     el("td", {}, one.method), el("td", {}, `${one.status || "–"} ${one.note}`), el("td", {}, one.body))));
 }
 
+async function openTab(name) {
+  tab = name;
+  document.querySelector("#slack form.say").hidden = tab === "home";
+  delete shown.slack;
+  document.querySelector("#slack .log").replaceChildren(); // what the other tab showed can no longer be pressed
+  await (tab === "home" ? ask("home", { who }) : look());
+}
+
+async function goTo(ts) {
+  await openTab("messages");
+  document.querySelector(`#slack [data-key="${ts}"]`)?.focus();
+}
+
 async function look() {
   try {
     draw(await (await fetch("/sim/state")).json());
+    put("away", "");
   } catch (error) {
-    document.getElementById("trouble").textContent = `The simulated chats do not answer: ${error.message}`;
+    put("away", `The simulated chats do not answer: ${error.message}`);
   }
 }
 
@@ -276,13 +309,7 @@ for (const chat of CHATS)
     if (!(await ask(verb, said)) && !input.value) input.value = text;
   });
 for (const button of document.querySelectorAll("#slack nav button"))
-  button.addEventListener("click", async () => {
-    tab = button.dataset.tab;
-    document.querySelector("#slack form.say").hidden = tab === "home";
-    delete shown.slack;
-    document.querySelector("#slack .log").replaceChildren(); // what the other tab showed can no longer be pressed
-    await (tab === "home" ? ask("home", { who }) : look());
-  });
+  button.addEventListener("click", () => openTab(button.dataset.tab));
 for (const button of document.querySelectorAll("#clock button"))
   button.addEventListener("click", () => ask("clock", { seconds: Number(button.dataset.seconds) }));
 document.getElementById("plan").addEventListener("click", () =>
