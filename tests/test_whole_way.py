@@ -433,7 +433,10 @@ async def test_who_presses_undo_twice_at_once_undoes_once(sayso: Sayso) -> None:
     await sayso.until(number, "succeeded")
     ann = await people.by_key(sayso.deps.db, "ann")
     assert ann is not None
-    said = await asyncio.gather(*(intake.control(sayso.deps, ann, number or 0, "undo") for _ in range(3)))
+    presses = [(Channel.TELEGRAM, f"press {k}") for k in range(3)]
+    said = await asyncio.gather(
+        *(intake.control(sayso.deps, ann, number or 0, "undo", delivery=press) for press in presses)
+    )
     assert said.count(f"Undoing step 1 of task {number}.") == 1
     await eventually(lambda: not (sayso.workspace / "note.txt").exists())
     assert await sayso.deps.db.fetchval("select count(*) from tasks where goal = $1", f"undo {number}") == 1
