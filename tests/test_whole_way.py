@@ -20,7 +20,18 @@ from core import config, intake
 from core.cards import Card
 from core.db import open_pool
 from core.deps import Deps
-from core.models import Accepted, AlreadyDecided, Channel, Decided, Identity, Inbound, NotAllowed, Place, Press
+from core.models import (
+    Accepted,
+    AlreadyDecided,
+    Channel,
+    Decided,
+    Identity,
+    Inbound,
+    NotAllowed,
+    Place,
+    PlannedStep,
+    Press,
+)
 from core.organisation import Organisation, parse
 from core.ring import Ring
 from core.settings import Settings
@@ -440,3 +451,18 @@ async def test_who_presses_undo_twice_at_once_undoes_once(sayso: Sayso) -> None:
     assert said.count(f"Undoing step 1 of task {number}.") == 1
     await eventually(lambda: not (sayso.workspace / "note.txt").exists())
     assert await sayso.deps.db.fetchval("select count(*) from tasks where goal = $1", f"undo {number}") == 1
+
+
+async def test_an_undo_that_refers_to_a_result_is_in_nobodys_way(sayso: Sayso) -> None:
+    number = await sayso.say('do files.write path=note.txt content="hello"')
+    await sayso.until(number, "succeeded")
+    ann = await people.by_key(sayso.deps.db, "ann")
+    assert ann is not None
+    planned = PlannedStep(
+        n=2, kind="act", skill="files.write.undo", needs=(1,), args={"task": str(number), "step": "{{ 1.data }}"}
+    )
+    first = PlannedStep(n=1, kind="wait", args={"for": "event", "event": "go"})
+    await tasks.create(
+        sayso.deps.db, requester=ann.id, goal="later", kind="do", actor=ann.actor, steps=[first, planned]
+    )
+    assert await intake.control(sayso.deps, ann, number or 0, "undo") == f"Undoing step 1 of task {number}."

@@ -271,7 +271,7 @@ async def listening(db: Db, conversation: int, person: int, answers_to: str) -> 
 CAN_UNDO = (
     "exists (select from skills k where k.name = s.skill and (k.manifest ->> 'has_undo')::boolean)"
     " and not exists (select from steps u where u.skill = s.skill || '.undo' and u.status = 'succeeded'"
-    "   and u.args ->> 'task' = s.task_id::text and (u.args ->> 'step')::integer = s.n)"
+    "   and u.args ->> 'task' = s.task_id::text and u.args ->> 'step' = s.n::text)"
 )
 
 
@@ -302,7 +302,7 @@ async def undone_by(db: Db, task: int, n: int) -> int | None:
     """The task that is undoing this step now, or is still to."""
     found: int | None = await db.fetchval(
         "select u.task_id from steps s join steps u on u.skill = s.skill || '.undo' and u.args ->> 'task' = s.task_id::text"
-        " and (u.args ->> 'step')::integer = s.n join tasks t on t.id = u.task_id and t.finished_at is null"
+        " and u.args ->> 'step' = s.n::text join tasks t on t.id = u.task_id and t.finished_at is null"
         " where s.task_id = $1 and s.n = $2 limit 1",
         task, n,
     )  # fmt: skip
