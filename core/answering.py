@@ -148,11 +148,11 @@ async def lay_hand(
 
 async def _undo(tx: Connection, person: Principal, task: int, inbound: int | None) -> tuple[str, int | None]:
     await families.hold(tx, task)  # who presses twice means it once
-    n = await tasks.undoable_step(tx, task)
+    n, by = await tasks.undo_of(tx, task)
     shown = await tasks.whole(tx, task)
     if n is None or shown is None:
         return f"Nothing in task {task} can be undone.", None
-    if (by := await tasks.undone_by(tx, task, n)) is not None:
+    if by is not None:
         return f"Step {n} of task {task} is being undone already, by task {by}.", None
     manifests = await skills.manifests(tx)
     skill = next(s["skill"] for s in shown["steps"] if s["n"] == n) + ".undo"

@@ -298,15 +298,17 @@ async def undoable_step(db: Db, task: int) -> int | None:
     return found
 
 
-async def undone_by(db: Db, task: int, n: int) -> int | None:
-    """The task that is undoing this step now, or is still to."""
-    found: int | None = await db.fetchval(
-        "select u.task_id from steps s join steps u on u.skill = s.skill || '.undo' and u.args ->> 'task' = s.task_id::text"
-        " and u.args ->> 'step' = s.n::text join tasks t on t.id = u.task_id and t.finished_at is null"
-        " where s.task_id = $1 and s.n = $2 limit 1",
-        task, n,
-    )  # fmt: skip
-    return found
+async def undo_of(db: Db, task: int) -> tuple[int | None, int | None]:
+    """The last done action of a task that can be undone and was not, and the task that is undoing it or is still to. Of one
+    moment: it may end in any."""
+    row = await db.fetchrow(
+        "select s.n, (select u.task_id from steps u where u.skill = s.skill || '.undo' and u.outcome is null"
+        "   and u.args ->> 'task' = s.task_id::text and u.args ->> 'step' = s.n::text limit 1) as by"
+        " from steps s join effects e on e.task_id = s.task_id and e.n = s.n and e.state = 'done'"
+        f" where s.task_id = $1 and s.status = 'succeeded' and {CAN_UNDO} order by s.n desc limit 1",
+        task,
+    )
+    return (row["n"], row["by"]) if row else (None, None)
 
 
 async def undoable_steps(db: Db, task: int) -> set[int]:
