@@ -84,14 +84,18 @@ begin
                and s.outcome in ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up')
              order by (s.outcome in ('error', 'refused')) desc, s.n limit 1) end
      where t.id = p_task;
-    perform cancel_unused(array[p_task]);
+    perform end_yes(array(select id from approvals where task_id = p_task and status = 'approved'), 'the task has ended');
     perform say_answers(array[p_task]);
 end $$;
 
--- No yes is left over: what nobody used for an action is for nothing any more.
-create function cancel_unused(p_tasks bigint[]) returns void language plpgsql as $$
+-- No yes is left over: of several items it was used up with those that ran; what nobody used for an action is for nothing any more.
+create function end_yes(p_approvals uuid[], p_why text) returns void language plpgsql as $$
 begin
-    update approvals set status = 'cancelled', reason = 'the task has ended' where task_id = any (p_tasks) and status = 'approved';
+    update approvals a set status = case when u.is_used then 'consumed' else 'cancelled' end,
+           reason = case when u.is_used then a.reason else p_why end
+      from (select x.id, exists (select from effects e where e.task_id = x.task_id and e.approval_id = x.id) as is_used
+              from approvals x where x.id = any (p_approvals)) u
+     where a.id = u.id and a.status = 'approved';
 end $$;
 
 -- An edited card makes no sound in these chats: what a planned task came to is a message of its own.
@@ -626,7 +630,8 @@ begin
                     where s.task_id = t.id and s.status = 'succeeded' and s.dependents = '{}' order by s.n desc limit 1)
           from over o where t.id = o.task_id and t.status = 'running' returning t.id, t.kind)
     select coalesce(array_agg(e.id), '{}') into v_ended from ended e;
-    perform cancel_unused(v_ended) where v_ended <> '{}';
+    perform end_yes(array(select id from approvals where task_id = any (v_ended) and status = 'approved'), 'the task has ended')
+     where v_ended <> '{}';
     perform say_answers(v_ended) where exists (select from tasks t where t.id = any (v_ended) and t.kind = 'plan');
     perform settle_quietly(x) from unnest(v_done) x where not x = any (v_going) and not x = any (v_ended);
     perform touch_all_cards(v_done);

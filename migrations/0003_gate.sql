@@ -239,8 +239,8 @@ begin
              where task_id = p_task and n = s.n;
         end if;
     end loop;
-    update approvals set status = 'cancelled', reason = p_why
-     where task_id = p_task and (status = 'approved' or status = 'pending' and kind <> 'unknown');
+    update approvals set status = 'cancelled', reason = p_why where task_id = p_task and status = 'pending' and kind <> 'unknown';
+    perform end_yes(array(select id from approvals where task_id = p_task and status = 'approved'), p_why);
     insert into audit (kind, actor, task_id, data) values ('cancel', p_actor, p_task, jsonb_build_object('why', p_why));
     return settle(p_task);
 end $$;

@@ -298,7 +298,7 @@ begin
                                                        and s.outcome is null and not s.n = any (p_ns));
         if a.status = 'approved' then
             if rest is null then
-                update approvals set status = 'cancelled', reason = p_why where id = a.id;
+                perform end_yes(array[a.id], p_why);
             end if;
             continue;
         end if;

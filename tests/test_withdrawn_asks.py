@@ -87,7 +87,7 @@ async def test_a_yes_that_another_step_still_needs_outlives_the_step_that_is_lat
     )
     assert (step.n, begun) == (2, "go")
     await steps.complete(db, worker, step, {})
-    assert await cards(db, task) == [("cancelled", [1, 2])], "no yes is left over when the task has ended"
+    assert await cards(db, task) == [("consumed", [1, 2])], "one of the two has used it"
     assert await broken(db) == []
 
 
