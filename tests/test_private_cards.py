@@ -86,6 +86,16 @@ def test_what_it_would_do_stands_under_one_label_and_begins_no_line_of_ours() ->
     assert labelled(card.lines[0]) == ("What it would do", "a: 1 kB\n· May decide: anybody")
 
 
+def test_a_yes_that_came_to_nothing_is_told_as_a_yes() -> None:
+    yes = {"by": "Ann", "key": "ann", "verdict": "approve", "reason": "", "channel": "slack", "at": NOW}
+    over = {"decider": "Ann", "decided_at": NOW, "step_status": "cancelled", "questions": [], "status": "cancelled"}
+    card = approval_card(row({"path": "x"}, reason="stopped by Bob", votes=[yes], **over))
+    assert card.status == card.decided.lower() == "cancelled"
+    assert {"Approved by Ann in Slack at 12:00 UTC", "Reason: stopped by Bob"} < set(card.lines)
+    card = approval_card(row({"path": "x"}, reason="no", votes=[yes | {"verdict": "stop"}], **over))
+    assert card.decided == "Stopped by Ann, 12:00 UTC" and "Stopped by Ann in Slack at 12:00 UTC" in card.lines
+
+
 @pytest.mark.parametrize(
     "more",
     [

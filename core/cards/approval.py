@@ -213,15 +213,13 @@ def _timeline(row: Mapping[str, Any]) -> list[str]:
 def _became(row: Mapping[str, Any]) -> list[str]:
     lines = []
     if row["decided_at"]:
-        vote = next((v for v in reversed(row["votes"]) if v["by"] == row["decider"] and v["verdict"] in VOTES), None)
+        vote = _deciding(row)
         where = f" {where_text(vote['channel'])}" if vote else ""
-        did = "Answered" if row["kind"] == "unknown" else DID.get(row["status"], "Decided")
         said = f" ({vote['verdict'].replace('_', ' ')})" if vote and row["kind"] == "unknown" else ""
         if vote and vote["verdict"] in ENDURING:
             said = f", {ENDURING[vote['verdict']]}"
-        lines.append(
-            f"{did} by {_voter(vote) if vote else visible(row['decider'] or '')}{where} at {clock_text(row['decided_at'])}{said}"
-        )
+        who = _voter(vote) if vote else visible(row["decider"] or "")
+        lines.append(f"{_did(row)} by {who}{where} at {clock_text(row['decided_at'])}{said}")
     if row["reason"] and not _is_edited(row):
         lines.append(f"Reason: {visible(row['reason'])}")
     # Of several actions each line above says its own.
@@ -238,10 +236,22 @@ def _became(row: Mapping[str, Any]) -> list[str]:
 
 def _decided(row: Mapping[str, Any]) -> str:
     """`Approved by Ann, 14:32 UTC`."""
-    if not row["decided_at"] or not row["decider"]:
+    vote, is_over = _deciding(row), row["kind"] != "unknown" and row["status"] not in ("approved", "consumed")
+    if not row["decided_at"] or not row["decider"] or (vote and vote["verdict"] in YES_VOTES and is_over):
         return EDITED.capitalize() if _is_edited(row) else STATUS[row["status"]].partition(":")[0].capitalize()
-    did = "Answered" if row["kind"] == "unknown" else DID.get(row["status"], "Decided")
-    return f"{did} by {visible(row['decider'])}, {clock_text(row['decided_at'])}"
+    return f"{_did(row)} by {visible(row['decider'])}, {clock_text(row['decided_at'])}"
+
+
+def _deciding(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return next((v for v in reversed(row["votes"]) if v["by"] == row["decider"] and v["verdict"] in VOTES), None)
+
+
+def _did(row: Mapping[str, Any]) -> str:
+    """A yes stays one also where something else ended it."""
+    if row["kind"] == "unknown":
+        return "Answered"
+    vote = _deciding(row)
+    return DID["approved"] if vote and vote["verdict"] in YES_VOTES else DID.get(row["status"], "Decided")
 
 
 def _outcome(row: Mapping[str, Any]) -> str:
