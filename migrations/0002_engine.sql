@@ -84,7 +84,8 @@ begin
                and s.outcome in ('error', 'refused', 'denied', 'expired', 'undeliverable', 'given_up')
              order by (s.outcome in ('error', 'refused')) desc, s.n limit 1) end
      where t.id = p_task;
-    perform end_yes(array(select id from approvals where task_id = p_task and status = 'approved'), 'the task has ended');
+    perform end_yes(array_agg(a.id), 'the task has ended') from approvals a
+     where a.task_id = p_task and a.status = 'approved' having count(*) > 0;
     perform say_answers(array[p_task]);
 end $$;
 
@@ -630,8 +631,8 @@ begin
                     where s.task_id = t.id and s.status = 'succeeded' and s.dependents = '{}' order by s.n desc limit 1)
           from over o where t.id = o.task_id and t.status = 'running' returning t.id, t.kind)
     select coalesce(array_agg(e.id), '{}') into v_ended from ended e;
-    perform end_yes(array(select id from approvals where task_id = any (v_ended) and status = 'approved'), 'the task has ended')
-     where v_ended <> '{}';
+    perform end_yes(array_agg(a.id), 'the task has ended') from approvals a
+     where a.task_id = any (v_ended) and a.status = 'approved' having count(*) > 0;
     perform say_answers(v_ended) where exists (select from tasks t where t.id = any (v_ended) and t.kind = 'plan');
     perform settle_quietly(x) from unnest(v_done) x where not x = any (v_going) and not x = any (v_ended);
     perform touch_all_cards(v_done);
