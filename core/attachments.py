@@ -126,6 +126,7 @@ async def hand_over(
 async def came(deps: Deps, attachment: int, content: bytes, mime: str) -> None:
     """A bot has the bytes."""
     async with transaction(deps.db) as tx:
+        await attachments.hold_spoken(tx, attachment)
         one = await attachments.came(tx, attachment, content, image_mime(content) or visible(mime)[:MIME_CHARS])
         task = await _settled(tx, deps, one)
     _ring(deps, task)
@@ -137,6 +138,7 @@ async def heard(deps: Deps, attachment: int, words: str) -> None:
     """A voice is in words now."""
     clean = unicodedata.normalize("NFC", words).replace("\x00", "").strip()
     async with transaction(deps.db) as tx:
+        await attachments.hold_spoken(tx, attachment)
         task = await _settled(tx, deps, await attachments.heard(tx, attachment, clean[: config.INBOUND_CHARS]))
     _ring(deps, task)
 
@@ -144,6 +146,7 @@ async def heard(deps: Deps, attachment: int, words: str) -> None:
 async def over(deps: Deps, attachment: int, why: str, state: Literal["refused", "lost"]) -> None:
     """It will not come, or can't be heard: a sentence to the person, and whoever waits goes on without."""
     async with transaction(deps.db) as tx:
+        await attachments.hold_spoken(tx, attachment)
         one = await attachments.over(tx, attachment, why, state)
         if one is not None and one.state != "here" and not (one.kind == "voice" and one.is_own):
             conversation = await attachments.conversation_of(tx, one.inbound_id)

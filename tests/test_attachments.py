@@ -16,6 +16,7 @@ from core.models import Attached, Channel, Identity, Inbound, Place
 from core.plans import plan_step
 from core.store import attachments as rows
 from core.store import people, signals, steps, tasks
+from tests.processes import until
 from tests.sim import faults
 from tests.sim.slack_files import SharedFile, clip
 from tests.slack_house import SlackHouse, open_slack_house
@@ -363,3 +364,26 @@ async def test_a_recording_that_is_too_long_is_answered_at_once(town: Town) -> N
     await town.intake.receive(town.deps, inbound)
     assert await said(town.db) == [attachments.NOT_HEARD.format(why=attachments.TOO_LARGE)]
     assert await town.db.fetchval("select count(*) from unheard") == 0
+
+
+async def test_a_file_and_the_answer_to_the_recording_that_it_came_with_do_not_wait_for_each_other(
+    slack: SlackHouse,
+) -> None:
+    await slack.ann.share(clip(b"sound", {"status": "processing"}), SharedFile("a.csv", CSV, "text/csv"))
+    recording, file = await kept(slack.db)
+    locked = (
+        "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+    )
+
+    async def waits() -> bool:
+        return bool(await slack.db.fetchval(locked))
+
+    async with transaction(slack.db) as tx:
+        await rows.hold_spoken(tx, recording["id"])
+        await rows.heard(tx, recording["id"], "list the files")
+        arriving = asyncio.create_task(attachments.came(slack.house.deps, file["id"], CSV, "text/csv"))
+        await until(waits, "the file waits for the answer")
+        assert await rows.all_heard(tx, recording["inbound_id"]) is not None
+        await rows.later(tx, file["id"], 0.0)
+    await arriving
+    assert {row["state"] for row in await kept(slack.db)} == {"here"}

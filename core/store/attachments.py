@@ -116,6 +116,15 @@ async def later(db: Db, attachment: int, in_s: float, *, charged: bool = True) -
     )  # fmt: skip
 
 
+async def hold_spoken(db: Db, attachment: int) -> None:
+    """Hold the spoken message that it came with, if that is not answered yet. Whoever answers that holds it, and then all that
+    came with it: so it is held before one of those changes."""
+    await db.execute(
+        "select from unheard where inbound_id = (select inbound_id from attachments where id = $1) for update",
+        attachment,
+    )
+
+
 async def came(db: Db, attachment: int, content: bytes, mime: str) -> Attachment | None:
     """The bytes are here. A voice is then to be heard, everything else is settled. None: it was settled before."""
     return _one(
