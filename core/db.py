@@ -28,8 +28,9 @@ Pool: TypeAlias = asyncpg.Pool
 Connection: TypeAlias = asyncpg.Connection
 Db: TypeAlias = Pool | Connection
 
-# What is raised while the database is not there, stops, starts again, or has just been given another schema under statements
-# prepared before (the driver forgets those, but cannot prepare anew inside a transaction): wait and ask once more.
+# What is raised while the database is not there, stops, starts again, has just been given another schema under statements
+# prepared before (the driver forgets those, but cannot prepare anew inside a transaction), or has ended one of two that waited
+# for each other: wait and ask once more.
 DATABASE_AWAY = (
     OSError,
     TimeoutError,
@@ -42,6 +43,7 @@ DATABASE_AWAY = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InvalidCachedStatementError,
     asyncpg.OutdatedSchemaCacheError,
+    asyncpg.DeadlockDetectedError,
 )
 
 

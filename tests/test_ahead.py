@@ -243,3 +243,25 @@ async def _is(crowd: Crowd, status: str, wanted: int) -> bool:
 
 async def _holds(crowd: Crowd) -> bool:
     return bool(crowd.held)
+
+
+async def test_an_outcome_that_postgres_ends_as_a_deadlock_is_written_all_the_same(crowd: Crowd) -> None:
+    task = await crowd.task()
+    [step] = await steps.claim(crowd.db, crowd.lease.worker, "default", 1)
+    async with crowd.db.acquire() as other, other.transaction():
+        await other.execute("select from steps where task_id = $1 for update", task)
+        writing = asyncio.create_task(outcome.write(crowd.db, crowd.ring, crowd.lease, step, Failed(error="no")))
+        await until(lambda: _waits_for_a_lock(crowd), "the writer, which holds the task, waits for its step")
+        await other.execute(
+            "select from tasks where id = $1 for update", task
+        )  # the writer has waited longer: it is ended
+    await writing
+    assert await crowd.count("failed") == 1
+
+
+async def _waits_for_a_lock(crowd: Crowd) -> bool:
+    return bool(
+        await crowd.db.fetchval(
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+        )
+    )
