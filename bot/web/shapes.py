@@ -138,9 +138,14 @@ class PolicyAnswer(BaseModel):
 
 
 class Accepted(BaseModel):
-    """202: what a message led to: a task, or only words, which `said` repeats."""
+    """202: what a message led to. Null where the answer was only words."""
 
     task_id: str | None
+
+
+class Heard(Accepted):
+    """`said` repeats an answer that was only words."""
+
     said: str = ""
 
 

@@ -147,8 +147,9 @@ class Desk:
         """What went to the phone and from it, in its order; not what Twilio refused or never took."""
         return [
             {"text": entry.body["Body"], "mine": entry.direction == "in"}
-            for entry in self.world.journal.of("twilio")
-            if number in (entry.body.get("To"), entry.body.get("From"))
+            for entry in self.world.journal
+            if entry.vendor in ("twilio", "phone")
+            and number in (entry.body.get("To"), entry.body.get("From"))
             and entry.body.get("Body")
             and (entry.direction == "out" or entry.status == CREATED)
             and not entry.note.startswith("fault")

@@ -125,7 +125,7 @@ class Phone:
                     )
                 else:
                     self.heard.append(said)
-                    self.sim.journal.write("twilio", "in", "reply", {"To": self.number, "Body": said}, 201)
+                    self.sim.journal.write("phone", "in", "reply", {"To": self.number, "Body": said}, 201)
         return delivery
 
     async def report(self, sms: Sms, status: str, error: str = "") -> SmsDelivery:
