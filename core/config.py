@@ -12,6 +12,7 @@ URGENT_SLOTS: Final = 4
 IDLE_POLL_S: Final = 1.0
 SWEEP_EVERY_S: Final = 1.0
 SWEEP_SLACK_S: Final = 0.25
+APART_S: Final = 0.4  # as apart_s
 GRACE_S: Final = 10.0
 EVIDENCE_WITHIN_S: Final = 1.0
 HAND_BACK_AFTER_S: Final = 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from bot.watch import Watch
-from core import alerts, figures
+from core import alerts, config, figures
 from core.alerts import Standing, after, key_of
 from core.db import Pool, open_pool
 from core.deps import Deps
+from core.ending import ended
 from core.figures import GAUGES, MEASURES
 from core.logs import moved, set_up_logging
 from core.measures import Measures
@@ -25,6 +27,7 @@ from core.organisation.reading import parse
 from core.organisation.schema import Alert
 from core.state import STEP
 from core.store import approvals, clock, gauges, looks, measures, steps, tasks
+from tests.patience import PATIENCE_S
 from tests.test_api_events import settled
 from tests.test_whole_way import running
 from tests.web_house import House, open_house
@@ -324,3 +327,28 @@ def test_a_deps_has_measures_of_its_own(house: House) -> None:
     first, second = (Deps(house.deps.settings, house.deps.organisation, house.db, house.deps.ring) for _ in range(2))
     first.measures.count("steps_total", "act", "ok")
     assert second.measures.take() == {}
+
+
+async def test_what_died_with_a_worker_is_looked_for_again_as_soon_as_it_may_be_back(
+    house: House, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_asked(_: object) -> tuple[bool | None, dict[str, object]]:
+        return None, {}
+
+    def tell(due: frozenset[str]) -> None:
+        if "ready" in due:
+            back.set()
+
+    monkeypatch.setattr(config, "SWEEP_EVERY_S", 3600.0)
+    back, ann = asyncio.Event(), await house.person("ann", "owner")
+    for _ in range(20):
+        await house.task(ann)
+    await steps.claim(house.db, house.worker, "default", 20)
+    await house.db.execute("update workers set lease_until = now() - interval '1 hour'")
+    chainer = Chainer(house.db, house.deps.settings.home, house.deps.organisation.audit)
+    climb = Climber(house.deps).tick
+    sweeping = asyncio.create_task(
+        Sweeper(house.db, database_url, house.deps.ring, not_asked, chainer, climb, tell).run()
+    )
+    await asyncio.wait_for(back.wait(), PATIENCE_S)
+    await ended([sweeping])

@@ -50,6 +50,7 @@ class Sweeper:
     ) -> None:
         self._db, self._dsn, self._ring, self._probe, self._chainer = db, dsn, ring, probe, chainer
         self._tell = tell
+        self._pause_s = config.SWEEP_EVERY_S
         self._chronicle = Chronicle(db)
         # What each part does is named by the looks that find something for it (core/store/looks.py), in this order.
         self._parts: dict[tuple[str, ...], Callable[[], Awaitable[int]]] = {
@@ -74,7 +75,7 @@ class Sweeper:
                     await self._chronicle.begin()
                     while not connection.is_closed():
                         await self.sweep()
-                        await asyncio.sleep(config.SWEEP_EVERY_S)
+                        await asyncio.sleep(self._pause_s)
                 finally:
                     self._chronicle.end()
                     connection.terminate()
@@ -95,6 +96,7 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """One round; answers how many things moved. A thing that cannot be moved does not stop the others."""
+        self._pause_s = config.SWEEP_EVERY_S
         due = await looks.due(self._db, self._chronicle.told)
         self._tell(due)
         moved = 0
@@ -110,6 +112,8 @@ class Sweeper:
         for task, n, fence in await steps.orphans(self._db, hinted):
             came = steps.recover(self._db, task, n, fence, hinted)
             moved += await self._move(task, came, (n, "running", "its worker is gone"))
+        if moved:  # they come back apart, most of them soon: the next look is for those
+            self._pause_s = min(self._pause_s, config.APART_S)
         return moved
 
     async def _wake(self) -> int:
