@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 
-from core import loop
 from core.logs import set_up_logging
 from core.settings import Settings
 from worker.__main__ import work
@@ -15,4 +15,4 @@ if __name__ == "__main__":
     settings = Settings.load()
     set_up_logging(settings.log_level, settings.masks())
     wanted = int(sys.argv[1])
-    loop.run(work(settings, slots=next(n for n in itertools.count(wanted) if n - kept_free(n) == wanted)))
+    asyncio.run(work(settings, slots=next(n for n in itertools.count(wanted) if n - kept_free(n) == wanted)))

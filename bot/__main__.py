@@ -23,7 +23,7 @@ from bot.drafts import Drafts
 from bot.sending import Sender
 from bot.watch import Watch
 from bot.web.sender import WebSender
-from core import config, followers, loop, organisation
+from core import config, followers, organisation
 from core.db import close_pool, open_pool
 from core.deps import Deps
 from core.ending import ended
@@ -160,7 +160,7 @@ async def serve(settings: Settings) -> None:
 def main() -> None:
     settings = Settings.load()
     set_up_logging(settings.log_level, settings.masks(), settings.log_format)
-    loop.run(serve(settings))
+    asyncio.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from arq.worker import Worker, func
 
-from core import config, loop
+from core import config
 from core.db import DATABASE_AWAY, MigrationError
 from core.ending import ended
 from core.logs import set_up_logging
@@ -114,7 +114,7 @@ def main() -> None:
     settings = Settings.load()
     set_up_logging(settings.log_level, settings.masks(), settings.log_format)
     try:
-        loop.run(work(settings))
+        asyncio.run(work(settings))
     except MigrationError as error:
         log.error("cannot work: %s", error)
         sys.exit(1)
