@@ -138,7 +138,15 @@ def _thinking() -> list[PlannedStep]:
 def _sending() -> list[PlannedStep]:
     args = {"ms": SEND_MS}
     return [
-        PlannedStep(n=1, kind="act", skill="bench.send", args=args, effect_class="unsafe", timeout_s=SEND_TIMEOUT_S)
+        PlannedStep(
+            n=1,
+            kind="act",
+            skill="bench.send",
+            args=args,
+            effect_class="unsafe",
+            timeout_s=SEND_TIMEOUT_S,
+            max_attempts=ATTEMPTS,
+        )
     ]
 
 
@@ -261,13 +269,17 @@ async def _counted(world: Field) -> dict[str, float]:
     """Lost: a task that is not done, or done without its body in the ledger. Repeated: a sending that is there twice."""
     rows = await world.patiently(
         lambda: world.plant.db.fetch(
-            "select t.id, t.status, s.skill from tasks t join steps s on s.task_id = t.id and s.n = 1 where t.goal = 'bench'"
+            "select t.id, t.status, t.error, s.skill from tasks t join steps s on s.task_id = t.id and s.n = 1"
+            " where t.goal = 'bench'"
         )
     )
     ran = Counter((line.task, line.n) for line in ledger.read(world.plant.site.ledger))
     sent = {task: times for (task, _), times in ran.items() if task.startswith("send:")}
     done = {r["id"] for r in rows if r["status"] == "succeeded"}
     senders = {r["id"] for r in rows if r["skill"] == "bench.send"}
+    for row in rows:
+        if row["status"] != "succeeded":
+            world.run.fail(f"W6 task {row['id']} ({row['skill']})", f"{row['status']}: {row['error']}")
     figures = {
         "tasks": float(len(world.made)),
         "lost": float(sum(task not in done for task in world.made))
