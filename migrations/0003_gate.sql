@@ -282,9 +282,6 @@ begin
     return made;
 end $$;
 
--- A running step whose call may or may not have reached the world. Idempotent ones run again under the same key while their
--- attempts last; a checkable one is probed after `p_quarantine_s`; for others a person is asked at once: core/state.py
--- lost_step_becomes, in SQL. Answers the step's status.
 -- One of the steps that a worker died over may be what killed it. They come back at different times, drawn anew with each
 -- attempt, so that the others do not share its next worker: within 0.4 s after the first loss, within four after the next.
 create function apart_s(p_task bigint, p_n integer, p_attempt smallint) returns real language plpgsql immutable as $$
@@ -292,6 +289,9 @@ begin
     return (hashint8(p_task * 1000 + p_n * 10 + p_attempt) & 15) / case when p_attempt < 2 then 40.0 else 4.0 end;
 end $$;
 
+-- A running step whose call may or may not have reached the world. Idempotent ones run again under the same key while their
+-- attempts last; a checkable one is probed after `p_quarantine_s`; for others a person is asked at once: core/state.py
+-- lost_step_becomes, in SQL. Answers the step's status.
 create function lose_step(p_task bigint, p_n integer, p_error text, p_quarantine_s real, p_again_s real, p_task_status text) returns text
 language plpgsql as $$
 declare
