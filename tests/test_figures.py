@@ -336,11 +336,15 @@ async def test_what_died_with_a_worker_is_looked_for_again_as_soon_as_it_may_be_
         return None, {}
 
     def tell(due: frozenset[str]) -> None:
-        if "ready" in due:
-            back.set()
+        seen.append(due)
+        if len(seen) > 1:
+            looked_again.set()
 
+    apart = "select max(apart_s(task, 1, 1::smallint)) from generate_series(1, 1000) task"
+    assert 0 < await house.db.fetchval(apart) < config.APART_S
     monkeypatch.setattr(config, "SWEEP_EVERY_S", 3600.0)
-    back, ann = asyncio.Event(), await house.person("ann", "owner")
+    seen: list[frozenset[str]] = []
+    looked_again, ann = asyncio.Event(), await house.person("ann", "owner")
     for _ in range(20):
         await house.task(ann)
     await steps.claim(house.db, house.worker, "default", 20)
@@ -350,5 +354,7 @@ async def test_what_died_with_a_worker_is_looked_for_again_as_soon_as_it_may_be_
     sweeping = asyncio.create_task(
         Sweeper(house.db, database_url, house.deps.ring, not_asked, chainer, climb, tell).run()
     )
-    await asyncio.wait_for(back.wait(), PATIENCE_S)
+    await asyncio.wait_for(looked_again.wait(), PATIENCE_S)
     await ended([sweeping])
+    assert ["ready" in due for due in seen] == [False, True]
+    assert "lost" in seen[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -92,9 +91,9 @@ class Slots:
         for waiting in self._waiting.values():
             waiting.clear()
 
-    def all_waiting(self) -> Iterator[Hold]:
+    def all_waiting(self) -> list[Hold]:
         """Those that wait, as they are now."""
-        return iter([hold for waiting in self._waiting.values() for hold in waiting])
+        return [hold for waiting in self._waiting.values() for hold in waiting]
 
     def waiting_since(self) -> float | None:
         """When the one that has waited longest was claimed."""

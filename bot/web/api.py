@@ -79,7 +79,11 @@ def stale(error: intake.Stale) -> JSONResponse:
 
 
 @router.post(
-    "/intents", status_code=202, response_model=shapes.Heard, response_model_exclude_defaults=True, tags=["tasks"]
+    "/intents",
+    status_code=202,
+    response_model=shapes.IntentAccepted,
+    response_model_exclude_defaults=True,
+    tags=["tasks"],
 )
 async def say(request: Request, viewer: Asking, body: shapes.IntentBody) -> dict[str, Any]:
     """Say something to Sayso. The same `idempotency_key` again answers the same task."""

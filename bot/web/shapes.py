@@ -143,7 +143,7 @@ class Accepted(BaseModel):
     task_id: str | None
 
 
-class Heard(Accepted):
+class IntentAccepted(Accepted):
     """`said` repeats an answer that was only words."""
 
     said: str = ""
